@@ -1,0 +1,65 @@
+"""What goes into and comes out of :func:`fourdgs_ns.rasterization.rasterize`, whichever backend draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# The constants of gsplat's kernels. Every backend uses them, so that they agree to rounding.
+EPS_2D = 0.3
+"""Added to both diagonal entries of the projected covariance, in squared pixels."""
+ALPHA_MAX = 0.999
+"""Upper clamp of a Gaussian's alpha at a pixel."""
+ALPHA_MIN = 1.0 / 255.0
+"""A Gaussian whose alpha at a pixel is below this is skipped there."""
+TRANSMITTANCE_MIN = 1e-4
+"""A pixel is finished before the Gaussian that would bring its transmittance to this or below."""
+TILE_SIZE = 16
+
+
+@dataclass(frozen=True)
+class PinholeCameras:
+    """Cameras of one size that look at the same instant."""
+
+    camera_from_world: Float[Tensor, "c 4 4"]
+    """Rigid, OpenCV axes: x right, y down, z forward."""
+    intrinsics: Float[Tensor, "c 3 3"]
+    """Pixels; pixel i covers [i, i + 1), so its centre is at i + 0.5."""
+    width: int
+    height: int
+    near: float = 0.01
+    """Gaussians whose centre is nearer than this along z are not drawn (world units)."""
+
+    def __post_init__(self) -> None:
+        c = self.camera_from_world.shape[0]
+        assert self.camera_from_world.shape == (c, 4, 4), self.camera_from_world.shape
+        assert self.intrinsics.shape == (c, 3, 3), self.intrinsics.shape
+
+    def __len__(self) -> int:
+        return self.camera_from_world.shape[0]
+
+
+@dataclass
+class Rendering:
+    """Pictures of one slice from several cameras, and what densification wants to know about each Gaussian."""
+
+    features: Float[Tensor, "c h w d"]
+    """Blended features over the background, not clamped."""
+    alphas: Float[Tensor, "c h w 1"]
+    """Accumulated opacity in [0, 1]."""
+    depths: Float[Tensor, "c h w 1"] | None
+    """Expected z in the camera (accumulated depth over alpha), world units; 0 where nothing was drawn. None unless asked for."""
+    ids: Int[Tensor, " m"]
+    """Canonical row of each drawn Gaussian, as in the slice."""
+    radii: Int[Tensor, "c m"]
+    """Extent of each Gaussian on the screen in pixels; 0 where a camera does not see it."""
+    means2d: Float[Tensor, "c m 2"]
+    """Projected centres in pixels. After backward, ``means2d.grad`` holds the screen-space gradient."""
+
+    def screen_gradients(self) -> Float[Tensor, "c m 2"]:
+        """Gradient of the loss with respect to ``means2d`` in pixels; zeros for a rendering without backward."""
+        gradient = self.means2d.grad
+        return torch.zeros_like(self.means2d) if gradient is None else gradient

@@ -1,0 +1,117 @@
+"""The interface that every method implements, and the plain data that crosses it.
+
+A representation owns no tensors: canonical parameters are a mapping ``name -> [n, ...]`` that is passed in, so that the
+same functions serve training, the viewer, exporters and tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Mapping, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+ALPHA_THRESHOLD = 1.0 / 255.0
+"""A Gaussian whose opacity is below this colours no pixel: both rasterisers skip it."""
+
+Parameters = Mapping[str, Tensor]
+"""Canonical parameters: name -> tensor whose first dimension is the row."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The span of time that one model covers. Inside the package t = 0 is the first frame and t = 1 the last one."""
+
+    num_frames: int
+    """Number of frames (instants) in the clip."""
+    duration_seconds: float
+    """Seconds from the first to the last frame."""
+    first_frame: int = 0
+    """Index, in the capture's numbering, of the frame at t = 0."""
+
+    @property
+    def frame_interval(self) -> float:
+        """Distance of two neighbouring frames in units of t (1 for a clip of one frame)."""
+        return 1.0 / max(self.num_frames - 1, 1)
+
+
+@dataclass(frozen=True)
+class PointsOverTime:
+    """A point cloud in which every point carries the time at which it was seen."""
+
+    positions: Float[Tensor, "n 3"]
+    """World coordinates of the scene that is trained."""
+    colors: Float[Tensor, "n 3"]
+    """RGB in [0, 1]."""
+    times: Float[Tensor, " n"]
+    """t in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        n = self.positions.shape[0]
+        assert self.positions.shape == (n, 3), self.positions.shape
+        assert self.colors.shape == (n, 3), self.colors.shape
+        assert self.times.shape == (n,), self.times.shape
+
+
+@dataclass
+class GaussiansAtTime:
+    """A slice: the ordinary 3D Gaussians that are alive at one t, ready for any 3DGS rasteriser."""
+
+    ids: Int[Tensor, " m"]
+    """Row of the canonical parameters that each Gaussian came from."""
+    means: Float[Tensor, "m 3"]
+    """World coordinates."""
+    quats: Float[Tensor, "m 4"]
+    """Unit quaternions (w, x, y, z), world from Gaussian."""
+    scales: Float[Tensor, "m 3"]
+    """Standard deviations along the Gaussian's own axes, linear, world units."""
+    opacities: Float[Tensor, " m"]
+    """Opacity at t in [0, 1], temporal weight included."""
+    features: Float[Tensor, "m d"]
+    """What is blended per pixel: RGB, or channels for a decoder."""
+    velocities: Float[Tensor, "m 3"]
+    """World units per unit of t (multiply by 1 / duration for world units per second)."""
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """What the rest of the package must know about one canonical parameter."""
+
+    shape: tuple[int, ...]
+    """Shape of one row."""
+    spatial: bool = False
+    """True when the value is measured in world units: its learning rate grows with the scene's extent."""
+
+
+class Representation(Protocol):
+    """One method's answer to "what does a Gaussian look like at time t?"."""
+
+    parameters: Mapping[str, ParameterSpec]
+    feature_dim: int
+
+    def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
+        """Canonical parameters, one row per point."""
+
+    def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """The t from which and until which each row can be seen (opacity times weight at least 1/255)."""
+
+    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
+        """Ids of the rows that can colour a pixel at ``t`` (not differentiable)."""
+
+    def at(self, params: Parameters, t: float, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+        """Slice rows ``ids`` at ``t``; differentiable in every parameter that the method trains."""
+
+    def children(
+        self, params: Parameters, ids: Int[Tensor, " m"], kind: Literal["clone", "split"], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Rows that densification adds for parents ``ids``: all parameters, temporal attributes included."""
+
+    def make_decoder(self) -> nn.Module | None:
+        """Module that turns rendered features and rays into RGB, or None when the features are RGB already."""
+
+
+def active_rows(start: Float[Tensor, " n"], stop: Float[Tensor, " n"], t: float) -> Int[Tensor, " m"]:
+    """Ids of the rows whose lifespan [start, stop] holds ``t``."""
+    return torch.nonzero((start <= t) & (t <= stop)).squeeze(-1)
