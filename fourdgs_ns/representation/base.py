@@ -47,12 +47,15 @@ class PointsOverTime:
     """RGB in [0, 1]."""
     times: Float[Tensor, " n"]
     """t in [0, 1]."""
+    spacing: Float[Tensor, " n"]
+    """Typical distance to a point's neighbours, world units: the standard deviation its Gaussian starts with."""
 
     def __post_init__(self) -> None:
         n = self.positions.shape[0]
         assert self.positions.shape == (n, 3), self.positions.shape
         assert self.colors.shape == (n, 3), self.colors.shape
         assert self.times.shape == (n,), self.times.shape
+        assert self.spacing.shape == (n,), self.spacing.shape
 
 
 @dataclass

@@ -1,0 +1,31 @@
+"""One affine colour per physical camera: rigs of real cameras rarely agree on exposure and white balance."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class CameraColors(nn.Module):
+    """rgb -> (I + A_c) rgb + b_c for training camera c; held-out cameras see the scene's own colours.
+
+    The mean over cameras is held at the identity, otherwise scene and cameras could drift together into a colour cast.
+    """
+
+    def __init__(self, num_cameras: int) -> None:
+        super().__init__()
+        self.matrices = nn.Parameter(torch.zeros(num_cameras, 3, 3))
+        self.offsets = nn.Parameter(torch.zeros(num_cameras, 3))
+
+    def forward(self, rgb: Float[Tensor, "b h w 3"], cameras: Int[Tensor, " b"]) -> Float[Tensor, "b h w 3"]:
+        """Args: scene colours and the training camera of each picture."""
+        cameras = cameras.to(rgb.device)
+        change = torch.einsum("bhwj,bij->bhwi", rgb, self.matrices[cameras])
+        return rgb + change + self.offsets[cameras][:, None, None]
+
+    @torch.no_grad()
+    def center(self) -> None:
+        """Bring the mean correction over all cameras back to the identity."""
+        self.matrices -= self.matrices.mean(dim=0)
+        self.offsets -= self.offsets.mean(dim=0)

@@ -1,0 +1,184 @@
+"""Streams batches of one instant's views to training without ever holding the clip in host memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal, Optional
+
+import numpy as np
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
+from fourdgs_ns.data.dataset import MultiViewVideoDataset
+from fourdgs_ns.data.residency import FrameResidency, choose_residency
+from fourdgs_ns.data.sampling import SameTimeSampler
+from fourdgs_ns.initialization.neighbors import mean_neighbor_distance
+from fourdgs_ns.initialization.points import load_points
+from fourdgs_ns.representation.base import PointsOverTime
+
+PREFETCH_BATCHES = 3
+
+
+@dataclass
+class MultiViewVideoDatamanagerConfig(FullImageDatamanagerConfig):
+    """Batches of several cameras at one instant, streamed from the frame store."""
+
+    _target: type = field(default_factory=lambda: MultiViewVideoDatamanager)
+    dataparser: AnnotatedDataParserUnion = field(default_factory=MultiViewVideoDataParserConfig)
+    batch_size: int = 2
+    """Cameras per step, all at the same instant (a Gaussian's state at t is computed once for all of them)."""
+    residency: Literal["auto", "gpu", "ram", "disk"] = "auto"
+    """Where decoded frames wait: on the GPU (fastest), in host memory, or on disk with read-ahead. auto takes the first that
+    fits and says so."""
+    cache_gb: Optional[float] = None  # noqa: UP045  (tyro on Python 3.10)
+    """Most host memory for frames, in GB. Default: a quarter of what is free, at most 4."""
+    seed: int = 0
+    """Seed of the order in which views are drawn."""
+
+
+class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
+    """Same-time batches for training; lazy views for evaluation."""
+
+    config: MultiViewVideoDatamanagerConfig
+    train_dataset: MultiViewVideoDataset
+    eval_dataset: MultiViewVideoDataset
+
+    def __init__(self, config: MultiViewVideoDatamanagerConfig, **kwargs) -> None:
+        # The parent would switch an unused cache off with a message of its own for clips over 500 views.
+        config.cache_images = "cpu"
+        self._residency: FrameResidency | None = None
+        self._pending: dict[int, Future] = {}
+        super().__init__(config, **kwargs)
+        if self.test_mode == "val":
+            # Only a training starts from points; everything else loads a checkpoint.
+            self.train_dataset.metadata["points_over_time"] = self._initial_points()
+
+    def _initial_points(self) -> PointsOverTime:
+        """Points over time in the scene's frame, from the capture or triangulated or random."""
+        metadata, options = self.train_dataset.metadata, self.config.dataparser
+        found = load_points(
+            metadata["capture"],
+            train_cameras=metadata["train_camera_names"],
+            downscale=metadata["downscale"],
+            key_frames=options.key_frames,
+            method=options.initial_points,
+            num_random=options.num_random_points,
+            seed=self.config.seed,
+        )
+        CONSOLE.log(found.source)
+        positions = metadata["scene_frame"].points_from_capture(found.positions)
+        return PointsOverTime(
+            positions=torch.from_numpy(positions),
+            colors=torch.from_numpy(found.colors).float() / 255.0,
+            times=torch.from_numpy(found.times).float(),
+            spacing=torch.from_numpy(mean_neighbor_distance(positions)).float(),
+        )
+
+    @property
+    def dataset_type(self) -> type[MultiViewVideoDataset]:  # type: ignore[override]
+        return MultiViewVideoDataset
+
+    def create_eval_dataset(self) -> MultiViewVideoDataset:
+        dataset = super().create_eval_dataset()
+        dataset.store_holder = self.train_dataset.store_holder
+        return dataset
+
+    def setup_train(self) -> None:
+        """Prepares for training: nothing is decoded until the first batch or the viewer asks for a frame."""
+        dataset = self.train_dataset
+        self.sampler = SameTimeSampler(
+            instants=dataset.cameras.times[:, 0].numpy(),
+            groups=_size_groups(dataset.cameras),
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+        )
+        self.train_cameras = dataset.cameras
+
+    def setup_eval(self) -> None:
+        """Evaluation reads single views on demand."""
+
+    @property
+    def frames(self) -> FrameResidency:
+        """The decoded frames, wherever they fit."""
+        if self._residency is None:
+            names = self.train_dataset.camera_names
+            self._residency = choose_residency(
+                self.train_dataset.store, names, self.config.residency, torch.device(self.device), self.config.cache_gb
+            )
+            CONSOLE.log(self._residency.reason)
+            self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read-ahead")
+        return self._residency
+
+    def _load(self, views: np.ndarray) -> Tensor:
+        dataset = self.train_dataset
+        return self.frames.batch([(dataset.camera_name(v), int(dataset.store_index[v])) for v in views])
+
+    def next_train(self, step: int) -> tuple[Cameras, dict]:
+        """Views of one instant.
+
+        Returns cameras [b] on the CPU (their scalars steer the render; the model moves what it needs) and a batch with
+        ``image`` uint8 [b, h, w, 3 or 4] on the training device, ``image_idx`` [b] and ``camera_ids`` [b].
+        """
+        views = self.sampler.views(step)
+        if self.frames.on_device:
+            images = self._load(views)
+        else:
+            # Which views a step needs depends on nothing but the step: the next ones can be read while this one trains.
+            for ahead in range(step, step + PREFETCH_BATCHES):
+                if ahead not in self._pending:
+                    self._pending[ahead] = self._workers.submit(self._load, self.sampler.views(ahead))
+            images = self._pending.pop(step).result().to(self.device, non_blocking=True)
+            self._pending = {k: v for k, v in self._pending.items() if k > step}
+        cameras = self.train_cameras[torch.from_numpy(views)]
+        return cameras, {"image": images, "image_idx": views, "camera_ids": self.train_dataset.camera_ids[views]}
+
+    def eval_view(self, view: int) -> tuple[Cameras, dict]:
+        """One held-out view: camera [1] and a batch with ``image`` uint8 [h, w, 3 or 4]."""
+        dataset = self.eval_dataset
+        image = torch.from_numpy(dataset.get_numpy_image(view)).to(self.device)
+        batch = {
+            "image": image,
+            "image_idx": view,
+            "camera": dataset.camera_name(view),
+            "frame": dataset.frame_number(view),
+        }
+        return dataset.cameras[view : view + 1], batch
+
+    def next_eval_image(self, step: int) -> tuple[Cameras, dict]:
+        # Walks through the held-out views in a scattered but reproducible order.
+        count = len(self.eval_dataset)
+        return self.eval_view(int(np.random.default_rng([self.config.seed, step]).integers(count)))
+
+    @property
+    def fixed_indices_eval_dataloader(self) -> EvalViews:  # type: ignore[override]
+        return EvalViews(self)
+
+    def get_train_rays_per_batch(self) -> int:
+        cameras = self.train_dataset.cameras
+        return int(cameras.width[0]) * int(cameras.height[0]) * self.config.batch_size
+
+
+class EvalViews:
+    """All held-out views, read one at a time."""
+
+    def __init__(self, datamanager: MultiViewVideoDatamanager) -> None:
+        self.datamanager = datamanager
+
+    def __len__(self) -> int:
+        return len(self.datamanager.eval_dataset)
+
+    def __iter__(self) -> Iterator[tuple[Cameras, dict]]:
+        return (self.datamanager.eval_view(view) for view in range(len(self)))
+
+
+def _size_groups(cameras: Cameras) -> np.ndarray:
+    """A number per view that is equal for views of equal picture size (only those can share a batch)."""
+    sizes = torch.cat([cameras.height, cameras.width], dim=1).numpy()
+    return np.unique(sizes, axis=0, return_inverse=True)[1].reshape(-1)

@@ -1,0 +1,36 @@
+"""Which views a training step sees: a pure function of the seed and the step, so that a resumed run draws the same."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+class SameTimeSampler:
+    """Draws an instant, then distinct cameras that saw it.
+
+    Instants are visited in a new random order every round, so that each is seen equally often. Published recipes draw both
+    uniformly with replacement, which leaves some instants unseen for long in short trainings.
+    """
+
+    def __init__(
+        self, instants: Float[np.ndarray, " v"], groups: Int[np.ndarray, " v"], batch_size: int, seed: int
+    ) -> None:
+        """Args: per view its t and a number that must be equal within a batch (its picture size)."""
+        self.seed = seed
+        self.batch_size = batch_size
+        _, instant_of_view = np.unique(np.round(instants.astype(np.float64), 7), return_inverse=True)
+        order = np.argsort(instant_of_view, kind="stable")
+        bounds = np.searchsorted(instant_of_view[order], np.arange(instant_of_view.max() + 2))
+        self.views_at = [order[a:b] for a, b in zip(bounds[:-1], bounds[1:])]
+        self.groups = groups
+
+    def views(self, step: int) -> Int[np.ndarray, " b"]:
+        """Views of the batch of ``step``; fewer than the batch size where an instant was seen by fewer cameras."""
+        count = len(self.views_at)
+        visit, position = divmod(step, count)
+        instant = np.random.default_rng([self.seed, 0, visit]).permutation(count)[position]
+        candidates = self.views_at[instant]
+        draw = np.random.default_rng([self.seed, 1, step]).permutation(candidates)
+        draw = draw[self.groups[draw] == self.groups[draw[0]]]
+        return np.sort(draw[: self.batch_size])

@@ -1,0 +1,419 @@
+"""The Nerfstudio model around any representation: slice at t, rasterise, compare, densify, save, export."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal, Mapping
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.models.splatfacto import SplatfactoModel
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from fourdgs_ns.appearance import CameraColors
+from fourdgs_ns.data.scene_frame import SceneFrame
+from fourdgs_ns.densification.gradient import DensificationConfig, GradientDensification, finite_rows
+from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.losses import photometric_loss, psnr, ssim
+from fourdgs_ns.rasterization import PinholeCameras, Rendering, rasterize
+from fourdgs_ns.rasterization.rays import pixel_rays
+from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime
+from fourdgs_ns.representation.spacetime import SpacetimeConfig
+
+EXPORT_TIME_VARIABLE = "FOURDGS_TIME"
+SH_C0 = 0.28209479177387814
+
+
+@dataclass
+class DynamicGaussiansModelConfig(ModelConfig):
+    """What all methods of this package share; the representation is what differs."""
+
+    _target: type = field(default_factory=lambda: DynamicGaussiansModel)
+    representation: SpacetimeConfig = field(default_factory=SpacetimeConfig)
+    """What a Gaussian is."""
+    densification: DensificationConfig = field(default_factory=DensificationConfig)
+    """When Gaussians are added and removed."""
+    guided_sampling: GuidedSamplingConfig = field(default_factory=GuidedSamplingConfig)
+    """Extra Gaussians along the rays of badly reconstructed pixels."""
+    ssim_weight: float = 0.2
+    """Share of structural dissimilarity in the loss; the rest is L1."""
+    opacity_regularization: float = 0.0
+    """Weight of the mean opacity of the active Gaussians. 0.001 to 0.01 removes haze and floaters where few cameras look, at the
+    price of faint detail."""
+    background_color: Literal["capture", "black", "white", "random"] = "capture"
+    """Colour behind the scene. capture: what the layout prescribes, else black. random: another one each step, which keeps RGBA
+    captures from painting their background; evaluation then uses the capture's."""
+    near: float = 0.01
+    """Gaussians closer to a camera than this are not drawn (units of the scene, whose rig has extent 1)."""
+    color_correction: bool = False
+    """Learn one affine colour per physical training camera (identity on average), for rigs whose cameras disagree."""
+    default_time: float = 0.0
+    """t in [0, 1] that is drawn or exported when nothing else says. The environment variable FOURDGS_TIME overrides it."""
+
+    @property
+    def sh_degree(self) -> int:
+        """What Nerfstudio's exporter asks for: a SpacetimeGaussian has no spherical harmonics."""
+        return 0
+
+
+class DynamicGaussiansModel(SplatfactoModel):
+    """Drawn as Splatfacto where Nerfstudio asks for one (viewer, exporter); everything else is its own.
+
+    ``gauss_params`` holds the canonical parameters. Cameras of one call must share their t.
+    """
+
+    config: DynamicGaussiansModelConfig  # type: ignore[assignment]
+
+    def __init__(self, *args, metadata: Mapping[str, Any] | None = None, **kwargs) -> None:
+        self.capture_metadata: Mapping[str, Any] = metadata or {}
+        self.exporting = False
+        """True where Nerfstudio reads the Splatfacto properties to write files: they then show the slice at the export time
+        in the capture's own world."""
+        super().__init__(*args, **kwargs)
+
+    # ------------------------------------------------------------------ construction
+
+    def populate_modules(self) -> None:
+        Model.populate_modules(self)
+        config, metadata = self.config, self.capture_metadata
+        self.representation = config.representation.setup()
+        self.clip: Clip = metadata.get("clip", Clip(1, 0.0))
+        self.scene_frame: SceneFrame | None = metadata.get("scene_frame")
+        extent = float(metadata.get("scene_extent", 1.0))
+        points: PointsOverTime | None = metadata.get("points_over_time")
+        if points is None:
+            # A checkpoint is about to be loaded: one placeholder row that load_state_dict replaces.
+            points = PointsOverTime(torch.zeros(1, 3), torch.zeros(1, 3), torch.zeros(1), torch.ones(1))
+        rows = self.representation.initialize(points, self.clip)
+        self.gauss_params = nn.ParameterDict({name: Parameter(value.float()) for name, value in rows.items()})
+        self.decoder = self.representation.make_decoder()
+        self.densifier = GradientDensification(config.densification, self.representation, self.clip, extent)
+        self.guided = GuidedSampling(config.guided_sampling, self.representation, self.clip)
+        num_cameras = len(metadata.get("train_camera_names", ()))
+        self.camera_colors = CameraColors(num_cameras) if config.color_correction else None
+        for name, value in self.densifier.empty_statistics(self.num_points, "cpu").items():
+            self.register_buffer(name, value)
+        self.capture_background = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
+        self.background_color = self.capture_background
+        self.crop_box: OrientedBox | None = None
+        self.step = 0
+        self.lpips: nn.Module | None | Literal["unavailable"] = None
+        self.rendering: Rendering | None = None
+        self._warned_about_time = False
+
+    @property
+    def statistics(self) -> dict[str, Tensor]:
+        """Densification statistics, kept as buffers so that checkpoints hold them."""
+        return {"gradient_sum": self.gradient_sum, "view_count": self.view_count}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What a checkpoint must say about itself; plain values, loadable with weights_only."""
+        representation = self.config.representation
+        return {
+            "representation": type(self.representation).__name__,
+            "variant": getattr(representation, "variant", ""),
+            "num_frames": self.clip.num_frames,
+            "duration_seconds": self.clip.duration_seconds,
+            "first_frame": self.clip.first_frame,
+            "guided": self.guided.state(),
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        mine = self.get_extra_state()
+        for key in ("representation", "variant"):
+            if state.get(key) != mine[key]:
+                raise UserError(
+                    f"the checkpoint holds a {state.get('representation')} {state.get('variant')} model but the method asks for "
+                    f"{mine['representation']} {mine['variant']}; use the config.yml that lies beside the checkpoint"
+                )
+        self.guided.restore(state["guided"])
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def load_state_dict(self, dict: Mapping[str, Any], **kwargs):  # type: ignore[override]
+        """Resizes in place, so that optimizers built before keep training the same Parameters."""
+        state = {**dict}
+        if "_extra_state" not in state or "gauss_params.means" not in state:
+            raise UserError(
+                "the checkpoint was not written by a fourdgs-ns method; give the directory of a run of this method to --load-dir"
+            )
+        self.set_extra_state(state["_extra_state"])
+        missing = sorted(set(super(SplatfactoModel, self).state_dict()) - set(state))
+        if missing:
+            raise UserError(
+                f"the checkpoint lacks {missing[0]}; it is damaged or was written by another version of fourdgs-ns"
+            )
+        rows = state["gauss_params.means"].shape[0]
+        for name, parameter in self.gauss_params.items():
+            parameter.data = torch.zeros((rows, *parameter.shape[1:]), device=parameter.device)
+        for name in self.statistics:
+            setattr(self, name, torch.zeros(rows, device=self.device))
+        return Model.load_state_dict(self, state, strict=True)
+
+    def update_to_step(self, step: int) -> None:
+        self.step = step
+
+    # ------------------------------------------------------------------ optimisation
+
+    def get_gaussian_param_groups(self) -> dict[str, list[Parameter]]:
+        return {name: [value] for name, value in self.gauss_params.items()}
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        groups = self.get_gaussian_param_groups()
+        if self.decoder is not None:
+            groups["decoder"] = list(self.decoder.parameters())
+        if self.camera_colors is not None:
+            groups["camera_colors"] = list(self.camera_colors.parameters())
+        return groups
+
+    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        before, after = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN_ITERATION
+        return [
+            TrainingCallback([before], self.step_cb, args=[attributes.optimizers]),
+            TrainingCallback([after], self.step_post_backward),
+        ]
+
+    def step_cb(self, optimizers: Optimizers, step: int) -> None:
+        self.step = step
+        self.optimizers = optimizers.optimizers
+
+    def step_post_backward(self, step: int) -> None:
+        """Statistics, growth and pruning after the optimiser's step, so that no step is lost."""
+        assert self.rendering is not None
+        if step < self.config.densification.stop:
+            self.densifier.observe(self.statistics, self.rendering)
+        self.rendering = None
+        if self.camera_colors is not None:
+            self.camera_colors.center()
+        statistics = self.statistics
+        # Seeded by the step: a resumed run splits as the uninterrupted one does.
+        generator = torch.Generator().manual_seed(step)
+        changed = self.densifier.step(step, self.gauss_params, self.optimizers, statistics, generator)
+        added = self.guided.step(self.gauss_params, self.optimizers)
+        if added:
+            statistics = self.densifier.empty_statistics(self.num_points, self.device)
+        if changed or added:
+            self.gradient_sum, self.view_count = statistics["gradient_sum"], statistics["view_count"]
+
+    # ------------------------------------------------------------------ rendering
+
+    def time_of(self, camera: Cameras) -> float:
+        """t of ``camera`` in [0, 1]; the default time, with one warning, when it carries none."""
+        if camera.times is None:
+            if not self._warned_about_time:
+                CONSOLE.print(
+                    f"[yellow]These cameras carry no time: drawing t = {self.default_time():g}. Set {EXPORT_TIME_VARIABLE}=0..1 "
+                    "for another instant, or save the camera path with times."
+                )
+                self._warned_about_time = True
+            return self.default_time()
+        return min(max(float(camera.times.flatten()[0]), 0.0), 1.0)
+
+    def default_time(self) -> float:
+        """t that is drawn or exported when nothing else says."""
+        text = os.environ.get(EXPORT_TIME_VARIABLE)
+        if text is None:
+            return self.config.default_time
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not 0.0 <= value <= 1.0:
+            raise UserError(f"{EXPORT_TIME_VARIABLE} is '{text}'; give a number from 0 (first frame) to 1 (last frame)")
+        return value
+
+    def slice(self, t: float) -> GaussiansAtTime:
+        """The Gaussians alive at ``t``, differentiable."""
+        params = self.gauss_params
+        return self.representation.at(params, t, self.representation.active(params, t))
+
+    def cameras_for_rasterizer(self, camera: Cameras) -> PinholeCameras:
+        """Nerfstudio cameras (OpenGL, one size) -> camera_from_world matrices with OpenCV axes on the model's device."""
+        pose = camera.camera_to_worlds.float().cpu()
+        rotation = (pose[:, :3, :3] * torch.tensor([1.0, -1.0, -1.0])).transpose(1, 2)
+        view = torch.eye(4).repeat(pose.shape[0], 1, 1)
+        view[:, :3, :3] = rotation
+        view[:, :3, 3:] = -rotation @ pose[:, :3, 3:]
+        intrinsics = camera.get_intrinsics_matrices().float().cpu()
+        both = torch.cat([view.flatten(1), intrinsics.flatten(1)], dim=1).to(self.device, non_blocking=True)
+        return PinholeCameras(
+            camera_from_world=both[:, :16].reshape(-1, 4, 4),
+            intrinsics=both[:, 16:].reshape(-1, 3, 3),
+            width=int(camera.width.flatten()[0]),
+            height=int(camera.height.flatten()[0]),
+            near=self.config.near,
+        )
+
+    def background(self) -> Float[Tensor, "3"]:
+        """Colour behind the scene for this call."""
+        choice = self.config.background_color
+        if choice == "random" and self.training:
+            return torch.rand(3, generator=torch.Generator().manual_seed(self.step)).to(self.device)
+        if choice in ("black", "white"):
+            return torch.full((3,), float(choice == "white"), device=self.device)
+        return self.background_color.to(self.device)
+
+    def get_outputs(self, camera: Cameras) -> dict[str, Any]:
+        """Draws one or more cameras of one instant.
+
+        Returns rgb, accumulation and (outside training) depth, each [h, w, ...] for one camera and [b, h, w, ...] for a batch
+        in training; depth is the expected z in scene units; background is the colour used.
+        """
+        gaussians = self.slice(self.time_of(camera))
+        if self.crop_box is not None and not self.training:
+            gaussians = select(gaussians, self.crop_box.within(gaussians.means).reshape(-1))
+        cameras = self.cameras_for_rasterizer(camera)
+        background = self.background()
+        behind = background if self.decoder is None else None
+        rendering = rasterize(gaussians, cameras, background=behind, depth=not self.training)
+        if self.decoder is None:
+            rgb = rendering.features
+        else:
+            decoded = self.decoder(rendering.features, pixel_rays(cameras))
+            rgb = rendering.alphas * decoded + (1 - rendering.alphas) * background
+        if self.training:
+            self.rendering = rendering
+            self.active_opacities = gaussians.opacities
+            self.rendered_cameras, self.rendered_means = cameras, gaussians.means.detach()
+            if self.camera_colors is not None and camera.metadata is not None:
+                rgb = self.camera_colors(rgb, camera.metadata["cam_id"][:, 0])
+            return {"rgb": rgb, "accumulation": rendering.alphas, "background": background}
+        depth = rendering.depths
+        assert depth is not None
+        # Where nothing was drawn the far end of what was looks better in the viewer than a hole at depth 0.
+        depth = torch.where(rendering.alphas > 0, depth, depth.max())
+        return {
+            "rgb": rgb[0].clamp(0.0, 1.0),
+            "depth": depth[0],
+            "accumulation": rendering.alphas[0],
+            "background": background.expand(cameras.height, cameras.width, 3),
+        }
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
+        """One camera [1], with an optional crop box that acts on the Gaussians where they are at t."""
+        self.set_crop(obb_box)
+        return self.get_outputs(camera)
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Float[Tensor, "h w 4"]:
+        """RGB over the background used, with the accumulated opacity as alpha."""
+        return torch.cat([outputs[output_name], outputs["accumulation"]], dim=-1)
+
+    # ------------------------------------------------------------------ losses and scores
+
+    def ground_truth(self, batch: dict, background: Tensor) -> Float[Tensor, "*b h w 3"]:
+        """The batch's image in [0, 1]; RGBA is composited over ``background``."""
+        image = batch["image"].to(self.device)
+        image = image.float() / 255.0 if image.dtype == torch.uint8 else image
+        if image.shape[-1] == 4:
+            image = image[..., 3:] * image[..., :3] + (1 - image[..., 3:]) * background
+        return image
+
+    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor | float]:
+        truth = self.ground_truth(batch, outputs["background"])
+        return {"psnr": psnr(outputs["rgb"].detach(), truth), "gaussian_count": float(self.num_points)}
+
+    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
+        truth, rgb = self.ground_truth(batch, outputs["background"]), outputs["rgb"]
+        if rgb.dim() == 3:
+            truth, rgb = truth[None], rgb[None]
+        losses = {"photometric": photometric_loss(rgb, truth, self.config.ssim_weight)}
+        if self.training:
+            if self.config.opacity_regularization:
+                losses["opacity"] = self.config.opacity_regularization * self.active_opacities.mean()
+            if self.config.guided_sampling.enabled:
+                self._observe_guided(rgb.detach(), truth, batch)
+        return losses
+
+    def _observe_guided(self, rgb: Tensor, truth: Tensor, batch: dict) -> None:
+        assert self.rendering is not None
+        self.guided.observe(
+            self.step, rgb, truth, [int(c) for c in batch["camera_ids"]],
+            len(self.capture_metadata["train_camera_names"]), self.rendered_cameras, self.rendered_means,
+            torch.Generator().manual_seed(self.step),
+        )  # fmt: skip
+
+    def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
+        truth, rgb = self.ground_truth(batch, outputs["background"]), outputs["rgb"]
+        scores = {"psnr": float(psnr(rgb, truth)), "ssim": float(ssim(rgb[None], truth[None]))}
+        perceptual = self._lpips(rgb, truth)
+        if perceptual is not None:
+            scores["lpips"] = perceptual
+        return scores, {"img": torch.cat([truth, rgb], dim=1)}
+
+    def _lpips(self, rgb: Tensor, truth: Tensor) -> float | None:
+        """LPIPS (AlexNet, inputs scaled to [-1, 1]) when its weights can be had; else None, said once."""
+        if self.lpips is None:
+            try:
+                from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity  # noqa: PLC0415
+
+                # Kept out of the module tree: its weights do not belong into checkpoints.
+                self.__dict__["lpips"] = LearnedPerceptualImagePatchSimilarity(normalize=True).to(self.device).eval()
+            except Exception as error:  # the download fails in many ways: no network, proxy, full disk
+                CONSOLE.print(f"[yellow]LPIPS is left out: its weights are not at hand ({type(error).__name__}).")
+                self.__dict__["lpips"] = "unavailable"
+        if self.lpips == "unavailable":
+            return None
+        with torch.no_grad():
+            return float(self.lpips(rgb.permute(2, 0, 1)[None].clamp(0, 1), truth.permute(2, 0, 1)[None].clamp(0, 1)))
+
+    def composite_with_background(self, image: Tensor, background: Tensor) -> Tensor:
+        return self.ground_truth({"image": image}, background)
+
+    # ------------------------------------------------------------------ what Nerfstudio's exporter and viewer read
+
+    def _exported(self) -> tuple[Tensor, Tensor, Tensor, GaussiansAtTime]:
+        """Finite Gaussians at the default time in the capture's world: means, quats, log scales, slice."""
+        with torch.no_grad():
+            gaussians = self.slice(self.default_time())
+            values = {"m": gaussians.means, "q": gaussians.quats, "s": gaussians.scales, "f": gaussians.features}
+            gaussians = select(gaussians, finite_rows(values) & torch.isfinite(gaussians.opacities))
+            log_scales = gaussians.scales.log()
+            if self.scene_frame is None:
+                return gaussians.means, gaussians.quats, log_scales, gaussians
+            return *self.scene_frame.capture_from_scene(gaussians.means, gaussians.quats, log_scales), gaussians
+
+    @property
+    def means(self) -> Tensor:
+        return self._exported()[0] if self.exporting else self.gauss_params["means"]
+
+    @property
+    def quats(self) -> Tensor:
+        return self._exported()[1] if self.exporting else self.gauss_params["quats"]
+
+    @property
+    def scales(self) -> Tensor:
+        return self._exported()[2] if self.exporting else self.gauss_params["scales"]
+
+    @property
+    def opacities(self) -> Tensor:
+        if not self.exporting:
+            return self.gauss_params["opacities"]
+        return torch.logit(self._exported()[3].opacities.clamp(1e-6, 1 - 1e-6))[:, None]
+
+    @property
+    def colors(self) -> Tensor:
+        gaussians = self._exported()[3] if self.exporting else self.slice(self.default_time())
+        return self.representation.colors(gaussians)
+
+    @property
+    def shs_0(self) -> Tensor:
+        return (self.colors - 0.5) / SH_C0
+
+    @property
+    def num_points(self) -> int:
+        return self.gauss_params["means"].shape[0]
+
+
+def select(gaussians: GaussiansAtTime, keep: Tensor) -> GaussiansAtTime:
+    """The Gaussians of a slice where the mask ``keep`` is true."""
+    return GaussiansAtTime(**{name: value[keep] for name, value in vars(gaussians).items()})

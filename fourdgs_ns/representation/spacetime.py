@@ -1,0 +1,189 @@
+"""SpacetimeGaussian (Li et al., CVPR 2024): cubic motion, linear rotation rate, a bump of opacity in time.
+
+With dt = t - center (and dt' the same value without gradient):
+
+    weight(t)   = exp(-(dt / s)^2)                         s = exp(log_duration); no factor 1/2
+    opacity(t)  = sigmoid(opacity) * weight(t)             the only path by which center and s learn
+    mean(t)     = mean + m1 dt' + m2 dt'^2 + m3 dt'^3
+    rotation(t) = normalize(quat + omega dt')
+    features(t) = rgb (lite) | [base(3), direction(3), dt' slope(3)] (full, decoded per pixel by 90 shared weights)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from fourdgs_ns.representation.base import (
+    ALPHA_THRESHOLD,
+    Clip,
+    GaussiansAtTime,
+    Parameters,
+    ParameterSpec,
+    PointsOverTime,
+    active_rows,
+)
+from fourdgs_ns.representation.rotations import identity_quats, rotation_matrices
+
+SPLIT_SHRINK = 1.6
+"""Standard deviation of a parent over that of each of its two children (3DGS: 0.8 times the number of children)."""
+
+
+@dataclass
+class SpacetimeConfig:
+    """How a SpacetimeGaussian looks and starts."""
+
+    variant: Literal["lite", "full"] = "lite"
+    """lite: one RGB per Gaussian, fastest, and what web players read. full: 9 blended features and a small decoder, which
+    gives view- and time-dependent colour (about +0.5 dB on N3DV at half the rendering speed)."""
+    decoder_activation: Literal["sigmoid", "clamp", "none"] = "sigmoid"
+    """full only: what bounds the decoder's output. sigmoid as published for N3DV; clamp keeps colours linear and starts
+    closer to the pictures, as published for Technicolor."""
+    initial_duration: float = 1.0
+    """Temporal scale s at the start, as a share of the clip. 1 suits mostly static scenes (N3DV); take 0.1 to 0.3 when
+    everything moves and the initial points come from many frames."""
+    initial_opacity: float = 0.1
+    """Opacity of every Gaussian at the start, and of those that guided sampling adds."""
+
+    def setup(self) -> SpacetimeRepresentation:
+        return SpacetimeRepresentation(self)
+
+
+class SpacetimeRepresentation:
+    """SpacetimeGaussian, both variants, as functions of canonical parameters."""
+
+    def __init__(self, config: SpacetimeConfig) -> None:
+        self.config = config
+        self.full = config.variant == "full"
+        self.feature_dim = 9 if self.full else 3
+        self.parameters: dict[str, ParameterSpec] = {
+            "means": ParameterSpec((3,), spatial=True),
+            "scales": ParameterSpec((3,)),
+            "quats": ParameterSpec((4,)),
+            "opacities": ParameterSpec((1,)),
+            "features_dc": ParameterSpec((6,) if self.full else (3,)),
+            "motion": ParameterSpec((9,), spatial=True),
+            "omegas": ParameterSpec((4,)),
+            "temporal_centers": ParameterSpec((1,)),
+            "log_durations": ParameterSpec((1,)),
+        }
+        if self.full:
+            self.parameters["features_time"] = ParameterSpec((3,))
+
+    def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
+        """One row per point: round, still, at the point's time; see the specification in the README's method notes."""
+        n = points.positions.shape[0]
+        colors = points.colors
+        if self.full and self.config.decoder_activation == "sigmoid":
+            # The decoder ends in a sigmoid: starting from logits shows the point's own colour at step 0.
+            colors = torch.logit(colors.clamp(0.02, 0.98))
+        rows = {
+            "means": points.positions.clone(),
+            "scales": points.spacing.log().clamp(-10.0, 1.0)[:, None].repeat(1, 3),
+            "quats": identity_quats(n),
+            "opacities": torch.full((n, 1), math.log(self.config.initial_opacity / (1 - self.config.initial_opacity))),
+            "features_dc": torch.cat([colors, torch.zeros_like(colors)], dim=-1) if self.full else colors.clone(),
+            "motion": torch.zeros(n, 9),
+            "omegas": torch.zeros(n, 4),
+            "temporal_centers": points.times[:, None].clone(),
+            "log_durations": torch.full((n, 1), math.log(self.config.initial_duration)),
+        }
+        if self.full:
+            rows["features_time"] = torch.zeros(n, 3)
+        return rows
+
+    def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """[center - r, center + r] with r = s sqrt(ln(255 sigmoid(o))); start > stop for rows that are never visible."""
+        center = params["temporal_centers"][:, 0].detach()
+        visible = torch.log(torch.sigmoid(params["opacities"][:, 0].detach()) / ALPHA_THRESHOLD)
+        reach = torch.exp(params["log_durations"][:, 0].detach()) * visible.clamp_min(0).sqrt()
+        # A row whose opacity never reaches the threshold gets an empty lifespan.
+        reach = torch.where(visible >= 0, reach, -torch.ones_like(reach))
+        return center - reach, center + reach
+
+    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
+        return active_rows(*self.lifespan(params), t)
+
+    def at(self, params: Parameters, t: float, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+        center = params["temporal_centers"][ids]
+        dt = t - center
+        weight = torch.exp(-((dt / torch.exp(params["log_durations"][ids])) ** 2))
+        dt = dt.detach()
+        motion = params["motion"][ids]
+        m1, m2, m3 = motion[:, 0:3], motion[:, 3:6], motion[:, 6:9]
+        features = params["features_dc"][ids]
+        if self.full:
+            features = torch.cat([features, dt * params["features_time"][ids]], dim=-1)
+        return GaussiansAtTime(
+            ids=ids,
+            means=params["means"][ids] + dt * (m1 + dt * (m2 + dt * m3)),
+            quats=nn.functional.normalize(params["quats"][ids] + dt * params["omegas"][ids], dim=-1),
+            scales=torch.exp(params["scales"][ids]),
+            opacities=(torch.sigmoid(params["opacities"][ids]) * weight).squeeze(-1),
+            features=features,
+            velocities=(m1 + dt * (2 * m2 + 3 * dt * m3)).detach(),
+        )
+
+    def children(
+        self, params: Parameters, ids: Int[Tensor, " m"], kind: Literal["clone", "split"], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """One child per entry of ``ids``, at another moment of the parent's life but on the parent's own curve.
+
+        The published code gives a child a random temporal centre in [0, 1) and keeps the polynomial, which shifts its whole
+        path in time. Here the polynomial is re-expanded about the new centre, so that the child passes where its parent does.
+        A split also moves it by a draw from the parent's own Gaussian and shrinks it by 1.6.
+        """
+        child = {name: value[ids].detach().clone() for name, value in params.items()}
+        start, stop = (bound[ids].clamp(0.0, 1.0) for bound in self.lifespan(params))
+        draw = torch.rand(ids.shape[0], generator=generator).to(start)
+        shift = start + draw * (stop - start).clamp_min(0.0) - child["temporal_centers"][:, 0]
+        self.move_center(child, shift[:, None])
+        if kind == "split":
+            noise = torch.randn(ids.shape[0], 3, generator=generator).to(start)
+            axes = rotation_matrices(child["quats"])
+            child["means"] += torch.einsum("nij,nj->ni", axes, torch.exp(child["scales"]) * noise)
+            child["scales"] -= math.log(SPLIT_SHRINK)
+        return child
+
+    @staticmethod
+    def move_center(rows: dict[str, Tensor], shift: Float[Tensor, "n 1"]) -> None:
+        """Change the temporal centres by ``shift`` in place without changing any path or rotation."""
+        m1, m2, m3 = rows["motion"][:, 0:3], rows["motion"][:, 3:6], rows["motion"][:, 6:9]
+        rows["means"] = rows["means"] + shift * (m1 + shift * (m2 + shift * m3))
+        first = m1 + shift * (2 * m2 + 3 * shift * m3)
+        rows["motion"] = torch.cat([first, m2 + 3 * shift * m3, m3], dim=-1)
+        rows["quats"] = rows["quats"] + shift * rows["omegas"]
+        rows["temporal_centers"] = rows["temporal_centers"] + shift
+
+    def make_decoder(self) -> FeatureDecoder | None:
+        return FeatureDecoder(self.config.decoder_activation) if self.full else None
+
+    def colors(self, gaussians: GaussiansAtTime) -> Float[Tensor, "m 3"]:
+        """RGB in [0, 1] of each Gaussian for formats that know only one colour; exact for lite, the base colour for full."""
+        base = gaussians.features[:, :3]
+        if self.full and self.config.decoder_activation == "sigmoid":
+            base = torch.sigmoid(base)
+        return base.clamp(0.0, 1.0)
+
+
+class FeatureDecoder(nn.Module):
+    """Per-pixel decoder of the full variant: rgb = act(base + W2 relu(W1 [direction, time, ray]))), 90 weights, no bias."""
+
+    def __init__(self, activation: Literal["sigmoid", "clamp", "none"]) -> None:
+        super().__init__()
+        self.activation = activation
+        self.hidden = nn.Linear(12, 6, bias=False)
+        self.output = nn.Linear(6, 3, bias=False)
+
+    def forward(self, features: Float[Tensor, "c h w 9"], rays: Float[Tensor, "c h w 6"]) -> Float[Tensor, "c h w 3"]:
+        """Args: blended features; rays = camera centre and unit direction of each pixel in the world. Returns RGB."""
+        base, rest = features[..., :3], features[..., 3:]
+        color = base + self.output(torch.relu(self.hidden(torch.cat([rest, rays], dim=-1))))
+        if self.activation == "sigmoid":
+            return torch.sigmoid(color)
+        return color.clamp(0.0, 1.0) if self.activation == "clamp" and not self.training else color

@@ -1,0 +1,268 @@
+"""Nerfstudio's trainer with checkpoints that survive, Ctrl-C without loss, real resuming and a readable log."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import os
+import pickle
+import resource
+import signal
+import threading
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
+from nerfstudio.utils import writer
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from fourdgs_ns import _compat
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+
+EVAL_VIEWS_WHILE_TRAINING = 8
+
+
+@dataclass
+class DynamicGaussiansTrainerConfig(TrainerConfig):
+    """Nerfstudio's options; ``max_num_iterations`` is the total, also for a resumed run."""
+
+    _target: type = field(default_factory=lambda: DynamicGaussiansTrainer)
+
+
+class DynamicGaussiansTrainer(Trainer):
+    """See the module's first line."""
+
+    pipeline: DynamicGaussiansPipeline  # type: ignore[assignment]
+
+    def __init__(self, config: TrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(config, local_rank, world_size)
+        if config.machine.device_type == "cuda" and not torch.cuda.is_available():
+            raise UserError(
+                "--machine.device-type is cuda but PyTorch sees no CUDA device; use --machine.device-type cpu"
+            )
+        where = torch.cuda.get_device_name() if config.machine.device_type == "cuda" else f"{os.cpu_count()} CPU cores"
+        CONSOLE.log(f"Training on {config.machine.device_type}: {where}")
+        self.finished_step = -1
+        self.interrupted = False
+        self._log_started = perf_counter()
+        self._log_step = 0
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        if self.config.load_dir is not None:
+            check_checkpoint(latest_checkpoint(self.config.load_dir, self.config.load_step))
+        elif self.config.load_checkpoint is not None:
+            check_checkpoint(self.config.load_checkpoint)
+        super().setup(test_mode)
+        self.finished_step = _compat.start_step(self) - 1
+        self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.summarize))
+
+    def setup_optimizers(self) -> Optimizers:
+        """Learning rates of everything measured in world units are given for a rig of extent 1 and scaled here."""
+        model = self.pipeline.gaussians
+        groups = self.pipeline.get_param_groups()
+        config = {
+            name: copy.deepcopy(self.config.optimizers[name]) for name in groups if name in self.config.optimizers
+        }
+        for name, spec in model.representation.parameters.items():
+            if spec.spatial:
+                config[name]["optimizer"].lr *= model.densifier.extent
+        return Optimizers(config, groups)
+
+    # ------------------------------------------------------------------ the loop
+
+    def train(self) -> None:
+        total, start = self.config.max_num_iterations, _compat.start_step(self)
+        if start >= total:
+            raise UserError(
+                f"the checkpoint has finished {start} steps and --max-num-iterations is {total}; give a larger number to go on"
+            )
+        self._log_started, self._log_step = perf_counter(), start
+        restore = self._stop_gently_on_interrupt()
+        # Nerfstudio runs this many steps more; for us it is the total.
+        self.config.max_num_iterations = total - start
+        try:
+            super().train()
+        finally:
+            self.config.max_num_iterations = total
+            restore()
+
+    def _stop_gently_on_interrupt(self):
+        """First Ctrl-C: finish the step, save, stop. Second: Python's usual interrupt. Returns a function that undoes it."""
+        if threading.current_thread() is not threading.main_thread():
+            return lambda: None
+        previous = signal.getsignal(signal.SIGINT)
+
+        def on_interrupt(number: int, frame: FrameType | None) -> None:
+            CONSOLE.print("\nStopping after this step and saving; press Ctrl-C again to stop at once.")
+            self.interrupted = self.stop_training = True
+            signal.signal(signal.SIGINT, previous)
+
+        signal.signal(signal.SIGINT, on_interrupt)
+        return lambda: signal.signal(signal.SIGINT, previous)
+
+    def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
+        result = super().train_iteration(step)
+        self.finished_step = step
+        return result
+
+    def eval_iteration(self, step: int) -> None:
+        """Held-out scores and the log line, whichever loggers are on."""
+        done = step + 1
+        if done % self.config.steps_per_eval_image == 0:
+            model = self.pipeline.gaussians
+            seconds = perf_counter() - self._log_started
+            rate = (done - self._log_step) / max(seconds, 1e-9)
+            scores = self.pipeline.sampled_scores(EVAL_VIEWS_WHILE_TRAINING)
+            times = torch.linspace(0, 1, 5).tolist()
+            with torch.no_grad():
+                alive = sum(len(model.representation.active(model.gauss_params, t)) for t in times) / len(times)
+            numbers = {
+                "held_out_psnr": scores["psnr"],
+                "held_out_ssim": scores["ssim"],
+                "gaussians": float(model.num_points),
+                "share_alive": alive / max(model.num_points, 1),
+                "steps_per_second": rate,
+                "memory_gb": self.peak_memory_gb(),
+            }
+            writer.put_dict(name="Held-out", scalar_dict=numbers, step=step)
+            self._print_row(done, numbers)
+            self._log_started, self._log_step = perf_counter(), done
+        if done % self.config.steps_per_eval_all_images == 0 and done < self.config.max_num_iterations:
+            scores = self.pipeline.get_average_eval_image_metrics(step=step)
+            writer.put_dict(name="Held-out, all views", scalar_dict=scores, step=step)
+
+    def _print_row(self, done: int, numbers: dict[str, float]) -> None:
+        total = _compat.start_step(self) + self.config.max_num_iterations
+        eta = int((total - done) / max(numbers["steps_per_second"], 1e-9))
+        CONSOLE.print(
+            f"step {done:>6}/{total} | held-out {numbers['held_out_psnr']:5.2f} dB, SSIM {numbers['held_out_ssim']:.3f} | "
+            f"{int(numbers['gaussians']):>8,} Gaussians, {numbers['share_alive']:4.0%} alive | "
+            f"{numbers['steps_per_second']:6.1f} it/s | {numbers['memory_gb']:.1f} GB | ETA {eta // 60}:{eta % 60:02d}",
+            highlight=False,
+        )
+
+    def peak_memory_gb(self) -> float:
+        """Peak GPU memory on CUDA, else peak resident memory of the process."""
+        if self.config.machine.device_type == "cuda":
+            return torch.cuda.max_memory_allocated() / 1024**3
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def save_checkpoint(self, step: int) -> None:
+        """Writes beside the final name and renames, so that a crash or a full disk never damages what is there."""
+        step = min(step, self.finished_step)
+        if step < 0:
+            return
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        temporary = path.with_suffix(".part")
+        state = {
+            "step": step,
+            "pipeline": self.pipeline.state_dict(),
+            "optimizers": {k: v.state_dict() for k, v in self.optimizers.optimizers.items()},
+            "schedulers": {k: v.state_dict() for k, v in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        try:
+            self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+            torch.save(state, temporary)
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:
+            # torch reports a full disk as a RuntimeError of its archive writer.
+            temporary.unlink(missing_ok=True)
+            full = getattr(error, "errno", None) == errno.ENOSPC or isinstance(error, RuntimeError)
+            raise UserError(
+                f"could not write {path} ({'disk full?' if full else error}); earlier checkpoints are intact: free some space and "
+                f"go on with --load-dir {self.checkpoint_dir}"
+            ) from error
+        if self.config.save_only_latest_checkpoint:
+            for other in self.checkpoint_dir.glob("*.ckpt"):
+                if other != path:
+                    other.unlink()
+
+    # ------------------------------------------------------------------ the end
+
+    def summarize(self, step: int) -> None:
+        """Scores, size and the commands to type next."""
+        run = self.base_dir
+        if self.interrupted:
+            CONSOLE.print(
+                f"Stopped after step {self.finished_step + 1}. Go on with the same command and [bold]--load-dir "
+                f"{self.checkpoint_dir}[/bold]"
+            )
+            return
+        scores = self.pipeline.get_average_eval_image_metrics(step=step)
+        model = self.pipeline.gaussians
+        size = sum(value.numel() * 4 for value in model.gauss_params.values()) / 1e6
+        record: dict[str, Any] = {
+            **scores,
+            "gaussians": model.num_points,
+            "megabytes": size,
+            "steps": self.finished_step + 1,
+        }
+        record["peak_memory_gb"] = self.peak_memory_gb()
+        write_text(run / "scores.json", json.dumps(record, indent=2))
+        extra = f", LPIPS {scores['lpips']:.3f}" if "lpips" in scores else ""
+        CONSOLE.print(
+            f"\nHeld-out views: [bold]{scores['psnr']:.2f} dB PSNR[/bold], SSIM {scores['ssim']:.4f}{extra}; "
+            f"{model.num_points:,} Gaussians, {size:.1f} MB, {scores['fps']:.0f} pictures/s",
+            highlight=False,
+        )
+        config = run / "config.yml"
+        CONSOLE.print(
+            f"  see it      ns-viewer --load-config {config}\n"
+            f"  score it    ns-eval --load-config {config} --output-path {run / 'eval.json'}\n"
+            f"  render it   ns-render dataset --load-config {config} --output-path {run / 'renders'} --rendered-output-names rgb\n"
+            f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file under a temporary name, then rename."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, "utf8")
+    os.replace(temporary, path)
+
+
+def latest_checkpoint(directory: Path, step: int | None) -> Path:
+    """The checkpoint that ``--load-dir`` means."""
+    if not directory.is_dir():
+        raise UserError(f"--load-dir {directory} is no directory; give the nerfstudio_models folder of a run")
+    if step is not None:
+        path = directory / f"step-{step:09d}.ckpt"
+        if not path.exists():
+            raise UserError(
+                f"{directory} holds no checkpoint of step {step}; leave --load-step away for the latest one"
+            )
+        return path
+    for leftover in directory.glob("*.part"):
+        # An interrupted save; Nerfstudio takes every file here for a checkpoint.
+        leftover.unlink()
+    found = sorted(directory.glob("step-*.ckpt"))
+    if not found:
+        raise UserError(f"{directory} holds no step-*.ckpt; give the nerfstudio_models folder of a run to --load-dir")
+    return found[-1]
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse files that are no checkpoint of this package before anything is built around them."""
+    if not path.exists():
+        raise UserError(f"checkpoint {path} does not exist; give a file named step-*.ckpt")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(f"{path} is no readable checkpoint ({reason}); use another one with --load-step") from error
+    wanted = {"step", "pipeline", "optimizers", "schedulers", "scalers"}
+    if not isinstance(state, dict) or not wanted <= set(state) or "_model._extra_state" not in state["pipeline"]:
+        raise UserError(f"{path} was not written by a fourdgs-ns method; give the checkpoint of a run of this method")
