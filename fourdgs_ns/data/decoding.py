@@ -73,10 +73,12 @@ def check_constant_rate(timestamps_ms: Sequence[float], fps: float, path: Path) 
     if len(uneven) == 0:
         return None
     first = int(uneven[0]) + 1
+    # Gaps pull the average rate down, not the usual interval.
+    usual_fps = fps / np.median(np.diff(times)) if np.median(np.diff(times)) > 0 else fps
     return (
         f"{path} has a variable frame rate: frame {first} comes {times[first] - times[0] - first:+.1f} frames off the "
         f"constant {fps:g} fps (largest error {grid_error.max():.1f} frames), so its frames may not show the same "
-        f"instants as those of other cameras; re-encode it with: ffmpeg -i INPUT -fps_mode cfr -r {fps:g} OUTPUT"
+        f"instants as those of other cameras; re-encode it with: ffmpeg -i INPUT -vf fps={usual_fps:.5g} OUTPUT"
     )
 
 

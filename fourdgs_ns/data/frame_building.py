@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fourdgs_ns.data.capture import VideoFrames
@@ -98,8 +99,8 @@ def _require_space(directory: Path, files: Sequence[CameraFile], begun: Sequence
     )
     if needed > free:
         raise UserError(
-            f"decoding {sum(b.shape[0] for b in begun)} frames of {len(files)} cameras needs {needed / 1e9:.2f} GB, "
-            f"but the disk of {directory} has {free / 1e9:.2f} GB free; {_save_space(directory)}"
+            f"decoding {sum(b.shape[0] for b in begun)} frames of {len(files)} camera(s) needs {decimal(needed)}, "
+            f"but the disk of {directory} has {decimal(free)} free; {_save_space(directory)}"
         )
 
 

@@ -116,7 +116,7 @@ def camera_file(
 
 def _fingerprint(source: FrameSource, root: Path) -> list:
     """Which files and frames: paths relative to the capture (it may be moved), sizes and times of modification."""
-    indices: tuple[int, ...] | None = source.indices if isinstance(source, VideoFrames) else None
+    indices = [int(i) for i in source.indices] if isinstance(source, VideoFrames) else None
     files = []
     for path in [source.path] if isinstance(source, VideoFrames) else source.paths:
         try:
