@@ -18,6 +18,9 @@ ALPHA_MIN = 1.0 / 255.0
 TRANSMITTANCE_MIN = 1e-4
 """A pixel is finished before the Gaussian that would bring its transmittance to this or below."""
 TILE_SIZE = 16
+"""A Gaussian is drawn in the tiles of this many pixels that the square of its radius touches, and nowhere else."""
+FAR = 1e10
+"""Gaussians farther than this along z are not drawn (world units)."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""The one door to both rasterisers."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
+from fourdgs_ns.representation.base import GaussiansAtTime
+
+
+def rasterize(
+    gaussians: GaussiansAtTime,
+    cameras: PinholeCameras,
+    *,
+    background: Float[Tensor, " d"] | Float[Tensor, "c d"] | None = None,
+    depth: bool = False,
+) -> Rendering:
+    """Draw one slice from several cameras, differentiably in the slice and in the background.
+
+    The device of ``gaussians.means`` decides who draws: gsplat on a GPU, the package's own kernels on the CPU. Both
+    follow the same formulas with the same constants (``rasterization.types``) and agree to float32 rounding. Cameras
+    are constants: no gradient reaches poses or intrinsics.
+
+    Args:
+        gaussians: The slice, float32; quaternions are normalised again. Rows must be finite: the caller filters them.
+            A row whose centre or covariance is not finite is not drawn on the CPU and undefined on the GPU.
+        cameras: On the device of the slice, with ``near`` > 0.
+        background: Features behind everything, one row for all cameras or one row each; zeros when None.
+        depth: Whether to draw expected depth too. It is not blended with the background.
+
+    Returns:
+        The pictures. After backward, ``means2d.grad`` is the screen-space gradient in pixels; ``means2d`` of a row
+        whose ``radii`` is 0 is undefined.
+
+    Raises:
+        UserError: The slice is on a GPU and gsplat's CUDA kernels cannot be loaded.
+    """
+    m, d = gaussians.features.shape
+    c = len(cameras)
+    for name, shape in (("means", (m, 3)), ("quats", (m, 4)), ("scales", (m, 3)), ("opacities", (m,))):
+        value = getattr(gaussians, name)
+        assert value.shape == shape, (name, tuple(value.shape), shape)
+    for name in ("means", "quats", "scales", "opacities", "features"):
+        assert getattr(gaussians, name).dtype == torch.float32, (name, getattr(gaussians, name).dtype)
+    assert gaussians.ids.shape == (m,), gaussians.ids.shape
+    assert d > 0 and c > 0 and cameras.width > 0 and cameras.height > 0, (d, c, cameras.width, cameras.height)
+    assert cameras.near > 0.0, cameras.near
+    assert not (cameras.camera_from_world.requires_grad or cameras.intrinsics.requires_grad), "cameras are constants"
+    if background is None:
+        background = gaussians.features.new_zeros(d)
+    assert background.shape in ((d,), (c, d)), (tuple(background.shape), (c, d))
+    backgrounds = background.expand(c, d)
+
+    if m == 0:
+        return _empty_rendering(gaussians, cameras, backgrounds, depth)
+    # Imported here: loading Numba takes half a second, and gsplat prints a warning where there is no CUDA toolkit.
+    if gaussians.means.is_cuda:
+        from fourdgs_ns.rasterization.gsplat_backend import rasterize_gsplat  # noqa: PLC0415
+
+        return rasterize_gsplat(gaussians, cameras, backgrounds, depth)
+    from fourdgs_ns.rasterization.cpu import rasterize_cpu  # noqa: PLC0415
+
+    return rasterize_cpu(gaussians, cameras, backgrounds, depth)
+
+
+def _empty_rendering(
+    gaussians: GaussiansAtTime, cameras: PinholeCameras, backgrounds: Float[Tensor, "c d"], depth: bool
+) -> Rendering:
+    """Pictures of nothing: the background. Tied to the slice so that a loss on them can still be backpropagated."""
+    c, h, w = len(cameras), cameras.height, cameras.width
+    nothing = sum(getattr(gaussians, name).sum() for name in ("means", "quats", "scales", "opacities", "features"))
+    means2d = gaussians.means[None, :, :2].expand(c, 0, 2)
+    if means2d.requires_grad:
+        means2d.retain_grad()
+    zeros = gaussians.means.new_zeros(c, h, w, 1)
+    return Rendering(
+        features=backgrounds[:, None, None, :].expand(c, h, w, -1) + nothing,
+        alphas=zeros + nothing,
+        depths=zeros + nothing if depth else None,
+        ids=gaussians.ids,
+        radii=torch.zeros(c, 0, dtype=torch.int32, device=gaussians.means.device),
+        means2d=means2d,
+    )

@@ -1,0 +1,275 @@
+"""From 3D Gaussians to ellipses on the screen (EWA splatting), with its analytic gradient, on the CPU.
+
+The formulas are those of gsplat 1.4 in "classic" mode, so that both backends agree to rounding:
+
+* ``U = J W R S`` (2 x 3) with the camera's rotation W, the Gaussian's rotation R and scales S, and the Jacobian J of
+  the pinhole projection, taken at a point whose x/z and y/z are limited to the field of view plus a margin of 15 % of
+  the image on each side;
+* covariance on the screen ``U U^T + EPS_2D I``, of which the inverse, the conic, is passed on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numba import prange
+from torch import Tensor
+
+from fourdgs_ns.rasterization.numba_runtime import KERNEL_LOCK, kernel
+from fourdgs_ns.rasterization.types import EPS_2D, FAR, PinholeCameras
+
+_CHUNK = 256  # Gaussians per unit of parallel work; scratch is allocated once per chunk
+
+
+@kernel()
+def _load_rotation(quats, m, unit, rotation):
+    """Normalise quaternion ``m`` into ``unit`` (w, x, y, z), fill ``rotation`` (3 x 3), return the quaternion's norm."""
+    norm = 0.0
+    for i in range(4):
+        unit[i] = quats[m, i]
+        norm += unit[i] * unit[i]
+    norm = np.sqrt(norm)
+    for i in range(4):
+        unit[i] /= norm
+    w, x, y, z = unit[0], unit[1], unit[2], unit[3]
+    rotation[0, 0] = 1.0 - 2.0 * (y * y + z * z)
+    rotation[0, 1] = 2.0 * (x * y - w * z)
+    rotation[0, 2] = 2.0 * (x * z + w * y)
+    rotation[1, 0] = 2.0 * (x * y + w * z)
+    rotation[1, 1] = 1.0 - 2.0 * (x * x + z * z)
+    rotation[1, 2] = 2.0 * (y * z - w * x)
+    rotation[2, 0] = 2.0 * (x * z - w * y)
+    rotation[2, 1] = 2.0 * (y * z + w * x)
+    rotation[2, 2] = 1.0 - 2.0 * (x * x + y * y)
+    return norm
+
+
+@kernel()
+def _rotation_gradient(unit, norm, v_rotation, m, v_quats):
+    """Gradient of the raw quaternion ``m`` from that of its rotation matrix, through the normalisation."""
+    w, x, y, z = unit[0], unit[1], unit[2], unit[3]
+    g = v_rotation
+    vw = 2.0 * (x * (g[2, 1] - g[1, 2]) + y * (g[0, 2] - g[2, 0]) + z * (g[1, 0] - g[0, 1]))
+    vx = 2.0 * (y * (g[0, 1] + g[1, 0]) + z * (g[0, 2] + g[2, 0]) + w * (g[2, 1] - g[1, 2])) - 4.0 * x * (
+        g[1, 1] + g[2, 2]
+    )
+    vy = 2.0 * (x * (g[0, 1] + g[1, 0]) + z * (g[1, 2] + g[2, 1]) + w * (g[0, 2] - g[2, 0])) - 4.0 * y * (
+        g[0, 0] + g[2, 2]
+    )
+    vz = 2.0 * (x * (g[0, 2] + g[2, 0]) + y * (g[1, 2] + g[2, 1]) + w * (g[1, 0] - g[0, 1])) - 4.0 * z * (
+        g[0, 0] + g[1, 1]
+    )
+    along = w * vw + x * vx + y * vy + z * vz
+    v_quats[m, 0] = (vw - along * w) / norm
+    v_quats[m, 1] = (vx - along * x) / norm
+    v_quats[m, 2] = (vy - along * y) / norm
+    v_quats[m, 3] = (vz - along * z) / norm
+
+
+@kernel()
+def _load_camera_point(means, m, world_to_camera, point):
+    """Centre ``m`` in camera coordinates."""
+    for i in range(3):
+        point[i] = world_to_camera[i, 3]
+        for k in range(3):
+            point[i] += world_to_camera[i, k] * float(means[m, k])
+
+
+@kernel()
+def _load_jacobian(point, intrinsics, width, height, jacobian):
+    """Fill J (2 x 3) at the limited point. Returns that point's x and y, and whether each was left as it is."""
+    fx, fy = float(intrinsics[0, 0]), float(intrinsics[1, 1])
+    cx, cy = float(intrinsics[0, 2]), float(intrinsics[1, 2])
+    margin_x, margin_y = 0.15 * width / fx, 0.15 * height / fy
+    z = point[2]
+    slope_x, slope_y = point[0] / z, point[1] / z
+    limited_x = min((width - cx) / fx + margin_x, max(-cx / fx - margin_x, slope_x))
+    limited_y = min((height - cy) / fy + margin_y, max(-cy / fy - margin_y, slope_y))
+    jacobian[0, 0] = fx / z
+    jacobian[0, 1] = 0.0
+    jacobian[0, 2] = -fx * limited_x / z
+    jacobian[1, 0] = 0.0
+    jacobian[1, 1] = fy / z
+    jacobian[1, 2] = -fy * limited_y / z
+    return limited_x, limited_y, limited_x == slope_x, limited_y == slope_y
+
+
+@kernel()
+def _load_spread(jacobian, world_to_camera, rotation, scales, m, jw, jwr, spread):
+    """Fill ``J W``, ``J W R`` and the spread ``U = J W R S`` (2 x 3 each), and return the screen covariance U U^T."""
+    for i in range(2):
+        for k in range(3):
+            total = 0.0
+            for j in range(3):
+                total += jacobian[i, j] * world_to_camera[j, k]
+            jw[i, k] = total
+        for j in range(3):
+            total = 0.0
+            for k in range(3):
+                total += jw[i, k] * rotation[k, j]
+            jwr[i, j] = total
+            spread[i, j] = total * float(scales[m, j])
+    xx, xy, yy = EPS_2D, 0.0, EPS_2D
+    for j in range(3):
+        xx += spread[0, j] * spread[0, j]
+        xy += spread[0, j] * spread[1, j]
+        yy += spread[1, j] * spread[1, j]
+    return xx, xy, yy
+
+
+@kernel(parallel=True)
+def _project(
+    means, quats, scales, cameras, intrinsics, width, height, near, far, means2d, conics, depths, radii
+):  # fmt: skip
+    count = means.shape[0]
+    for chunk in prange((count + _CHUNK - 1) // _CHUNK):
+        unit, rotation, point = np.empty(4), np.empty((3, 3)), np.empty(3)
+        jacobian, jw, jwr, spread = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
+        for m in range(chunk * _CHUNK, min(count, (chunk + 1) * _CHUNK)):
+            _load_rotation(quats, m, unit, rotation)
+            for c in range(cameras.shape[0]):
+                means2d[c, m, 0] = means2d[c, m, 1] = depths[c, m] = 0.0
+                conics[c, m, 0] = conics[c, m, 1] = conics[c, m, 2] = 0.0
+                radii[c, m] = 0
+                _load_camera_point(means, m, cameras[c], point)
+                z = point[2]
+                if not (near <= z <= far):
+                    continue
+                _load_jacobian(point, intrinsics[c], width, height, jacobian)
+                xx, xy, yy = _load_spread(jacobian, cameras[c], rotation, scales, m, jw, jwr, spread)
+                determinant = xx * yy - xy * xy
+                x = intrinsics[c, 0, 0] * point[0] / z + intrinsics[c, 0, 2]
+                y = intrinsics[c, 1, 1] * point[1] / z + intrinsics[c, 1, 2]
+                # A non-finite row fails one of these two, so nothing of it is written.
+                if not (determinant > 0.0 and np.isfinite(determinant) and np.isfinite(x + y)):
+                    continue
+                half_trace = 0.5 * (xx + yy)
+                largest = half_trace + np.sqrt(max(0.01, half_trace * half_trace - determinant))
+                radius = min(np.ceil(3.0 * np.sqrt(largest)), 1e9)
+                if x + radius <= 0.0 or x - radius >= width or y + radius <= 0.0 or y - radius >= height:
+                    continue
+                means2d[c, m, 0], means2d[c, m, 1], depths[c, m] = x, y, z
+                conics[c, m, 0], conics[c, m, 1], conics[c, m, 2] = yy / determinant, -xy / determinant, xx / determinant
+                radii[c, m] = np.int32(radius)
+
+
+@kernel(parallel=True)
+def _project_backward(
+    means, quats, scales, cameras, intrinsics, width, height, radii, v_means2d, v_conics, v_depths,
+    v_means, v_quats, v_scales,
+):  # fmt: skip
+    count = means.shape[0]
+    for chunk in prange((count + _CHUNK - 1) // _CHUNK):
+        unit, rotation, point = np.empty(4), np.empty((3, 3)), np.empty(3)
+        jacobian, jw, jwr, spread = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
+        v_spread, v_jw, v_jacobian, v_point = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty(3)
+        v_rotation, v_mean, v_scale = np.empty((3, 3)), np.empty(3), np.empty(3)
+        for m in range(chunk * _CHUNK, min(count, (chunk + 1) * _CHUNK)):
+            norm = _load_rotation(quats, m, unit, rotation)
+            v_rotation[:] = 0.0
+            v_mean[:] = 0.0
+            v_scale[:] = 0.0
+            seen = False
+            for c in range(cameras.shape[0]):
+                if radii[c, m] <= 0:
+                    continue
+                seen = True
+                _load_camera_point(means, m, cameras[c], point)
+                limited_x, limited_y, free_x, free_y = _load_jacobian(point, intrinsics[c], width, height, jacobian)
+                xx, xy, yy = _load_spread(jacobian, cameras[c], rotation, scales, m, jw, jwr, spread)
+                determinant = xx * yy - xy * xy
+                ca, cb, cc = yy / determinant, -xy / determinant, xx / determinant
+                # Covariance V from conic Q = V^-1: dV = -Q dQ Q; the stored conic names its off-diagonal once.
+                ga, gb, gc = float(v_conics[c, m, 0]), 0.5 * v_conics[c, m, 1], float(v_conics[c, m, 2])
+                v_xx = -(ca * ca * ga + 2.0 * ca * cb * gb + cb * cb * gc)
+                v_xy = -(ca * cb * ga + (ca * cc + cb * cb) * gb + cb * cc * gc)
+                v_yy = -(cb * cb * ga + 2.0 * cb * cc * gb + cc * cc * gc)
+                for j in range(3):
+                    v_spread[0, j] = 2.0 * (v_xx * spread[0, j] + v_xy * spread[1, j])
+                    v_spread[1, j] = 2.0 * (v_xy * spread[0, j] + v_yy * spread[1, j])
+                    v_scale[j] += v_spread[0, j] * jwr[0, j] + v_spread[1, j] * jwr[1, j]
+                for k in range(3):
+                    v_jw[0, k] = 0.0
+                    v_jw[1, k] = 0.0
+                    for j in range(3):
+                        sa, sb = v_spread[0, j] * float(scales[m, j]), v_spread[1, j] * float(scales[m, j])
+                        v_jw[0, k] += sa * rotation[k, j]
+                        v_jw[1, k] += sb * rotation[k, j]
+                        v_rotation[k, j] += jw[0, k] * sa + jw[1, k] * sb
+                for i in range(2):
+                    for j in range(3):
+                        total = 0.0
+                        for k in range(3):
+                            total += v_jw[i, k] * cameras[c, j, k]
+                        v_jacobian[i, j] = total
+                fx, fy = float(intrinsics[c, 0, 0]), float(intrinsics[c, 1, 1])
+                z = point[2]
+                vx, vy = float(v_means2d[c, m, 0]), float(v_means2d[c, m, 1])
+                v_point[0] = fx / z * vx
+                v_point[1] = fy / z * vy
+                v_point[2] = float(v_depths[c, m]) - (fx * point[0] * vx + fy * point[1] * vy) / (z * z)
+                v_point[2] -= (fx * v_jacobian[0, 0] + fy * v_jacobian[1, 1]) / (z * z)
+                # J[0, 2] = -fx (x / z) / z: where x / z is limited it is a constant.
+                v_point[2] += (fx * limited_x * v_jacobian[0, 2] + fy * limited_y * v_jacobian[1, 2]) / (z * z)
+                if free_x:
+                    v_point[0] -= fx / (z * z) * v_jacobian[0, 2]
+                    v_point[2] += fx * limited_x / (z * z) * v_jacobian[0, 2]
+                if free_y:
+                    v_point[1] -= fy / (z * z) * v_jacobian[1, 2]
+                    v_point[2] += fy * limited_y / (z * z) * v_jacobian[1, 2]
+                for k in range(3):
+                    for j in range(3):
+                        v_mean[k] += cameras[c, j, k] * v_point[j]
+            for k in range(3):
+                v_means[m, k] = v_mean[k]
+                v_scales[m, k] = v_scale[k]
+            if seen:
+                _rotation_gradient(unit, norm, v_rotation, m, v_quats)
+            else:
+                v_quats[m, 0] = v_quats[m, 1] = v_quats[m, 2] = v_quats[m, 3] = 0.0
+
+
+class _Projection(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, cameras: PinholeCameras) -> tuple[Tensor, ...]:
+        m, c = means.shape[0], len(cameras)
+        means2d, conics, depths = means.new_empty(c, m, 2), means.new_empty(c, m, 3), means.new_empty(c, m)
+        radii = torch.empty(c, m, dtype=torch.int32)
+        inputs = [t.detach().contiguous() for t in (means, quats, scales)]
+        inputs += [t.to(means).contiguous() for t in (cameras.camera_from_world, cameras.intrinsics)]
+        with KERNEL_LOCK:
+            _project(
+                *(t.numpy() for t in inputs), cameras.width, cameras.height, float(cameras.near), FAR,
+                *(t.numpy() for t in (means2d, conics, depths, radii)),
+            )  # fmt: skip
+        ctx.save_for_backward(*inputs, radii)
+        ctx.size = (cameras.width, cameras.height)
+        ctx.mark_non_differentiable(radii)
+        return means2d, conics, depths, radii
+
+    @staticmethod
+    def backward(ctx: Any, v_means2d: Tensor, v_conics: Tensor, v_depths: Tensor, _: Tensor) -> tuple:  # type: ignore[override]
+        *inputs, radii = ctx.saved_tensors
+        gradients = tuple(torch.empty_like(t) for t in inputs[:3])
+        with KERNEL_LOCK:
+            _project_backward(
+                *(t.numpy() for t in inputs), *ctx.size, radii.numpy(),
+                *(t.contiguous().numpy() for t in (v_means2d, v_conics, v_depths)), *(t.numpy() for t in gradients),
+            )  # fmt: skip
+        return *gradients, None
+
+
+def project(
+    means: Float[Tensor, "m 3"], quats: Float[Tensor, "m 4"], scales: Float[Tensor, "m 3"], cameras: PinholeCameras
+) -> tuple[Float[Tensor, "c m 2"], Float[Tensor, "c m 3"], Float[Tensor, "c m"], Int[Tensor, "c m"]]:
+    """Project Gaussians into every camera; differentiable in the Gaussians, not in the cameras.
+
+    Returns:
+        Centres in pixels; conics (xx, xy, yy of the inverse screen covariance, 1 / pixel^2); depths (z in the camera,
+        world units); radii in whole pixels (3 standard deviations along the longest axis, rounded up). A Gaussian that
+        is nearer than ``cameras.near``, does not reach the image or is not finite has radius 0 and zeros elsewhere.
+    """
+    return _Projection.apply(means, quats, scales, cameras)  # type: ignore[no-any-return]
