@@ -1,0 +1,195 @@
+"""From scene and camera to pixels, depth and object ids.
+
+What never moves is traced once per camera; a frame traces again only the tiles that an actor, its shadow or its
+occlusion can reach. The result equals tracing every tile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from fourdgs_ns.synth import shading, tiles, trace
+from fourdgs_ns.synth.rig import RigCamera
+from fourdgs_ns.synth.scene import Scene
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One rendered view."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    """sRGB; straight colour where the matte is partial."""
+    matte: UInt8[np.ndarray, "h w"]
+    """Share of each pixel that shows the subject, 255 for all of it."""
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What the rays through the centres of the pixels meet."""
+
+    depth: Float32[np.ndarray, "h w"]
+    """Metres along the optical axis; infinite where there is nothing."""
+    objects: UInt8[np.ndarray, "h w"]
+    """Object ids; 0 is the room, or nothing."""
+
+
+def sample_positions(count: int) -> np.ndarray:
+    """Hammersley positions inside a pixel, float64 [count, 2], for a power of two."""
+    bits = count.bit_length() - 1
+    reverse = [int(f"{i:0{bits}b}"[::-1], 2) if bits else 0 for i in range(count)]
+    return (np.stack([np.arange(count), np.array(reverse)], axis=1) + 0.5) / count
+
+
+class Renderer:
+    """Renders one scene.
+
+    ``samples``: rays per pixel, a power of two. ``indoors``: with the room; without it, rays that miss everything see
+    nothing and furniture belongs to the subject of the matte. ``octaves``: of the textures' noise.
+    """
+
+    def __init__(self, scene: Scene, samples: int, indoors: bool, octaves: int) -> None:
+        self.scene = scene
+        self.indoors = indoors
+        self.offsets = sample_positions(samples)
+        self.surfaces = scene.surfaces(octaves)
+        self.palette = scene.light_colors.table()
+        self.rim = float(np.linalg.norm(scene.lights[1] - scene.lights[0]))
+        self.tables = [scene.primitives(frame) for frame in range(scene.clip.frames)]
+
+    @staticmethod
+    def octaves_for(width: int) -> int:
+        """As many octaves as pixels of an image of this width can show from about 4 m."""
+        return int(np.clip(np.floor(np.log2(width / 40.0)) + 1, 2, 6))
+
+    def table(self, frame: float) -> np.ndarray:
+        """The primitives at a frame, or between two."""
+        return self.tables[int(frame)] if float(frame).is_integer() else self.scene.primitives(frame)
+
+    def view(self, camera: RigCamera) -> View:
+        """Start rendering a camera."""
+        return View(self, camera)
+
+    def ground_truth(self, camera: RigCamera, frame: float) -> GroundTruth:
+        """Depth and object ids of a view."""
+        shape = (camera.height, camera.width)
+        out = self._trace(camera, self.table(frame), np.array([[0.5, 0.5]]), lit=False)
+        ids = np.concatenate([self.scene.object_ids, np.zeros(1, np.uint8)])
+        objects = ids[np.where(out.code >= 0, out.code, -1)]
+        return GroundTruth(out.depth.reshape(shape), objects.reshape(shape))
+
+    def _trace(self, camera: RigCamera, table: np.ndarray, offsets: np.ndarray, lit: bool) -> trace.Samples:
+        out = trace.allocate_samples(camera.width * camera.height * len(offsets))
+        near, around = _no_tiles(camera), _no_tiles(camera)
+        spheres = np.full((len(near), 4), -1.0)
+        tiles.touched_tiles(
+            camera.view(), camera.width, camera.height, table, 0, *self._reach(), spheres, near, around
+        )
+        trace.trace_all(
+            near,
+            camera.view(),
+            camera.width,
+            camera.height,
+            offsets,
+            table,
+            self.scene.room,
+            self.indoors,
+            self.scene.lights,
+            self.scene.window,
+            lit,
+            out,
+        )
+        return out
+
+    def _reach(self) -> tuple[np.ndarray, float, float]:
+        return self.scene.lights, self.rim, trace.REACH[-1]
+
+
+def _no_tiles(camera: RigCamera) -> np.ndarray:
+    across, down = (-(-size // trace.TILE) for size in (camera.width, camera.height))
+    return np.zeros(across * down, np.int64)
+
+
+class View:
+    """One camera of a :class:`Renderer`; holds what it sees without actors."""
+
+    def __init__(self, renderer: Renderer, camera: RigCamera) -> None:
+        self.renderer, self.camera = renderer, camera
+        scene = renderer.scene
+        self.num_still = scene.num_still
+        self.still = renderer._trace(camera, scene.primitives(0)[: self.num_still], renderer.offsets, lit=True)
+        self.moving = trace.allocate_samples(len(self.still.code))
+        self.albedo = np.zeros((len(self.still.code), 3), np.float32)
+        self.material = np.zeros(len(self.still.code), np.int16)
+        shading.paint_samples(renderer.surfaces, self.still, self.albedo, self.material)
+        self.spheres = np.zeros((len(_no_tiles(camera)), 4))
+        tiles.bound_tiles(camera.width, camera.height, len(renderer.offsets), self.still.code, self.still.position, self.spheres)
+        self.empty = self._picture()
+        self._shade(np.arange(len(self.spheres)), self.still, self.empty)
+
+    def render(self, frame: float) -> Picture:
+        """The view at a frame, or between two."""
+        renderer, camera, scene = self.renderer, self.camera, self.renderer.scene
+        table = renderer.table(frame)
+        near, around = _no_tiles(camera), _no_tiles(camera)
+        view = camera.view()
+        tiles.touched_tiles(
+            view,
+            camera.width,
+            camera.height,
+            table,
+            self.num_still,
+            *renderer._reach(),
+            self.spheres,
+            near,
+            around,
+        )
+        touched = np.flatnonzero(near | around)
+        picture = Picture(self.empty.image.copy(), self.empty.matte.copy())
+        if len(touched) == 0:
+            return picture
+        trace.trace_tiles(
+            touched,
+            near,
+            around,
+            view,
+            camera.width,
+            camera.height,
+            renderer.offsets,
+            table,
+            scene.room,
+            renderer.indoors,
+            scene.lights,
+            scene.window,
+            self.still,
+            self.moving,
+        )
+        self._shade(touched, self.moving, picture)
+        return picture
+
+    def _picture(self) -> Picture:
+        shape = (self.camera.height, self.camera.width)
+        return Picture(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8))
+
+    def _shade(self, touched: np.ndarray, samples: trace.Samples, picture: Picture) -> None:
+        renderer = self.renderer
+        shading.shade_tiles(
+            touched,
+            self.camera.width,
+            self.camera.height,
+            len(renderer.offsets),
+            self.camera.world_from_camera[:3, 3].copy(),
+            renderer.surfaces,
+            renderer.palette,
+            renderer.scene.lights,
+            renderer.scene.window,
+            self.num_still,
+            self.num_still if renderer.indoors else 0,
+            samples,
+            self.albedo,
+            self.material,
+            picture.image,
+            picture.matte,
+        )

@@ -1,0 +1,534 @@
+"""Geometry kernels of the generator: which surface a ray meets, which lights it sees, how open its surroundings are.
+
+World: metres, right-handed, z up. Rays are ``origin + depth * direction`` with camera-space z of ``direction`` equal to
+1, so that the ray parameter *is* the depth along the optical axis. Everything is evaluated in float64 from closed
+forms (the torus by sphere tracing to 1e-9), so the ground truth is exact to rounding.
+
+This module and ``shading`` share no compiled function on purpose: Numba's on-disk cache watches only the file of the
+outermost function and would keep running old code when a helper in another file changes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int8, UInt8
+from numba import njit, prange
+
+ELLIPSOID, BOX, CYLINDER, CAPSULE, TORUS = range(5)
+ABSENT = -1
+
+# Columns of the table of primitives, float64 [p, COLUMNS].
+KIND = 0
+CENTER = 1  # 3: world position of the object's origin
+ROTATION = 4  # 9: world_from_object, row by row
+SCALE = 13  # 3: metres per object-space unit along the object's axes
+SHAPE = 16  # capsule: half length of its segment; torus: minor radius (both in object-space units)
+RADIUS = 17  # metres: bounding sphere about the centre
+COLUMNS = 18
+
+NOTHING = -100
+"""Code of a sample whose ray leaves the scene; codes -6..-1 are room faces, codes >= 0 rows of the table."""
+
+KEY_LIGHTS = 7
+"""Lights 0..6 are the lamp (a disc of points), light 7 is the sun, which shines only through the window."""
+SUN = 7
+ALL_LIGHTS = 255
+
+TILE = 16
+"""Side in pixels of the squares that are traced again when something near them moves."""
+
+REACH = (0.12, 0.4)  # metres along the normal at which crowding is measured
+_CROWDING = (0.45, 0.4)  # share of the ambient light that full crowding at that reach takes away
+_LIFT = 1e-4  # metres by which shadow rays leave their own surface
+
+
+class Samples(NamedTuple):
+    """What each sample of a view sees; n = height * width * samples per pixel, pixel by pixel."""
+
+    depth: Float32[np.ndarray, " n"]
+    """Metres along the optical axis."""
+    code: Int8[np.ndarray, " n"]
+    position: Float32[np.ndarray, "n 3"]
+    """World position in metres."""
+    local: Float32[np.ndarray, "n 3"]
+    """Object-space position (primitives), or metres (u, v, 0) on the face (room)."""
+    normal: Float32[np.ndarray, "n 3"]
+    """World normal."""
+    lights: UInt8[np.ndarray, " n"]
+    """Bit i: light i is seen."""
+    openness: Float32[np.ndarray, " n"]
+    """Share of the ambient light that arrives, 1 in the open."""
+
+
+def allocate_samples(count: int) -> Samples:
+    """Empty buffers for ``count`` samples."""
+    return Samples(
+        np.zeros(count, np.float32),
+        np.full(count, NOTHING, np.int8),
+        np.zeros((count, 3), np.float32),
+        np.zeros((count, 3), np.float32),
+        np.zeros((count, 3), np.float32),
+        np.zeros(count, np.uint8),
+        np.zeros(count, np.float32),
+    )
+
+
+@njit
+def _to_object(prims, i, x, y, z):
+    """A world vector in the axes and units of primitive ``i``."""
+    return (
+        (prims[i, 4] * x + prims[i, 7] * y + prims[i, 10] * z) / prims[i, 13],
+        (prims[i, 5] * x + prims[i, 8] * y + prims[i, 11] * z) / prims[i, 14],
+        (prims[i, 6] * x + prims[i, 9] * y + prims[i, 12] * z) / prims[i, 15],
+    )
+
+
+@njit
+def _hit_sphere(ox, oy, oz, dx, dy, dz):
+    a = dx * dx + dy * dy + dz * dz
+    b = ox * dx + oy * dy + oz * dz
+    disc = b * b - a * (ox * ox + oy * oy + oz * oz - 1.0)
+    if disc < 0.0:
+        return np.inf
+    root = np.sqrt(disc)
+    near = (-b - root) / a
+    if near > 0.0:
+        return near
+    far = (-b + root) / a
+    return far if far > 0.0 else np.inf
+
+
+@njit
+def _hit_slab(o, d):
+    """Entry and exit of the slab |x| <= 1."""
+    if abs(d) < 1e-12:
+        return (-np.inf, np.inf) if abs(o) <= 1.0 else (np.inf, -np.inf)
+    a = (-1.0 - o) / d
+    b = (1.0 - o) / d
+    return (a, b) if a < b else (b, a)
+
+
+@njit
+def _hit_box(ox, oy, oz, dx, dy, dz):
+    x0, x1 = _hit_slab(ox, dx)
+    y0, y1 = _hit_slab(oy, dy)
+    z0, z1 = _hit_slab(oz, dz)
+    near = max(x0, y0, z0)
+    far = min(x1, y1, z1)
+    if near > far or far <= 0.0:
+        return np.inf
+    return near if near > 0.0 else far
+
+
+@njit
+def _tube(ox, oy, dx, dy):
+    """Entry and exit of the infinite cylinder x^2 + y^2 <= 1."""
+    a = dx * dx + dy * dy
+    c = ox * ox + oy * oy - 1.0
+    if a < 1e-18:
+        return (-np.inf, np.inf) if c <= 0.0 else (np.inf, -np.inf)
+    b = ox * dx + oy * dy
+    disc = b * b - a * c
+    if disc < 0.0:
+        return np.inf, -np.inf
+    root = np.sqrt(disc)
+    return (-b - root) / a, (-b + root) / a
+
+
+@njit
+def _hit_cylinder(ox, oy, oz, dx, dy, dz):
+    r0, r1 = _tube(ox, oy, dx, dy)
+    z0, z1 = _hit_slab(oz, dz)
+    near = max(r0, z0)
+    far = min(r1, z1)
+    if near > far or far <= 0.0:
+        return np.inf
+    return near if near > 0.0 else far
+
+
+@njit
+def _hit_capsule(half, ox, oy, oz, dx, dy, dz):
+    """Segment |z| <= half swept by the unit sphere."""
+    best = np.inf
+    r0, _ = _tube(ox, oy, dx, dy)
+    if r0 > 0.0 and abs(oz + r0 * dz) <= half:
+        best = r0
+    for end in (-half, half):
+        t = _hit_sphere(ox, oy, oz - end, dx, dy, dz)
+        if abs(oz + t * dz) >= half and t < best:
+            best = t
+    return best
+
+
+@njit
+def _torus_distance(minor, x, y, z):
+    ring = np.sqrt(x * x + y * y) - 1.0
+    return np.sqrt(ring * ring + z * z) - minor
+
+
+@njit
+def _hit_torus(minor, ox, oy, oz, dx, dy, dz):
+    speed = np.sqrt(dx * dx + dy * dy + dz * dz)
+    reach = 1.0 + minor
+    b = (ox * dx + oy * dy + oz * dz) / speed
+    disc = b * b - (ox * ox + oy * oy + oz * oz) + reach * reach
+    if disc <= 0.0:
+        return np.inf
+    root = np.sqrt(disc)
+    s = max(0.0, -b - root)
+    end = -b + root
+    for _ in range(400):
+        if s >= end:
+            return np.inf
+        k = s / speed
+        gap = _torus_distance(minor, ox + k * dx, oy + k * dy, oz + k * dz)
+        if gap < 1e-9:
+            return k if k > 0.0 else np.inf
+        s += gap
+    return np.inf
+
+
+@njit
+def _hit(prims, i, ox, oy, oz, dx, dy, dz):
+    """Smallest positive ray parameter at which the ray meets primitive ``i``, or infinity."""
+    x, y, z = prims[i, 1] - ox, prims[i, 2] - oy, prims[i, 3] - oz
+    ahead = x * dx + y * dy + z * dz
+    apart = x * x + y * y + z * z
+    reach = prims[i, 17] * prims[i, 17]
+    if apart > reach and (ahead < 0.0 or apart - ahead * ahead / (dx * dx + dy * dy + dz * dz) > reach):
+        return np.inf
+    ax, ay, az = _to_object(prims, i, -x, -y, -z)
+    bx, by, bz = _to_object(prims, i, dx, dy, dz)
+    kind = int(prims[i, 0])
+    if kind == ELLIPSOID:
+        return _hit_sphere(ax, ay, az, bx, by, bz)
+    if kind == BOX:
+        return _hit_box(ax, ay, az, bx, by, bz)
+    if kind == CYLINDER:
+        return _hit_cylinder(ax, ay, az, bx, by, bz)
+    if kind == CAPSULE:
+        return _hit_capsule(prims[i, 16], ax, ay, az, bx, by, bz)
+    return _hit_torus(prims[i, 16], ax, ay, az, bx, by, bz)
+
+
+@njit
+def _object_normal(prims, i, x, y, z):
+    """Outward direction at object-space surface point (x, y, z), before the scale is undone."""
+    kind = int(prims[i, 0])
+    if kind == ELLIPSOID:
+        return x, y, z
+    if kind == BOX:
+        if abs(x) >= abs(y) and abs(x) >= abs(z):
+            return np.sign(x), 0.0, 0.0
+        if abs(y) >= abs(z):
+            return 0.0, np.sign(y), 0.0
+        return 0.0, 0.0, np.sign(z)
+    if kind == CYLINDER:
+        if abs(z) * abs(z) >= x * x + y * y:
+            return 0.0, 0.0, np.sign(z)
+        return x, y, 0.0
+    if kind == CAPSULE:
+        half = prims[i, 16]
+        return x, y, z - min(half, max(-half, z))
+    ring = np.sqrt(x * x + y * y)
+    return x - x / ring, y - y / ring, z
+
+
+@njit
+def _normal(prims, i, x, y, z):
+    """World normal at object-space surface point (x, y, z)."""
+    a, b, c = _object_normal(prims, i, x, y, z)
+    a, b, c = a / prims[i, 13], b / prims[i, 14], c / prims[i, 15]
+    nx = prims[i, 4] * a + prims[i, 5] * b + prims[i, 6] * c
+    ny = prims[i, 7] * a + prims[i, 8] * b + prims[i, 9] * c
+    nz = prims[i, 10] * a + prims[i, 11] * b + prims[i, 12] * c
+    size = np.sqrt(nx * nx + ny * ny + nz * nz)
+    return nx / size, ny / size, nz / size
+
+
+@njit
+def _distance(prims, i, x, y, z):
+    """Distance in metres from a world point to primitive ``i`` (first order for ellipsoids)."""
+    px, py, pz = _to_object(prims, i, x - prims[i, 1], y - prims[i, 2], z - prims[i, 3])
+    sx, sy, sz = prims[i, 13], prims[i, 14], prims[i, 15]
+    kind = int(prims[i, 0])
+    if kind == ELLIPSOID:
+        size = np.sqrt(px * px + py * py + pz * pz)
+        slope = np.sqrt((px / sx) ** 2 + (py / sy) ** 2 + (pz / sz) ** 2)
+        return size * (size - 1.0) / max(slope, 1e-9)
+    if kind == BOX:
+        qx, qy, qz = (abs(px) - 1.0) * sx, (abs(py) - 1.0) * sy, (abs(pz) - 1.0) * sz
+        return np.sqrt(max(qx, 0.0) ** 2 + max(qy, 0.0) ** 2 + max(qz, 0.0) ** 2) + min(max(qx, qy, qz), 0.0)
+    if kind == CYLINDER:
+        qx, qz = (np.sqrt(px * px + py * py) - 1.0) * sx, (abs(pz) - 1.0) * sz
+        return np.sqrt(max(qx, 0.0) ** 2 + max(qz, 0.0) ** 2) + min(max(qx, qz), 0.0)
+    if kind == CAPSULE:
+        half = prims[i, 16]
+        pz -= min(half, max(-half, pz))
+        return (np.sqrt(px * px + py * py + pz * pz) - 1.0) * sx
+    return _torus_distance(prims[i, 16], px, py, pz) * sx
+
+
+@njit
+def _openness_factor(distance, k):
+    crowd = (REACH[k] - distance) / REACH[k]
+    return 1.0 - _CROWDING[k] * min(1.0, max(0.0, crowd))
+
+
+@njit
+def _openness(prims, chosen, room, indoors, x, y, z, nx, ny, nz):
+    """Product over the chosen primitives, and the room if ``indoors``, of the ambient light they leave."""
+    result = 1.0
+    for k in range(2):
+        h = REACH[k]
+        px, py, pz = x + h * nx, y + h * ny, z + h * nz
+        if indoors:
+            walls = min(px - room[0, 0], room[1, 0] - px, py - room[0, 1], room[1, 1] - py)
+            result *= _openness_factor(min(walls, pz - room[0, 2], room[1, 2] - pz), k)
+        for i in range(len(prims)):
+            if (chosen >> i) & 1 == 0 or prims[i, 0] < 0.0:
+                continue
+            ax, ay, az = px - prims[i, 1], py - prims[i, 2], pz - prims[i, 3]
+            if ax * ax + ay * ay + az * az < (h + prims[i, 17]) ** 2:
+                result *= _openness_factor(_distance(prims, i, px, py, pz), k)
+    return result
+
+
+@njit
+def _lights(prims, chosen, lights, window, seen, x, y, z, nx, ny, nz):
+    """The bits of ``seen`` whose lights the chosen primitives (and, for the sun, the window's frame) let through."""
+    x, y, z = x + _LIFT * nx, y + _LIFT * ny, z + _LIFT * nz
+    sx, sy, sz = lights[SUN, 0] - x, lights[SUN, 1] - y, lights[SUN, 2] - z
+    if (seen >> SUN) & 1:
+        # The pane is a rectangle at x = window[0]; two bars divide it in four.
+        k = (window[0] - x) / sx
+        u = (y + k * sy - window[1]) / (window[2] - window[1])
+        v = (z + k * sz - window[3]) / (window[4] - window[3])
+        inside = 0.0 < k < 1.0 and 0.0 < u < 1.0 and 0.0 < v < 1.0 and abs(u - 0.5) > 0.03 and abs(v - 0.5) > 0.03
+        if not inside or sx * nx + sy * ny + sz * nz <= 0.0:
+            seen &= ~(1 << SUN)
+    kx, ky, kz = lights[0, 0] - x, lights[0, 1] - y, lights[0, 2] - z
+    if kx * nx + ky * ny + kz * nz <= 0.0:
+        seen &= 1 << SUN
+    far = kx * kx + ky * ky + kz * kz
+    # Light 1 is on the rim of the lamp.
+    rim = (lights[1, 0] - lights[0, 0]) ** 2 + (lights[1, 1] - lights[0, 1]) ** 2 + (lights[1, 2] - lights[0, 2]) ** 2
+    rim = np.sqrt(rim)
+    for i in range(len(prims)):
+        if seen == 0:
+            break
+        if (chosen >> i) & 1 == 0 or prims[i, 0] < 0.0:
+            continue
+        if (seen >> SUN) & 1 and _hit(prims, i, x, y, z, sx, sy, sz) < 1.0:
+            seen &= ~(1 << SUN)
+        ax, ay, az = prims[i, 1] - x, prims[i, 2] - y, prims[i, 3] - z
+        k = min(1.0, max(0.0, (ax * kx + ay * ky + az * kz) / far))
+        gap = (ax - k * kx) ** 2 + (ay - k * ky) ** 2 + (az - k * kz) ** 2
+        if gap > (prims[i, 17] + rim) ** 2:
+            continue
+        for j in range(KEY_LIGHTS):
+            if (seen >> j) & 1:
+                t = _hit(prims, i, x, y, z, lights[j, 0] - x, lights[j, 1] - y, lights[j, 2] - z)
+                if t < 1.0:
+                    seen &= ~(1 << j)
+    return seen
+
+
+@njit
+def _hit_room(room, ox, oy, oz, dx, dy, dz):
+    """Ray parameter and face (0..5: x low, x high, y low, ...) where a ray from inside leaves the room."""
+    best = np.inf
+    face = 0
+    for axis in range(3):
+        o = ox if axis == 0 else (oy if axis == 1 else oz)
+        d = dx if axis == 0 else (dy if axis == 1 else dz)
+        if abs(d) < 1e-12:
+            continue
+        side = 1 if d > 0.0 else 0
+        t = (room[side, axis] - o) / d
+        if t < best:
+            best = t
+            face = 2 * axis + side
+    return best, face
+
+
+@njit
+def _ray(view, u, v):
+    a, b = (u - view[14]) / view[12], (v - view[15]) / view[13]
+    return (
+        view[3] * a + view[4] * b + view[5],
+        view[6] * a + view[7] * b + view[8],
+        view[9] * a + view[10] * b + view[11],
+    )
+
+
+@njit
+def _store_primitive(prims, lights, window, room, indoors, lit, out, n, i, t, x, y, z):
+    """Fill sample ``n``, which sees primitive ``i`` at world point (x, y, z)."""
+    lx, ly, lz = _to_object(prims, i, x - prims[i, 1], y - prims[i, 2], z - prims[i, 3])
+    nx, ny, nz = _normal(prims, i, lx, ly, lz)
+    out.depth[n] = t
+    out.code[n] = i
+    out.position[n, 0], out.position[n, 1], out.position[n, 2] = x, y, z
+    out.local[n, 0], out.local[n, 1], out.local[n, 2] = lx, ly, lz
+    out.normal[n, 0], out.normal[n, 1], out.normal[n, 2] = nx, ny, nz
+    if lit:
+        everything = (1 << len(prims)) - 1
+        out.lights[n] = _lights(prims, everything, lights, window, ALL_LIGHTS, x, y, z, nx, ny, nz)
+        out.openness[n] = _openness(prims, everything, room, indoors, x, y, z, nx, ny, nz)
+
+
+@njit
+def _store_face(prims, lights, window, room, lit, out, n, face, t, x, y, z):
+    """Fill sample ``n``, which sees a face of the room at world point (x, y, z)."""
+    axis = face // 2
+    side = -1.0 if face % 2 else 1.0
+    nx = side if axis == 0 else 0.0
+    ny = side if axis == 1 else 0.0
+    nz = side if axis == 2 else 0.0
+    out.depth[n] = t
+    out.code[n] = -1 - face
+    out.position[n, 0], out.position[n, 1], out.position[n, 2] = x, y, z
+    out.normal[n, 0], out.normal[n, 1], out.normal[n, 2] = nx, ny, nz
+    out.local[n, 0] = y if axis == 0 else x
+    out.local[n, 1] = y if axis == 2 else z
+    out.local[n, 2] = 0.0
+    if lit:
+        everything = (1 << len(prims)) - 1
+        out.lights[n] = _lights(prims, everything, lights, window, ALL_LIGHTS, x, y, z, nx, ny, nz)
+        out.openness[n] = _openness(prims, everything, room, True, x, y, z, nx, ny, nz)
+
+
+@njit
+def _nearest(prims, chosen, view, dx, dy, dz, best):
+    """Depth and row of the nearest chosen primitive in front of ``best``, or ``best`` and NOTHING."""
+    code = NOTHING
+    for i in range(len(prims)):
+        if (chosen >> i) & 1:
+            t = _hit(prims, i, view[0], view[1], view[2], dx, dy, dz)
+            if t < best:
+                best, code = t, i
+    return best, code
+
+
+@njit
+def _trace_sample(n, u, v, near, view, prims, room, indoors, lights, window, lit, out):
+    dx, dy, dz = _ray(view, u, v)
+    wall, face = np.inf, 0
+    if indoors:
+        wall, face = _hit_room(room, view[0], view[1], view[2], dx, dy, dz)
+    depth, code = _nearest(prims, near, view, dx, dy, dz, wall)
+    x, y, z = view[0] + depth * dx, view[1] + depth * dy, view[2] + depth * dz
+    if code != NOTHING:
+        _store_primitive(prims, lights, window, room, indoors, lit, out, n, code, depth, x, y, z)
+    elif indoors:
+        _store_face(prims, lights, window, room, lit, out, n, face, depth, x, y, z)
+    else:
+        out.depth[n] = np.inf
+        out.code[n] = NOTHING
+
+
+@njit
+def _retrace_sample(n, u, v, near, around, view, prims, room, indoors, lights, window, still, out):
+    dx, dy, dz = _ray(view, u, v)
+    depth, code = _nearest(prims, near, view, dx, dy, dz, np.float64(still.depth[n]))
+    if code != NOTHING:
+        x, y, z = view[0] + depth * dx, view[1] + depth * dy, view[2] + depth * dz
+        _store_primitive(prims, lights, window, room, indoors, True, out, n, code, depth, x, y, z)
+        return
+    out.depth[n] = still.depth[n]
+    out.code[n] = still.code[n]
+    if still.code[n] == NOTHING:
+        return
+    x, y, z = np.float64(still.position[n, 0]), np.float64(still.position[n, 1]), np.float64(still.position[n, 2])
+    nx, ny, nz = np.float64(still.normal[n, 0]), np.float64(still.normal[n, 1]), np.float64(still.normal[n, 2])
+    out.position[n, 0], out.position[n, 1], out.position[n, 2] = x, y, z
+    out.normal[n, 0], out.normal[n, 1], out.normal[n, 2] = nx, ny, nz
+    seen, openness = int(still.lights[n]), np.float64(still.openness[n])
+    if around:
+        seen = _lights(prims, around, lights, window, seen, x, y, z, nx, ny, nz)
+        openness *= _openness(prims, around, room, False, x, y, z, nx, ny, nz)
+    out.lights[n] = seen
+    out.openness[n] = openness
+
+
+@njit
+def _trace_tile(tile, near, view, width, height, offsets, prims, room, indoors, lights, window, lit, out):
+    across = (width + TILE - 1) // TILE
+    col0, row0 = (tile % across) * TILE, (tile // across) * TILE
+    for row in range(row0, min(height, row0 + TILE)):
+        for col in range(col0, min(width, col0 + TILE)):
+            for k in range(len(offsets)):
+                n = (row * width + col) * len(offsets) + k
+                u, v = col + offsets[k, 0], row + offsets[k, 1]
+                _trace_sample(n, u, v, near, view, prims, room, indoors, lights, window, lit, out)
+
+
+@njit
+def _retrace_tile(
+    tile, near, around, view, width, height, offsets, prims, room, indoors, lights, window, still, out
+):
+    across = (width + TILE - 1) // TILE
+    col0, row0 = (tile % across) * TILE, (tile // across) * TILE
+    for row in range(row0, min(height, row0 + TILE)):
+        for col in range(col0, min(width, col0 + TILE)):
+            for k in range(len(offsets)):
+                n = (row * width + col) * len(offsets) + k
+                u, v = col + offsets[k, 0], row + offsets[k, 1]
+                _retrace_sample(n, u, v, near, around, view, prims, room, indoors, lights, window, still, out)
+
+
+# The parallel loops only call: Numba's loop transformations have been seen to lose writes into tuples of arrays.
+
+
+@njit(parallel=True, cache=True)
+def trace_all(near, view, width, height, offsets, prims, room, indoors, lights, window, lit, out):
+    """Trace every sample of a view against ``prims`` and, if ``indoors``, the room.
+
+    ``view``: float64 [16], origin (3), world_from_camera rotation by rows (9), fx, fy, cx, cy. ``offsets``: float64
+    [s, 2], sample positions inside a pixel. ``near``: what each tile may show (see ``tiles``). ``lit``: also find
+    lights and openness. Writes ``out`` (:class:`Samples`).
+    """
+    for tile in prange(len(near)):
+        _trace_tile(tile, near[tile], view, width, height, offsets, prims, room, indoors, lights, window, lit, out)
+
+
+@njit(parallel=True, cache=True)
+def trace_tiles(tiles, near, around, view, width, height, offsets, prims, room, indoors, lights, window, still, out):
+    """Trace the listed tiles again, with the moving primitives in front of ``still`` (what is seen without them)."""
+    for index in prange(len(tiles)):
+        tile = tiles[index]
+        _retrace_tile(
+            tile,
+            near[tile],
+            around[tile],
+            view,
+            width,
+            height,
+            offsets,
+            prims,
+            room,
+            indoors,
+            lights,
+            window,
+            still,
+            out,
+        )
+
+
+@njit
+def _light_point(n, prims, room, indoors, lights, window, out):
+    everything = (1 << len(prims)) - 1
+    x, y, z = np.float64(out.position[n, 0]), np.float64(out.position[n, 1]), np.float64(out.position[n, 2])
+    nx, ny, nz = np.float64(out.normal[n, 0]), np.float64(out.normal[n, 1]), np.float64(out.normal[n, 2])
+    out.lights[n] = _lights(prims, everything, lights, window, ALL_LIGHTS, x, y, z, nx, ny, nz)
+    out.openness[n] = _openness(prims, everything, room, indoors, x, y, z, nx, ny, nz)
+
+
+@njit(parallel=True, cache=True)
+def light_points(prims, room, indoors, lights, window, out):
+    """Lights and openness of surface points: reads ``out.position`` and ``out.normal``, writes the other two."""
+    for n in prange(len(out.code)):
+        _light_point(n, prims, room, indoors, lights, window, out)
