@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-# FFmpeg otherwise prints its own complaints next to our one-line error. OpenCV reads this when it opens its first video.
+# FFmpeg otherwise prints its own complaints next to our one-line error. OpenCV reads this when it opens
+# its first video.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
@@ -75,8 +76,8 @@ def _probe_video(path: Path, modified_ns: int, size_bytes: int) -> VideoHeader:
     try:
         if not reader.isOpened():
             raise UserError(
-                f"{path} is not a video that OpenCV can open (no video at all, or cut off before its index was written); "
-                f"copy it again or re-encode it with: ffmpeg -i INPUT -c:v libx264 -crf 16 '{path.stem}.mp4'"
+                f"{path} is not a video that OpenCV can open (no video at all, or cut off before its index was "
+                f"written); copy it again or re-encode it with: ffmpeg -i INPUT -c:v libx264 -crf 16 '{path.stem}.mp4'"
             )
         width = int(reader.get(cv2.CAP_PROP_FRAME_WIDTH))
         height = int(reader.get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -85,6 +86,8 @@ def _probe_video(path: Path, modified_ns: int, size_bytes: int) -> VideoHeader:
     finally:
         reader.release()
     _check_size(path, width, height)
+    if _lacks_data(path, size_bytes):
+        raise UserError(f"{path} ends before its last frame (an interrupted copy or download); copy it again")
     if not 1 <= frame_count <= MAX_FRAMES:  # also refuses NaN
         raise UserError(
             f"the header of {path} reports {frame_count:.0f} frames, so the file is truncated or has no index; "
@@ -109,6 +112,24 @@ def _probe_image(path: Path, modified_ns: int, size_bytes: int) -> ImageHeader:
         raise UserError(f"{path} is not an image that Pillow can read ({reason}); copy or export it again") from None
     _check_size(path, width, height)
     return ImageHeader(width, height, has_alpha)
+
+
+def _lacks_data(path: Path, size_bytes: int) -> bool:
+    """Whether the boxes of an MP4 or MOV file reach beyond its end (ISO/IEC 14496-12, section 4.2)."""
+    if path.suffix.lower() not in (".mp4", ".mov", ".m4v"):
+        return False
+    start = 0
+    with path.open("rb") as file:
+        while start + 8 <= size_bytes:
+            file.seek(start)
+            header = file.read(16)
+            length, kind = int.from_bytes(header[:4], "big"), header[4:8]
+            if length == 1:
+                length = int.from_bytes(header[8:], "big")
+            if length < 8 or not kind.isalnum():  # 0: up to the end of the file; anything else is no box
+                return False
+            start += length
+    return start > size_bytes
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

@@ -5,9 +5,10 @@ To add a layout, write a module with ``name``, ``looks_for``, ``recognizes`` and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Mapping, Protocol
+from typing import Protocol
 
 from fourdgs_ns.data.capture import Capture
 from fourdgs_ns.data.layouts import dnerf, dynamic3dgs, easyvolcap, hyfluid, n3dv, transforms
@@ -57,16 +58,23 @@ def read_capture(root: Path, layout: str | None = None) -> Capture:
     if layout is not None:
         if layout not in LAYOUTS:
             raise UserError(f"there is no layout '{layout}'; choose one of {', '.join(LAYOUTS)}")
-        return LAYOUTS[layout].read(root)
+        return _read(LAYOUTS[layout], root)
     fitting = [known for known in LAYOUTS.values() if known.recognizes(root)]
     if not fitting:
         raise UserError(_nothing_fits(root))
-    capture = fitting[0].read(root)
+    capture = _read(fitting[0], root)
     if len(fitting) > 1:
         others = ", ".join(other.name for other in fitting[1:])
         note = f"{root} is read with the layout {fitting[0].name}; it also looks like {others}, choose that by name"
         capture = replace(capture, notes=(note, *capture.notes))
     return capture
+
+
+def _read(layout: Layout, root: Path) -> Capture:
+    try:
+        return layout.read(root)
+    except OSError as error:  # a folder without permission, a disk that went away
+        raise UserError(f"{error.filename or root} cannot be read ({error.strerror}); make it readable") from None
 
 
 def _nothing_fits(root: Path) -> str:

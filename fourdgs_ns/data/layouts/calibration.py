@@ -6,8 +6,8 @@ covers [i, i + 1). Every function raises :class:`UserError` naming the camera an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -26,7 +26,8 @@ def checked_pose(pose: Float[np.ndarray, "r 4"], camera: str, path: Path) -> Flo
     pose = np.asarray(pose, dtype=np.float64)
     if not np.isfinite(pose).all():
         raise UserError(
-            f"the pose of camera '{camera}' in {path} holds NaN or infinite numbers; calibrate that camera again or leave it out"
+            f"the pose of camera '{camera}' in {path} holds NaN or infinite numbers; "
+            f"calibrate that camera again or leave it out"
         )
     rotation = pose[:3, :3]
     deviation = np.abs(rotation.T @ rotation - np.eye(3)).max()
@@ -73,8 +74,8 @@ def checked_intrinsics(matrix: Float[np.ndarray, "3 3"], camera: str, path: Path
         )
     if not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
         raise UserError(
-            f"the intrinsics of camera '{camera}' in {path} have the focal lengths {matrix[0, 0]:g} and {matrix[1, 1]:g} "
-            f"(a singular or mirrored matrix); both must be positive pixels, calibrate it again"
+            f"the intrinsics of camera '{camera}' in {path} have the focal lengths {matrix[0, 0]:g} and "
+            f"{matrix[1, 1]:g} (a singular or mirrored matrix); both must be positive pixels, calibrate it again"
         )
     if np.abs(matrix[[1, 2, 2], [0, 0, 1]]).max() > 1e-6 or abs(matrix[2, 2] - 1) > 1e-6:
         raise UserError(

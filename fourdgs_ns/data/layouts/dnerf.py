@@ -1,28 +1,28 @@
 """D-NeRF and other Blender-style splits: transforms_train.json, transforms_test.json and transforms_val.json with time.
 
-In D-NeRF each split is one camera that moves: an image, a pose and a time per entry; RGBA images stand on white, and time
-runs from 0 to 1, taken as a clip of one second. When file names of a split tell several cameras apart (cam01_0000.png),
-these are the rig's cameras. The cameras of the test split are held out; the validation split is not read.
+In D-NeRF each split is one camera that moves: an image, a pose and a time per entry; RGBA images stand on white, and
+time runs from 0 to 1, taken as a clip of one second. When file names of a split tell several cameras apart
+(cam01_0000.png), these are the rig's cameras. The cameras of the test split are held out; the validation split is not read.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 from fourdgs_ns.data.capture import Capture
 from fourdgs_ns.data.layouts.entries import (
     Entry,
     camera_names,
+    cameras_of,
     entry_numbers,
     instants,
-    lens_of,
     read_entries,
     to_seconds,
 )
 from fourdgs_ns.data.layouts.files import find_point_files, metadata_fps
-from fourdgs_ns.data.layouts.rig import View, camera_from_views, on_common_clock, require_cameras
+from fourdgs_ns.data.layouts.rig import on_common_clock, require_cameras
 from fourdgs_ns.data.layouts.sequences import natural_key
 from fourdgs_ns.data.probe import probe_image
 from fourdgs_ns.errors import UserError
@@ -47,13 +47,7 @@ def read(root: Path) -> Capture:
         )
     values, index = instants(entry_numbers(entries, "time"))
     times, notes = to_seconds(values, metadata_fps(root))
-    cameras, start = [], 0
-    for camera, own in by_camera.items():
-        views = [View(e.path, e.world_from_camera, int(i)) for e, i in zip(own, index[start : start + len(own)])]
-        start += len(own)
-        cameras.append(
-            camera_from_views(camera, views, lambda c, w, h, own=own: lens_of(own, c, w, h), own[0].listing)  # type: ignore[misc]
-        )
+    cameras = cameras_of(by_camera, index)
     if all(len(c.world_from_camera) == 1 for c in cameras):
         require_cameras(root, [c.name for c in cameras])
     has_alpha = probe_image(entries[0].path).has_alpha
@@ -82,7 +76,7 @@ def _cameras(root: Path, splits: dict[str, list[Entry]]) -> tuple[dict[str, list
     held_out: set[str] = set()
     for split, entries in splits.items():
         names = named[split] or [_only_name(entries)] * len(entries)
-        for camera, entry in zip(names, entries):
+        for camera, entry in zip(names, entries, strict=True):
             if split != "train" and any(e.listing.stem == "transforms_train" for e in by_camera.get(camera, [])):
                 raise UserError(
                     f"camera '{camera}' is in {root / 'transforms_train.json'} and in the {split} split; "

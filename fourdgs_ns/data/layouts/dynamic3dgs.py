@@ -1,7 +1,7 @@
 """Dynamic 3D Gaussians (CMU Panoptic): train_meta.json and test_meta.json with ims/ and seg/.
 
-Indexed [frame t][camera c]: k (3x3), w2c (4x4 world to camera, OpenCV axes), fn (image under ims/) and cam_id. Images of
-seg/ label people and are no mattes. The protocol holds the cameras of test_meta.json out.
+Indexed [frame t][camera c]: k (3x3), w2c (4x4 world to camera, OpenCV axes), fn (image under ims/) and cam_id. Images
+of seg/ label people and are no mattes. The protocol holds the cameras of test_meta.json out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def recognizes(root: Path) -> bool:
 def read(root: Path) -> Capture:
     """Read a folder of Dynamic 3D Gaussians; a camera whose pose changes becomes a moving one."""
     train, instants = _read_meta(root, root / "train_meta.json")
-    test, test_instants = ({}, instants)
+    test: dict[str, _Listed] = {}
+    test_instants = instants
     if (root / "test_meta.json").is_file():
         test, test_instants = _read_meta(root, root / "test_meta.json")
     if instants != test_instants:
@@ -92,16 +93,17 @@ def _read_meta(root: Path, path: Path) -> tuple[dict[str, _Listed], int]:
             where = f"of camera '{camera}' at frame {t}"
             intrinsics = matrix(k[t][c], (3, 3), f"k {where}", path)
             world_to_camera = matrix(w2c[t][c], (4, 4), f"w2c {where}", path)
-            # Most cameras stand still: each distinct matrix is checked once.
-            poses = seen[camera]
-            key = world_to_camera.tobytes()
-            if key not in poses:
-                poses[key] = pose_from_world_to_camera(world_to_camera, camera, path)
+            # Most cameras stand still: each distinct calibration is checked once.
+            poses, key = seen[camera], intrinsics.tobytes() + world_to_camera.tobytes()
+            if key in poses:
+                cameras[camera].views.append(View(root / "ims" / str(files[t][c]), poses[key], t))
+                continue
+            poses[key] = pose_from_world_to_camera(world_to_camera, camera, path)
             if camera not in cameras:
                 cameras[camera] = _Listed(path, width, height, checked_intrinsics(intrinsics, camera, path))
             elif not np.allclose(intrinsics, cameras[camera].intrinsics, rtol=1e-5, atol=1e-4):
                 raise UserError(
-                    f"k {where} in {path} differs from earlier frames; zooming cameras are not supported, leave it out"
+                    f"k {where} in {path} differs from earlier frames; zooming cameras are not supported, remove it"
                 )
             cameras[camera].views.append(View(root / "ims" / str(files[t][c]), poses[key], t))
     return cameras, len(files)

@@ -1,15 +1,16 @@
 """EasyVolcap and EasyMocap: intri.yml and extri.yml with images/<camera>/<frame>.jpg or videos/<camera>.mp4.
 
 The YAML is OpenCV's: K_<camera>, D_<camera> (k1 k2 p1 p2 k3), H_ and W_; R_ (Rodrigues) or Rot_ and T_ map world to
-camera with OpenCV axes. Refined files in optimized/ are preferred. sync.json {camera: seconds} says that frame k of that
-camera was exposed at k / fps minus these seconds (SelfCap). The first camera is held out.
+camera with OpenCV axes. Refined files in optimized/ are preferred. sync.json {camera: seconds} says that frame k of
+that camera was exposed at k / fps minus these seconds (SelfCap). The first camera is held out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ from fourdgs_ns.data.layouts.sequences import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     Track,
+    by_stem,
     files_in,
     folders_in,
     image_track,
@@ -51,7 +53,8 @@ def read(root: Path) -> Capture:
     folder = next((f for f in _calibrations(root) if (f / "intri.yml").is_file() and (f / "extri.yml").is_file()), root)
     intri_file, extri_file = folder / "intri.yml", folder / "extri.yml"
     intri, extri = read_opencv_yaml(intri_file), read_opencv_yaml(extri_file)
-    calibrated = [c for c in _names(intri, intri_file) if c in set(_names(extri, extri_file))]
+    posed = _names(extri, extri_file)
+    calibrated = [c for c in dict.fromkeys(_names(intri, intri_file)) if c in posed]
     found, notes = _find_frames(root)
     if folder != root and (root / "intri.yml").is_file():
         notes.append(
@@ -79,7 +82,7 @@ def read(root: Path) -> Capture:
         cameras.append(RigCamera(camera, track, lens, pose, mask_source(root, camera, track)))
     fps, fps_notes = rig_fps(root, {c.name: c.track for c in cameras})
     cameras = _synchronised(root, folder, cameras, fps)
-    return rig_capture(root, name, cameras, fps, eval_cameras=(cameras[0].name,), notes=(*notes, *fps_notes))
+    return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=(*notes, *fps_notes))
 
 
 def _calibrations(root: Path) -> tuple[Path, Path]:
@@ -97,8 +100,8 @@ def _find_frames(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
     """Files by camera: images in a folder per camera, one image per camera, else videos."""
     images = {f.name: paths for f in folders_in(root / "images") if (paths := files_in(f, IMAGE_SUFFIXES))}
     if not images:
-        images = {p.stem: [p] for p in files_in(root / "images", IMAGE_SUFFIXES)}
-    videos = {p.stem: [p] for p in files_in(root / "videos", VIDEO_SUFFIXES)}
+        images = {camera: [p] for camera, p in by_stem(files_in(root / "images", IMAGE_SUFFIXES)).items()}
+    videos = {camera: [p] for camera, p in by_stem(files_in(root / "videos", VIDEO_SUFFIXES)).items()}
     for folder in folders_in(root / "videos"):
         inside = files_in(folder, VIDEO_SUFFIXES)
         if len(inside) > 1:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from fourdgs_ns.data.capture import CaptureCamera
 from fourdgs_ns.data.layouts.calibration import (
     checked_distortion,
     checked_intrinsics,
@@ -19,7 +22,8 @@ from fourdgs_ns.data.layouts.calibration import (
     scaled_intrinsics,
 )
 from fourdgs_ns.data.layouts.files import matrix, number, read_json
-from fourdgs_ns.data.layouts.rig import Lens
+from fourdgs_ns.data.layouts.rig import Lens, View, camera_from_views
+from fourdgs_ns.data.layouts.sequences import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from fourdgs_ns.errors import UserError
 
 CAMERA_KEYS = ("camera_label", "camera", "cam_id")
@@ -68,7 +72,7 @@ def read_entries(listing: Path) -> tuple[dict[str, Any], list[Entry]]:
 
 def _existing(path: Path) -> Path:
     """Blender's files leave the suffix away."""
-    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".mp4") or path.is_dir():
+    if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES or path.is_dir():
         return path
     suffixed = [path.with_name(path.name + suffix) for suffix in (".png", ".jpg", ".jpeg", ".webp")]
     return next((p for p in suffixed if p.is_file()), path if path.is_file() else suffixed[0])
@@ -86,6 +90,8 @@ def camera_names(entries: Sequence[Entry]) -> list[str] | None:
         if any(with_key):
             bad = entries[with_key.index(False)]
             raise UserError(f"{bad.listing} gives some entries a '{key}' but not {bad.path.name}; add it there")
+    if all(e.path.suffix.lower() in VIDEO_SUFFIXES for e in entries):
+        return [e.path.stem for e in entries]
     folders = [e.path if e.path.is_dir() else e.path.parent for e in entries]
     if len(set(folders)) > 1:
         same_name = len({f.name for f in folders}) < len(set(folders))
@@ -146,8 +152,25 @@ def entry_numbers(entries: Sequence[Entry], key: str) -> Float[np.ndarray, " n"]
     for entry in entries:
         if key not in entry.fields:
             raise UserError(f"{entry.listing} gives some entries a '{key}' but not {entry.path.name}; add it there")
-        values.append(number(entry.fields[key], f"{key} of {entry.path.name}", entry.listing))
+        value = number(entry.fields[key], f"{key} of {entry.path.name}", entry.listing)
+        if abs(value) > 1e9:
+            raise UserError(
+                f"{key} of {entry.path.name} in {entry.listing} is {value:g}; write times counted from the clip's start"
+            )
+        values.append(value)
     return np.array(values, dtype=np.float64)
+
+
+def cameras_of(by_camera: Mapping[str, Sequence[Entry]], index: Int[np.ndarray, " n"]) -> list[CaptureCamera]:
+    """Cameras from entries that are one image each; ``index`` is the instant of each entry, camera after camera."""
+    cameras, start = [], 0
+    for camera, entries in by_camera.items():
+        own = index[start : start + len(entries)]
+        start += len(entries)
+        views = [View(e.path, e.world_from_camera, int(i)) for e, i in zip(entries, own, strict=True)]
+        lens_at = partial(lens_of, entries)
+        cameras.append(camera_from_views(camera, views, lens_at, entries[0].listing))
+    return cameras
 
 
 def instants(times: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " f"], Int[np.ndarray, " n"]]:
@@ -167,8 +190,9 @@ def instants(times: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " f"], I
 def to_seconds(times: Float[np.ndarray, " f"], fps: float | None) -> tuple[Float[np.ndarray, " f"], tuple[str, ...]]:
     """Seconds from the first instant, whatever unit ``times`` has.
 
-    With a stated frame rate the smallest step is one frame unless the times are seconds already. Without one, whole
-    numbers are frames at 30 per second and everything else is taken as seconds.
+    With a stated frame rate, times from exactly 0 to 1 whose smallest step is no frame are normalised, multiples of a
+    frame are seconds, and of anything else the smallest step is one frame. Without a rate, whole numbers are frames at 30
+    per second and everything else is seconds.
     """
     since = times - times[0]
     if len(times) == 1:
@@ -176,7 +200,10 @@ def to_seconds(times: Float[np.ndarray, " f"], fps: float | None) -> tuple[Float
     step = float(np.diff(times).min())
     if fps is not None:
         frames = since * fps
-        if step * fps > 0.5 and np.abs(frames - np.round(frames)).max() < 0.05:
+        one_frame_steps = abs(step * fps - 1) < 0.05
+        normalised = times[0] == 0 and abs(times[-1] - 1) < 1e-6
+        multiples = step * fps > 0.5 and np.abs(frames - np.round(frames)).max() < 0.05
+        if one_frame_steps or (multiples and not normalised):
             return since, ()
         return since / (step * fps), (f"times are scaled so that their smallest step is one frame at {fps:g} fps",)
     if len(times) > 2 and np.all(times == np.round(times)):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 import yaml
-from jaxtyping import Float
+from numpy.typing import NDArray
 
 from fourdgs_ns.errors import UserError
 
@@ -33,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_npy(path: Path) -> Float[np.ndarray, "..."]:
+def read_npy(path: Path) -> NDArray[np.float64]:
     """The numeric array of an NPY file as float64; pickled objects are refused.
 
     Raises:
@@ -76,6 +77,14 @@ def read_opencv_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def mentions(path: Path, word: str) -> bool:
+    """Whether a text file exists and contains ``word``; never fails, so that recognition can try any folder."""
+    try:
+        return word.encode() in path.read_bytes() if path.stat().st_size <= MAX_TEXT_BYTES else False
+    except OSError:
+        return False
+
+
 def number(value: object, what: str, path: Path) -> float:
     """``value`` as a finite float; ``what`` names it in the error."""
     result = math.nan
@@ -89,7 +98,7 @@ def number(value: object, what: str, path: Path) -> float:
     return result
 
 
-def matrix(value: object, shape: Sequence[int], what: str, path: Path) -> Float[np.ndarray, "..."]:
+def matrix(value: object, shape: Sequence[int], what: str, path: Path) -> NDArray[np.float64]:
     """A nested list of numbers as a float64 array of ``shape``; NaN is let through for the pose checks to name."""
     try:
         array = np.array(value, dtype=np.float64)
@@ -101,7 +110,7 @@ def matrix(value: object, shape: Sequence[int], what: str, path: Path) -> Float[
     return array
 
 
-def opencv_matrix(value: object, what: str, path: Path) -> Float[np.ndarray, "r c"]:
+def opencv_matrix(value: object, what: str, path: Path) -> NDArray[np.float64]:
     """A matrix of :func:`read_opencv_yaml` as a float64 array."""
     try:
         rows, cols, data = int(value["rows"]), int(value["cols"]), value["data"]  # type: ignore[index]

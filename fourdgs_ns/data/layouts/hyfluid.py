@@ -1,7 +1,7 @@
 """HyFluid and PINF: info.json with train_videos and test_videos of a smoke plume.
 
-Each entry has a camera-to-world matrix with OpenGL axes, the field of view over the width, and the video's size, rate and
-length. The principal point is the centre. The protocol holds test_videos out.
+Each entry has a camera-to-world matrix with OpenGL axes, the field of view over the width, and the video's size, rate
+and length. The principal point is the centre. The protocol holds test_videos out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from fourdgs_ns.data.capture import Capture
 from fourdgs_ns.data.layouts.calibration import checked_intrinsics, pinhole, pose_from_opengl, scaled_intrinsics
-from fourdgs_ns.data.layouts.files import frame_rate, matrix, number, read_json
+from fourdgs_ns.data.layouts.files import frame_rate, matrix, mentions, number, read_json
 from fourdgs_ns.data.layouts.rig import Lens, RigCamera, require_files, rig_capture
 from fourdgs_ns.data.layouts.sequences import Track, mask_source, video_track
 from fourdgs_ns.errors import UserError
@@ -23,15 +23,15 @@ looks_for = "info.json with train_videos"
 
 
 def recognizes(root: Path) -> bool:
-    path = root / "info.json"
-    return path.is_file() and "train_videos" in read_json(path)
+    return mentions(root / "info.json", "train_videos")
 
 
 def read(root: Path) -> Capture:
     """Read a HyFluid folder; the frame rate of info.json is the one that counts."""
     path = root / "info.json"
     info = read_json(path)
-    cameras, held_out, rates, notes = [], [], {}, []
+    cameras, held_out, rates = [], [], {}
+    notes: list[str] = []
     for split in ("train_videos", "test_videos"):
         entries = info.get(split, [])
         if not isinstance(entries, list) or not all(isinstance(e, dict) and "file_name" in e for e in entries):
@@ -49,7 +49,7 @@ def read(root: Path) -> Capture:
         different = ", ".join(f"{c} {r:g}" for c, r in rates.items())
         raise UserError(f"frame_rate differs between the cameras of {path} ({different}); re-encode them to one rate")
     fps = next(iter(rates.values()), 1.0)
-    capture = rig_capture(root, name, cameras, fps, tuple(held_out), notes)
+    capture = rig_capture(root, name, cameras, fps=fps, eval_cameras=tuple(held_out), notes=notes)
     background = info.get("frame_bkg_color")
     if background is None:
         return capture

@@ -18,6 +18,7 @@ from fourdgs_ns.data.layouts.sequences import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     Track,
+    by_stem,
     files_in,
     folders_in,
     image_track,
@@ -49,7 +50,7 @@ def read(root: Path) -> Capture:
         )
     require_cameras(root, list(tracks))
     cameras = []
-    for row, (camera, track) in zip(rows, tracks.items()):
+    for row, (camera, track) in zip(rows, tracks.items(), strict=True):
         matrix = row[:15].reshape(3, 5)
         down, right, backwards, centre = matrix[:, 0], matrix[:, 1], matrix[:, 2], matrix[:, 3]
         height, width, focal = (float(x) for x in matrix[:, 4])
@@ -58,7 +59,7 @@ def read(root: Path) -> Capture:
         lens = Lens(scaled_intrinsics(at_calibration, (width, height), (track.width, track.height), camera, poses_file))
         cameras.append(RigCamera(camera, track, lens, pose, mask_source(root, camera, track)))
     fps, notes = rig_fps(root, tracks)
-    return rig_capture(root, name, cameras, fps, eval_cameras=(cameras[0].name,), notes=notes)
+    return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
 
 
 def _tracks(root: Path) -> dict[str, Track]:
@@ -66,7 +67,7 @@ def _tracks(root: Path) -> dict[str, Track]:
     videos = files_in(root, VIDEO_SUFFIXES)
     videos = [v for v in videos if v.name.startswith("cam")] or videos
     if videos:
-        return {v.stem: video_track(v) for v in videos}
+        return {camera: video_track(path) for camera, path in by_stem(videos).items()}
     for parent in (root, root / "images"):
         found = {}
         for folder in folders_in(parent):
@@ -77,7 +78,7 @@ def _tracks(root: Path) -> dict[str, Track]:
             return found
     flat = files_in(root / "images", IMAGE_SUFFIXES)
     if flat:
-        return {image.stem: image_track([image], image.stem) for image in flat}
+        return {camera: image_track([path], camera) for camera, path in by_stem(flat).items()}
     raise UserError(
         f"{root} has poses_bounds.npy but neither cam*.mp4, nor images in cam*/ or images/; "
         f"put the videos next to poses_bounds.npy"

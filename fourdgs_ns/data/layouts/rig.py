@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from fourdgs_ns.data.capture import Capture, CaptureCamera, FrameSource, ImageFrames
-from fourdgs_ns.data.layouts.files import find_point_files, image_fps
+from fourdgs_ns.data.layouts.files import find_point_files, image_fps, metadata_fps
 from fourdgs_ns.data.layouts.sequences import Track, align, check_same_size, common_fps, listed, natural_key
 from fourdgs_ns.data.probe import probe_image
 from fourdgs_ns.errors import UserError
+
+ALPHA_NOTE = "images have an alpha channel, which is used as the matte"
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,15 @@ class View:
 
 
 def rig_fps(root: Path, tracks: Mapping[str, Track]) -> tuple[float, tuple[str, ...]]:
-    """Frame rate of a capture: from its videos' headers, else from metadata.json, else assumed with a note."""
+    """Frame rate of a capture: from metadata.json, else from its videos' headers, else assumed with a note."""
     if any(track.fps is not None for track in tracks.values()):
-        return common_fps(tracks)
+        stored, notes = common_fps(tracks)
+        stated = metadata_fps(root)
+        if stated is None:
+            return stored, notes
+        if abs(stored / stated - 1) > 0.01:
+            notes = (f"the videos are stored at {stored:g} fps; metadata.json says {stated:g}, which is used",)
+        return stated, notes
     if all(len(track) == 1 for track in tracks.values()):
         return 1.0, ()  # a single instant has no rate
     return image_fps(root)
@@ -60,6 +69,7 @@ def rig_capture(
     root: Path,
     layout: str,
     cameras: Sequence[RigCamera],
+    *,
     fps: float,
     eval_cameras: tuple[str, ...],
     notes: Sequence[str] = (),
@@ -87,9 +97,11 @@ def rig_capture(
             )
         )
     unmasked = [camera.name for camera in cameras if camera.masks is None]
-    mask_notes = []
+    matte_notes = []
     if 0 < len(unmasked) < len(cameras):
-        mask_notes.append(f"no masks for camera {', '.join(unmasked)}: the whole image is used there")
+        matte_notes.append(f"no masks for camera {listed(unmasked)}: the whole image is used there")
+    if any(camera.track.has_alpha for camera in cameras):
+        matte_notes.append(ALPHA_NOTE)
     return Capture(
         root=root,
         layout=layout,
@@ -98,7 +110,7 @@ def rig_capture(
         eval_cameras=eval_cameras,
         frame_numbers=alignment.numbers,
         point_files=find_point_files(root),
-        notes=(*notes, *alignment.notes, *mask_notes),
+        notes=(*notes, *alignment.notes, *matte_notes),
     )
 
 
@@ -113,11 +125,11 @@ def camera_from_views(
         UserError: an image is missing, or two show the same instant.
     """
     views = sorted(views, key=lambda view: (view.index, natural_key(view.path.name)))
-    for before, after in zip(views, views[1:]):
+    for before, after in pairwise(views):
         if before.index == after.index:
             raise UserError(
-                f"camera '{name}' has two images of one instant in {listing}, {before.path.name} and {after.path.name}; "
-                f"give each physical camera its own 'camera_label' there"
+                f"camera '{name}' has two images of one instant in {listing}, {before.path.name} and "
+                f"{after.path.name}; give each physical camera its own 'camera_label' there"
             )
     require_files([view.path for view in views], listing)
     poses = np.stack([view.world_from_camera for view in views])

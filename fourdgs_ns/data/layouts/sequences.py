@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -58,8 +59,10 @@ def files_in(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     """Files of these types directly in ``folder``, naturally sorted; hidden ones are skipped."""
     if not folder.is_dir():
         return []
-    found = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
-    return sorted(found, key=lambda p: natural_key(p.name))
+    with os.scandir(folder) as found:
+        names = [entry.name for entry in found if entry.is_file() and not entry.name.startswith(".")]
+    fitting = [name for name in names if os.path.splitext(name)[1].lower() in suffixes]
+    return [folder / name for name in sorted(fitting, key=natural_key)]
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -68,6 +71,16 @@ def folders_in(folder: Path) -> list[Path]:
         return []
     found = (p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     return sorted(found, key=lambda p: natural_key(p.name))
+
+
+def by_stem(paths: Sequence[Path]) -> dict[str, Path]:
+    """One file per camera, named like it."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in found:
+            raise UserError(f"camera '{path.stem}' has two files, {found[path.stem]} and {path}; delete one")
+        found[path.stem] = path
+    return found
 
 
 def video_track(path: Path) -> Track:
@@ -117,9 +130,9 @@ def frame_numbers(paths: Sequence[Path], camera: str) -> Int[np.ndarray, " n"]:
     groups = [re.findall(r"\d+", p.stem) for p in paths]
     if not all(groups):
         return np.arange(len(paths))
-    columns = list(zip(*(reversed(g) for g in groups)))
+    columns = list(zip(*(reversed(g) for g in groups), strict=False))
     column = next((c for c in columns if len(set(c)) > 1), columns[0])
-    if max(len(digits) for digits in column) > 15:  # a hash or a time stamp in nanoseconds is no counter
+    if max(len(digits) for digits in column) > 9:  # a time stamp or a hash is no counter
         return np.arange(len(paths))
     numbers = np.array([int(digits) for digits in column])
     order = np.argsort(numbers, kind="stable")
@@ -142,7 +155,9 @@ def frame_numbers(paths: Sequence[Path], camera: str) -> Int[np.ndarray, " n"]:
 
 
 def mask_source(root: Path, camera: str, track: Track) -> FrameSource | None:
-    """Masks of one camera, one per frame of ``track``: masks/<camera>/<frame>, masks/<camera>.png or masks/<camera>.mp4.
+    """Masks of one camera, one per frame of ``track``.
+
+    Looked for as masks/<camera>/<frame>, masks/<camera>.png and masks/<camera>.mp4, under any name of ``MASK_FOLDERS``.
 
     Raises:
         UserError: a frame has no mask, or masks and frames differ in size.
@@ -158,8 +173,8 @@ def mask_source(root: Path, camera: str, track: Track) -> FrameSource | None:
             continue
         if (masks.width, masks.height) != (track.width, track.height):
             raise UserError(
-                f"the masks of camera '{camera}' in {folder} are {masks.width}x{masks.height} but its frames "
-                f"{track.width}x{track.height}; export them at the size of the frames, or rename {folder.name} to ignore it"
+                f"the masks of camera '{camera}' in {folder} are {masks.width}x{masks.height} but "
+                f"its frames {track.width}x{track.height}; export them at that size, or rename {folder.name} to ignore it"
             )
         position = {int(n): i for i, n in enumerate(masks.numbers)}
         if len(track) == 1 and len(masks) == 1:
@@ -196,8 +211,9 @@ def align(tracks: Mapping[str, Track]) -> Alignment:
         source = tracks[shortest].source
         where = source.path if isinstance(source, VideoFrames) else source.paths[0].parent
         raise UserError(
-            f"camera '{shortest}' has {counts[shortest]} frames ({where}) but camera '{longest}' has {counts[longest]}; "
-            f"cut all cameras to the same interval, or move the files of the short camera away with its calibration"
+            f"camera '{shortest}' has {counts[shortest]} frames ({where}) but camera '{longest}' has "
+            f"{counts[longest]}; cut all cameras to the same interval, "
+            f"or move the files of the short camera away with its calibration"
         )
     ranges = {name: set(track.numbers.tolist()) for name, track in tracks.items()}
     common = np.array(sorted(set.intersection(*ranges.values())), dtype=np.int64)
@@ -207,6 +223,12 @@ def align(tracks: Mapping[str, Track]) -> Alignment:
         raise UserError(
             f"no frame number is shared by all cameras: '{first}' has frames {_range(tracks[first])} and '{other}' has "
             f"{_range(tracks[other])}; number the frames of all cameras alike"
+        )
+    if len(common) < 0.5 * counts[shortest]:
+        ends = "; ".join(f"{n} {_range(t)}" for n, t in list(tracks.items())[:FEW])
+        raise UserError(
+            f"all cameras share only the {len(common)} frames {common[0]} to {common[-1]} ({ends}); "
+            f"number the frames of all cameras alike, or correct the offsets in sync.json"
         )
     notes: tuple[str, ...] = ()
     cut = [f"{n} has {len(t)} ({_range(t)})" for n, t in tracks.items() if len(t) != len(common)]

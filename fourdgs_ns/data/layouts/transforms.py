@@ -1,23 +1,25 @@
 """Nerfstudio's transforms.json with cameras and time.
 
 Each entry of ``frames`` names an image by file_path with its camera-to-world matrix (OpenGL axes). Its camera is its
-camera_label (or camera, cam_id), else its folder; its instant is ``time`` (any unit), ``frame_id``, or the number in its
-name. An entry may also stand for a whole camera: it names a video, a folder of frames, or one file inside that folder
-(Diffuman4D, and captures processed by this project: frames/<camera>/ and metadata.json). The first camera is held out.
+camera_label (or camera, cam_id), else its folder; its instant is ``time`` (any unit), ``frame_id``, or the number in
+its name. An entry may also stand for a whole camera: it names a video, a folder of frames, or one file inside that
+folder (Diffuman4D, and captures processed by this project: frames/<camera>/ and metadata.json). The first camera is held out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 
-from fourdgs_ns.data.capture import Capture, CaptureCamera
+from fourdgs_ns.data.capture import Capture
 from fourdgs_ns.data.layouts.entries import (
     Entry,
     camera_names,
+    cameras_of,
     entry_numbers,
     instants,
     lens_of,
@@ -26,9 +28,8 @@ from fourdgs_ns.data.layouts.entries import (
 )
 from fourdgs_ns.data.layouts.files import find_point_files, frame_rate, image_fps, metadata_fps
 from fourdgs_ns.data.layouts.rig import (
+    ALPHA_NOTE,
     RigCamera,
-    View,
-    camera_from_views,
     on_common_clock,
     require_cameras,
     require_files,
@@ -46,12 +47,14 @@ from fourdgs_ns.data.layouts.sequences import (
     natural_key,
     video_track,
 )
+from fourdgs_ns.data.probe import probe_image
 from fourdgs_ns.errors import UserError
 
 name = "transforms"
 looks_for = "transforms.json"
 
 TIME_KEYS = ("time", "frame_id", "frame_index")
+_NO_NOTES: tuple[str, ...] = ()
 
 
 def recognizes(root: Path) -> bool:
@@ -73,7 +76,7 @@ def read(root: Path) -> Capture:
         )
     names = names or ["camera"] * len(entries)
     by_camera: dict[str, list[Entry]] = {n: [] for n in sorted(set(names), key=natural_key)}
-    for camera, entry in zip(names, entries):
+    for camera, entry in zip(names, entries, strict=True):
         by_camera[camera].append(entry)
     if not timed and all(len(own) == 1 for own in by_camera.values()):
         capture = _whole_cameras(root, content, {camera: own[0] for camera, own in by_camera.items()})
@@ -93,12 +96,10 @@ def _whole_cameras(root: Path, content: dict[str, Any], entries: dict[str, Entry
         track = _track(camera, entry, shared=sum(e.path.parent == entry.path.parent for e in entries.values()) > 1)
         lens = lens_of([entry], camera, track.width, track.height)
         cameras.append(RigCamera(camera, track, lens, entry.world_from_camera, mask_source(root, camera, track)))
-    fps, notes = _stated_fps(root, content), ()
-    if fps is None:
-        fps, notes = rig_fps(root, {c.name: c.track for c in cameras})
-    return rig_capture(
-        root, name, cameras, fps, eval_cameras=(cameras[0].name,), notes=(*notes, *_alpha(cameras[0].track))
-    )
+    fps, notes = rig_fps(root, {c.name: c.track for c in cameras})
+    if "fps" in content:
+        fps, notes = frame_rate(content["fps"], "fps", root / "transforms.json"), ()
+    return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
 
 
 def _track(camera: str, entry: Entry, shared: bool) -> Track:
@@ -121,9 +122,10 @@ def _track(camera: str, entry: Entry, shared: bool) -> Track:
 
 def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list[Entry]]) -> Capture:
     """Entries that are one image each."""
-    fps = _stated_fps(root, content)
+    stated = content.get("fps")
+    fps = metadata_fps(root) if stated is None else frame_rate(stated, "fps", root / "transforms.json")
     entries = [entry for own in by_camera.values() for entry in own]
-    numbers, notes = None, ()
+    numbers, notes = None, _NO_NOTES
     key = next((k for k in TIME_KEYS if any(k in e.fields for e in entries)), None)
     if key == "time":
         values, index = instants(entry_numbers(entries, key))
@@ -133,15 +135,21 @@ def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list
             values = np.concatenate([_numbers_in_names(camera, own) for camera, own in by_camera.items()])
         else:
             values = entry_numbers(entries, key)
+            fraction = np.flatnonzero(values != np.round(values))
+            if len(fraction):
+                odd = entries[fraction[0]]
+                raise UserError(
+                    f"{key} of {odd.path.name} in {odd.listing} is no whole number; write fractions as 'time'"
+                )
         numbers, index = np.unique(np.round(values).astype(np.int64), return_inverse=True)
         if fps is None:
             fps, notes = image_fps(root)
         times = (numbers - numbers[0]) / fps
-    cameras, start = [], 0
-    for camera, own in by_camera.items():
-        views = [View(e.path, e.world_from_camera, int(i)) for e, i in zip(own, index[start : start + len(own)])]
-        start += len(own)
-        cameras.append(_camera(camera, own, views))
+    cameras = cameras_of(by_camera, index)
+    if any("mask_path" in entry.fields for entry in entries):
+        notes = (*notes, "mask_path is not read; give images an alpha channel to cut the subject out")
+    if probe_image(entries[0].path).has_alpha:
+        notes = (*notes, ALPHA_NOTE)
     if all(len(c.world_from_camera) == 1 for c in cameras):
         require_cameras(root, [c.name for c in cameras])
     return Capture(
@@ -160,19 +168,3 @@ def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list
 def _numbers_in_names(camera: str, entries: Sequence[Entry]) -> np.ndarray:
     paths = [entry.path for entry in entries]
     return frame_numbers(paths, camera) if len(paths) > 1 else np.zeros(1, dtype=np.int64)
-
-
-def _camera(camera: str, entries: list[Entry], views: list[View]) -> CaptureCamera:
-    return camera_from_views(
-        camera, views, lambda c, width, height: lens_of(entries, c, width, height), entries[0].listing
-    )
-
-
-def _stated_fps(root: Path, content: dict[str, Any]) -> float | None:
-    if "fps" in content:
-        return frame_rate(content["fps"], "fps", root / "transforms.json")
-    return metadata_fps(root)
-
-
-def _alpha(track: Track) -> tuple[str, ...]:
-    return ("images have an alpha channel, which is used as the matte",) if track.has_alpha else ()
