@@ -83,7 +83,7 @@ def check_constant_rate(timestamps_ms: Sequence[float], fps: float, path: Path) 
 
 
 def _read_video(source: VideoFrames, start: int, notes: list[str] | None) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """The wanted frames of a video in BGR."""
+    """The wanted frames of a video in BGR, each valid until the next one is asked for."""
     path, wanted = source.path, source.indices[start:]
     if not wanted:
         return
@@ -97,12 +97,13 @@ def _read_video(source: VideoFrames, start: int, notes: list[str] | None) -> Ite
             )
         video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         timestamps_ms: list[float] = []
+        frame: np.ndarray | None = None
         for index in wanted:
             while len(timestamps_ms) <= index:
                 if not video.grab():
                     raise _ended_early(path, len(timestamps_ms), int(video.get(cv2.CAP_PROP_FRAME_COUNT)), wanted[-1])
                 timestamps_ms.append(video.get(cv2.CAP_PROP_POS_MSEC))
-            ok, frame = video.retrieve()
+            ok, frame = video.retrieve(frame)  # into the same memory, which saves the cost of touching new pages
             if not ok or frame is None:
                 raise UserError(
                     f"{path}, frame {index} cannot be decoded; copy the video again from its source, or leave the "

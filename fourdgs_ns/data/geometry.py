@@ -16,6 +16,8 @@ OPENCV_DISTORTION_LENGTHS = (4, 5, 8, 12, 14)
 """Numbers of coefficients that OpenCV accepts; shorter lists are filled with zeros."""
 FISHEYE_DISTORTION_LENGTH = 4
 MAX_ZOOM_STEPS = 10
+CHECK_GRID = 129
+"""Samples per axis, corners included, at which an undistortion is checked; lenses are smooth at that scale."""
 HALF_PIXEL = 0.5
 
 
@@ -106,8 +108,8 @@ class Resampler:
         alpha = frame[:, :, 3:].astype(np.float32)
         result = self._resample(np.concatenate([frame[:, :, :3] * (alpha / 255.0), alpha], axis=2))
         weight = result[:, :, 3:] / 255.0
-        covered = weight > 0
-        # Colour under zero coverage is never seen; black keeps it the same everywhere.
+        # Colour under what rounds to zero coverage is never seen; black keeps it the same everywhere.
+        covered = result[:, :, 3:] > 0.5
         result[:, :, :3] = np.divide(result[:, :, :3], weight, out=np.zeros_like(result[:, :, :3]), where=covered)
         return np.clip(np.rint(result), 0, 255).astype(np.uint8)
 
@@ -164,10 +166,11 @@ def _zoom_until_filled(
     """``pinhole`` magnified about the image centre until every pixel lies inside the source frame."""
     width, height = camera.width, camera.height
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    grid_from_pixels = np.array([(CHECK_GRID - 1) / (width - 1), (CHECK_GRID - 1) / (height - 1), 1.0])[:, None]
     for _ in range(MAX_ZOOM_STEPS):
         if not (np.isfinite(pinhole).all() and pinhole[0, 0] > 0 and pinhole[1, 1] > 0):
             break
-        x, y = _map(source, pinhole, distortion, camera.fisheye, (width, height))
+        x, y = _map(source, grid_from_pixels * pinhole, distortion, camera.fisheye, (CHECK_GRID, CHECK_GRID))
         if (np.diff(x, axis=1) <= 0).any() or (np.diff(y, axis=0) <= 0).any():
             break
         outside = max(-x.min(), -y.min(), x.max() - (width - 1), y.max() - (height - 1))
