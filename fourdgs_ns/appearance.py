@@ -27,5 +27,5 @@ class CameraColors(nn.Module):
     @torch.no_grad()
     def center(self) -> None:
         """Bring the mean correction over all cameras back to the identity."""
-        self.matrices -= self.matrices.mean(dim=0)
-        self.offsets -= self.offsets.mean(dim=0)
+        self.matrices.sub_(self.matrices.mean(dim=0))
+        self.offsets.sub_(self.offsets.mean(dim=0))

@@ -10,5 +10,5 @@ from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
 
 multiview_video_data = DataParserSpecification(
     config=MultiViewVideoDataParserConfig(),
-    description="Synchronised multi-view video: N3DV, EasyVolcap, transforms.json with time, D-NeRF, Dynamic3DGaussians, HyFluid.",
+    description="Synchronised video: N3DV, EasyVolcap, transforms.json with time, D-NeRF, Dynamic3DGaussians, HyFluid.",
 )

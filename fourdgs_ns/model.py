@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Mapping
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -83,7 +84,6 @@ class DynamicGaussiansModel(SplatfactoModel):
     # ------------------------------------------------------------------ construction
 
     def populate_modules(self) -> None:
-        Model.populate_modules(self)
         config, metadata = self.config, self.capture_metadata
         self.representation = config.representation.setup()
         self.clip: Clip = metadata.get("clip", Clip(1, 0.0))
@@ -100,13 +100,14 @@ class DynamicGaussiansModel(SplatfactoModel):
         self.guided = GuidedSampling(config.guided_sampling, self.representation, self.clip)
         num_cameras = len(metadata.get("train_camera_names", ()))
         self.camera_colors = CameraColors(num_cameras) if config.color_correction else None
-        for name, value in self.densifier.empty_statistics(self.num_points, "cpu").items():
-            self.register_buffer(name, value)
+        for name, zeros in self.densifier.empty_statistics(self.num_points, "cpu").items():
+            self.register_buffer(name, zeros)
         self.capture_background = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
         self.background_color = self.capture_background
         self.crop_box: OrientedBox | None = None
         self.step = 0
-        self.lpips: nn.Module | None | Literal["unavailable"] = None
+        self.perceptual: dict[str, Any] = {}
+        """Holds the LPIPS network once it is needed: a plain dict keeps its weights out of checkpoints."""
         self.rendering: Rendering | None = None
         self._warned_about_time = False
 
@@ -153,9 +154,9 @@ class DynamicGaussiansModel(SplatfactoModel):
                 f"the checkpoint lacks {missing[0]}; it is damaged or was written by another version of fourdgs-ns"
             )
         rows = state["gauss_params.means"].shape[0]
-        for name, parameter in self.gauss_params.items():
+        for parameter in self.gauss_params.values():
             parameter.data = torch.zeros((rows, *parameter.shape[1:]), device=parameter.device)
-        for name in self.statistics:
+        for name in list(self.statistics):
             setattr(self, name, torch.zeros(rows, device=self.device))
         return Model.load_state_dict(self, state, strict=True)
 
@@ -231,9 +232,13 @@ class DynamicGaussiansModel(SplatfactoModel):
             raise UserError(f"{EXPORT_TIME_VARIABLE} is '{text}'; give a number from 0 (first frame) to 1 (last frame)")
         return value
 
+    def canonical(self) -> dict[str, Tensor]:
+        """The learned rows by name."""
+        return dict(self.gauss_params.items())
+
     def slice(self, t: float) -> GaussiansAtTime:
         """The Gaussians alive at ``t``, differentiable."""
-        params = self.gauss_params
+        params = self.canonical()
         return self.representation.at(params, t, self.representation.active(params, t))
 
     def cameras_for_rasterizer(self, camera: Cameras) -> PinholeCameras:
@@ -262,7 +267,7 @@ class DynamicGaussiansModel(SplatfactoModel):
             return torch.full((3,), float(choice == "white"), device=self.device)
         return self.background_color.to(self.device)
 
-    def get_outputs(self, camera: Cameras) -> dict[str, Any]:
+    def get_outputs(self, camera: Cameras) -> dict[str, Any]:  # type: ignore[override]
         """Draws one or more cameras of one instant.
 
         Returns rgb, accumulation and (outside training) depth, each [h, w, ...] for one camera and [b, h, w, ...] for a batch
@@ -318,7 +323,7 @@ class DynamicGaussiansModel(SplatfactoModel):
             image = image[..., 3:] * image[..., :3] + (1 - image[..., 3:]) * background
         return image
 
-    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor | float]:
+    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
         truth = self.ground_truth(batch, outputs["background"])
         return {"psnr": psnr(outputs["rgb"].detach(), truth), "gaussian_count": float(self.num_points)}
 
@@ -345,26 +350,28 @@ class DynamicGaussiansModel(SplatfactoModel):
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         truth, rgb = self.ground_truth(batch, outputs["background"]), outputs["rgb"]
         scores = {"psnr": float(psnr(rgb, truth)), "ssim": float(ssim(rgb[None], truth[None]))}
-        perceptual = self._lpips(rgb, truth)
+        # The few views scored while training go without: loading the network, or failing to, costs more than they do.
+        perceptual = None if batch.get("quick") else self._lpips(rgb, truth)
         if perceptual is not None:
             scores["lpips"] = perceptual
         return scores, {"img": torch.cat([truth, rgb], dim=1)}
 
     def _lpips(self, rgb: Tensor, truth: Tensor) -> float | None:
         """LPIPS (AlexNet, inputs scaled to [-1, 1]) when its weights can be had; else None, said once."""
-        if self.lpips is None:
+        if "network" not in self.perceptual:
             try:
-                from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity  # noqa: PLC0415
+                from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-                # Kept out of the module tree: its weights do not belong into checkpoints.
-                self.__dict__["lpips"] = LearnedPerceptualImagePatchSimilarity(normalize=True).to(self.device).eval()
+                network = LearnedPerceptualImagePatchSimilarity(normalize=True).to(self.device).eval()
             except Exception as error:  # the download fails in many ways: no network, proxy, full disk
                 CONSOLE.print(f"[yellow]LPIPS is left out: its weights are not at hand ({type(error).__name__}).")
-                self.__dict__["lpips"] = "unavailable"
-        if self.lpips == "unavailable":
+                network = None
+            self.perceptual["network"] = network
+        network = self.perceptual["network"]
+        if network is None:
             return None
         with torch.no_grad():
-            return float(self.lpips(rgb.permute(2, 0, 1)[None].clamp(0, 1), truth.permute(2, 0, 1)[None].clamp(0, 1)))
+            return float(network(rgb.permute(2, 0, 1)[None].clamp(0, 1), truth.permute(2, 0, 1)[None].clamp(0, 1)))
 
     def composite_with_background(self, image: Tensor, background: Tensor) -> Tensor:
         return self.ground_truth({"image": image}, background)

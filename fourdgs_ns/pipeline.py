@@ -46,7 +46,7 @@ class DynamicGaussiansPipeline(VanillaPipeline):
             raise UserError(
                 "training on several GPUs is not supported: densification would diverge between them; use --machine.num-devices 1"
             )
-        super().__init__(config, *args, test_mode=test_mode, world_size=world_size, **kw)  # type: ignore[arg-type]
+        super().__init__(config, *args, test_mode=test_mode, world_size=world_size, **kw)  # type: ignore[arg-type,misc]
         # Nerfstudio asks for "inference" where it exports or renders without the dataset.
         self.gaussians.exporting = test_mode == "inference"
 
@@ -74,7 +74,10 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         # A step coprime to the clip's length would do; a golden-ratio stride spreads for every count.
         views = sorted({int(total * ((k * 0.6180339887498949) % 1.0)) for k in range(min(count, total))})
         self.eval()
-        scores = [self.score(*self.datamanager.eval_view(view))[0] for view in views]
+        scores = []
+        for view in views:
+            camera, batch = self.datamanager.eval_view(view)
+            scores.append(self.score(camera, {**batch, "quick": True})[0])
         self.train()
         return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}
 

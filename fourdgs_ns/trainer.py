@@ -124,7 +124,7 @@ class DynamicGaussiansTrainer(Trainer):
             scores = self.pipeline.sampled_scores(EVAL_VIEWS_WHILE_TRAINING)
             times = torch.linspace(0, 1, 5).tolist()
             with torch.no_grad():
-                alive = sum(len(model.representation.active(model.gauss_params, t)) for t in times) / len(times)
+                alive = sum(float(len(model.slice(t).ids)) for t in times) / len(times)
             numbers = {
                 "held_out_psnr": scores["psnr"],
                 "held_out_ssim": scores["ssim"],
@@ -181,8 +181,8 @@ class DynamicGaussiansTrainer(Trainer):
             temporary.unlink(missing_ok=True)
             full = getattr(error, "errno", None) == errno.ENOSPC or isinstance(error, RuntimeError)
             raise UserError(
-                f"could not write {path} ({'disk full?' if full else error}); earlier checkpoints are intact: free some space and "
-                f"go on with --load-dir {self.checkpoint_dir}"
+                f"could not write {path} ({'disk full?' if full else error}); earlier checkpoints are intact: free some "
+                f"space and go on with --load-dir {self.checkpoint_dir}"
             ) from error
         if self.config.save_only_latest_checkpoint:
             for other in self.checkpoint_dir.glob("*.ckpt"):
@@ -221,7 +221,8 @@ class DynamicGaussiansTrainer(Trainer):
         CONSOLE.print(
             f"  see it      ns-viewer --load-config {config}\n"
             f"  score it    ns-eval --load-config {config} --output-path {run / 'eval.json'}\n"
-            f"  render it   ns-render dataset --load-config {config} --output-path {run / 'renders'} --rendered-output-names rgb\n"
+            f"  render it   ns-render dataset --load-config {config} --output-path {run / 'renders'} "
+            "--rendered-output-names rgb\n"
             f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip

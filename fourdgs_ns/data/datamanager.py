@@ -19,6 +19,7 @@ from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.data.dataset import MultiViewVideoDataset
 from fourdgs_ns.data.residency import FrameResidency, choose_residency
 from fourdgs_ns.data.sampling import SameTimeSampler
+from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization.neighbors import mean_neighbor_distance
 from fourdgs_ns.initialization.points import load_points
 from fourdgs_ns.representation.base import PointsOverTime
@@ -63,6 +64,10 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
     def _initial_points(self) -> PointsOverTime:
         """Points over time in the scene's frame, from the capture or triangulated or random."""
         metadata, options = self.train_dataset.metadata, self.config.dataparser
+        if not isinstance(options, MultiViewVideoDataParserConfig):
+            raise UserError(
+                "this method needs video with time; name the dataparser multiview-video-data in the command"
+            )
         found = load_points(
             metadata["capture"],
             train_cameras=metadata["train_camera_names"],
@@ -93,7 +98,8 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
     def setup_train(self) -> None:
         """Prepares for training: nothing is decoded until the first batch or the viewer asks for a frame."""
         dataset = self.train_dataset
-        self.sampler = SameTimeSampler(
+        assert dataset.cameras.times is not None
+        self.same_time = SameTimeSampler(
             instants=dataset.cameras.times[:, 0].numpy(),
             groups=_size_groups(dataset.cameras),
             batch_size=self.config.batch_size,
@@ -126,14 +132,14 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         Returns cameras [b] on the CPU (their scalars steer the render; the model moves what it needs) and a batch with
         ``image`` uint8 [b, h, w, 3 or 4] on the training device, ``image_idx`` [b] and ``camera_ids`` [b].
         """
-        views = self.sampler.views(step)
+        views = self.same_time.views(step)
         if self.frames.on_device:
             images = self._load(views)
         else:
             # Which views a step needs depends on nothing but the step: the next ones can be read while this one trains.
             for ahead in range(step, step + PREFETCH_BATCHES):
                 if ahead not in self._pending:
-                    self._pending[ahead] = self._workers.submit(self._load, self.sampler.views(ahead))
+                    self._pending[ahead] = self._workers.submit(self._load, self.same_time.views(ahead))
             images = self._pending.pop(step).result().to(self.device, non_blocking=True)
             self._pending = {k: v for k, v in self._pending.items() if k > step}
         cameras = self.train_cameras[torch.from_numpy(views)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, Protocol, Sequence
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 import torch

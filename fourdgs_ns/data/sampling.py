@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -22,7 +24,7 @@ class SameTimeSampler:
         _, instant_of_view = np.unique(np.round(instants.astype(np.float64), 7), return_inverse=True)
         order = np.argsort(instant_of_view, kind="stable")
         bounds = np.searchsorted(instant_of_view[order], np.arange(instant_of_view.max() + 2))
-        self.views_at = [order[a:b] for a, b in zip(bounds[:-1], bounds[1:])]
+        self.views_at = [order[a:b] for a, b in pairwise(bounds)]
         self.groups = groups
 
     def views(self, step: int) -> Int[np.ndarray, " b"]:

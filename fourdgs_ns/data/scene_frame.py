@@ -62,7 +62,7 @@ def multiply_quats(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Te
 
 def quaternion_from_matrix(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
     """Unit quaternion (w, x, y, z) of a rotation matrix."""
-    from scipy.spatial.transform import Rotation  # noqa: PLC0415  (slow to import, needed only when exporting)
+    from scipy.spatial.transform import Rotation
 
     x, y, z, w = Rotation.from_matrix(rotation.astype(np.float64)).as_quat()
     return np.array([w, x, y, z], dtype=np.float32)

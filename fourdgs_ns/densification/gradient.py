@@ -5,8 +5,8 @@ What differs from the published SpacetimeGaussian code, and why, is listed in th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping
 
 import torch
 from jaxtyping import Bool, Float
@@ -96,14 +96,15 @@ class GradientDensification:
             return None
         counts = {"cloned": 0, "split": 0, "pruned": 0}
         # Nothing has to grow or go before `start`, but a row that became non-finite has to go at once.
-        doomed = ~finite_rows(params)
+        rows = dict(params.items())
+        doomed = ~finite_rows(rows)
         children: dict[str, Tensor] | None = None
         if step > config.start:
             doomed |= self._useless(step, params)
             clone, split = self._chosen(params, statistics, doomed)
             parts = [
-                self.representation.children(params, clone, "clone", generator),
-                self.representation.children(params, torch.cat([split, split]), "split", generator),
+                self.representation.children(rows, clone, "clone", generator),
+                self.representation.children(rows, torch.cat([split, split]), "split", generator),
             ]
             children = {name: torch.cat([part[name] for part in parts]) for name in params}
             doomed[split] = True
@@ -136,7 +137,7 @@ class GradientDensification:
         """Rows that cannot matter: transparent, never alive on any frame, too large, or in front of a lens."""
         config = self.config
         useless = torch.sigmoid(params["opacities"][:, 0]) < config.prune_opacity
-        start, stop = self.representation.lifespan(params)
+        start, stop = self.representation.lifespan(dict(params.items()))
         interval = self.clip.frame_interval
         first_frame, last_frame = (
             torch.ceil(start.clamp_min(0.0) / interval),

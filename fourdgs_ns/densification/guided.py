@@ -6,8 +6,9 @@ get at most one dose each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float

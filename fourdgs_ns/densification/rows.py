@@ -6,7 +6,7 @@ private; here one call keeps some rows, appends others and hands every optimizer
 
 from __future__ import annotations
 
-from typing import Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Int

@@ -6,8 +6,9 @@ same functions serve training, the viewer, exporters and tests.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Mapping, Protocol
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -91,8 +92,13 @@ class ParameterSpec:
 class Representation(Protocol):
     """One method's answer to "what does a Gaussian look like at time t?"."""
 
-    parameters: Mapping[str, ParameterSpec]
-    feature_dim: int
+    @property
+    def parameters(self) -> Mapping[str, ParameterSpec]:
+        """Every canonical parameter by name."""
+
+    @property
+    def feature_dim(self) -> int:
+        """Channels that are blended per pixel."""
 
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
         """Canonical parameters, one row per point."""
