@@ -132,3 +132,11 @@ def test_yaml_agrees_with_opencv(tmp_path):
     for truth, camera in zip(cameras, read_capture(tmp_path).cameras, strict=True):
         np.testing.assert_allclose(camera.world_from_camera[0], truth.opencv_world_from_camera(), atol=1e-12)
         assert camera.intrinsics[0, 0] == truth.focal / 3
+
+
+def test_sizes_that_differ_by_rounding_scale_each_axis_by_itself(tmp_path):
+    """1923x1080 exports of 1920x1080 calibrations exist: width and height have their own factor."""
+    writers.write_easyvolcap(tmp_path, numbers={"H_00": 48.0, "W_00": 64.2})
+    intrinsics = read_capture(tmp_path).camera("00").intrinsics
+    np.testing.assert_allclose(intrinsics[0], [40 * 32 / 64.2, 0, 17 * 32 / 64.2])
+    np.testing.assert_allclose(intrinsics[1], [0, 42 / 2, 11 / 2])
