@@ -21,13 +21,13 @@ from torch.nn import Parameter
 
 from fourdgs_ns.appearance import CameraColors
 from fourdgs_ns.data.scene_frame import SceneFrame
-from fourdgs_ns.densification.gradient import DensificationConfig, GradientDensification, finite_rows
+from fourdgs_ns.densification.gradient import DensificationConfig, GradientDensification
 from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.losses import photometric_loss, psnr, ssim
 from fourdgs_ns.rasterization import PinholeCameras, Rendering, rasterize
 from fourdgs_ns.rasterization.rays import pixel_rays
-from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime
+from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, finite_rows
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 
 EXPORT_TIME_VARIABLE = "FOURDGS_TIME"
@@ -383,7 +383,7 @@ class DynamicGaussiansModel(SplatfactoModel):
         with torch.no_grad():
             gaussians = self.slice(self.default_time())
             values = {"m": gaussians.means, "q": gaussians.quats, "s": gaussians.scales, "f": gaussians.features}
-            gaussians = select(gaussians, finite_rows(values) & torch.isfinite(gaussians.opacities))
+            gaussians = select(gaussians, finite_rows({**values, "o": gaussians.opacities[:, None]}))
             log_scales = gaussians.scales.log()
             if self.scene_frame is None:
                 return gaussians.means, gaussians.quats, log_scales, gaussians

@@ -58,6 +58,8 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         self._pending: dict[int, Future] = {}
         super().__init__(config, **kwargs)
         if self.test_mode == "val":
+            for note in self.train_dataset.capture.notes:
+                CONSOLE.log(note)
             # Only a training starts from points; everything else loads a checkpoint.
             self.train_dataset.metadata["points_over_time"] = self._initial_points()
 

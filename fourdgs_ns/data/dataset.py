@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from fourdgs_ns.data.capture import Capture
 from fourdgs_ns.data.frame_store import FrameStore, open_frame_store
@@ -39,9 +40,10 @@ class MultiViewVideoDataset(InputDataset):
     def store(self) -> FrameStore:
         """The frame store of this dataset's capture and resolution, built on first use."""
         if "store" not in self.store_holder:
-            self.store_holder["store"] = open_frame_store(
-                self.capture, self.metadata["downscale"], masks=self.metadata["masks_as_alpha"]
-            )
+            store = open_frame_store(self.capture, self.metadata["downscale"], masks=self.metadata["masks_as_alpha"])
+            for note in store.notes:
+                CONSOLE.log(note)
+            self.store_holder["store"] = store
         return self.store_holder["store"]
 
     def camera_name(self, view: int) -> str:

@@ -39,6 +39,7 @@ class InMemory:
         self.frames = {}
         for name in names:
             whole = torch.empty(store.shape(name), dtype=torch.uint8, device=device)
+            # Frame by frame: a whole camera in host memory could be as large as the budget.
             for i in range(whole.shape[0]):
                 whole[i] = torch.from_numpy(store.read(name, i))
             self.frames[name] = whole

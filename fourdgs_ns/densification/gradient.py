@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from fourdgs_ns.densification.rows import edit_rows, forget_moments
 from fourdgs_ns.rasterization.types import Rendering
-from fourdgs_ns.representation.base import Clip, Representation
+from fourdgs_ns.representation.base import Clip, Representation, finite_rows
 
 
 @dataclass
@@ -153,9 +153,3 @@ class GradientDensification:
                 nearest = torch.minimum(nearest, (params["means"] - center).norm(dim=-1))
             useless |= nearest < config.prune_near * self.extent
         return useless
-
-
-def finite_rows(params: Mapping[str, Tensor]) -> Bool[Tensor, " n"]:
-    """Rows in which every parameter is finite."""
-    finite = [torch.isfinite(value).flatten(1).all(dim=1) for value in params.values()]
-    return torch.stack(finite).all(dim=0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 ALPHA_THRESHOLD = 1.0 / 255.0
@@ -121,6 +121,14 @@ class Representation(Protocol):
         """Module that turns rendered features and rays into RGB, or None when the features are RGB already."""
 
 
-def active_rows(start: Float[Tensor, " n"], stop: Float[Tensor, " n"], t: float) -> Int[Tensor, " m"]:
-    """Ids of the rows whose lifespan [start, stop] holds ``t``."""
-    return torch.nonzero((start <= t) & (t <= stop)).squeeze(-1)
+def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:
+    """Rows in which every parameter is finite."""
+    # The sum of a row is finite only if its entries are: one small reduction per parameter instead of a test per number.
+    totals = [value.detach().flatten(1).sum(dim=1) for value in params.values()]
+    return torch.isfinite(torch.stack(totals)).all(dim=0)
+
+
+def active_rows(representation: Representation, params: Parameters, t: float) -> Int[Tensor, " m"]:
+    """Ids of the finite rows whose lifespan holds ``t``; a broken row must not reach a rasteriser."""
+    start, stop = representation.lifespan(params)
+    return torch.nonzero((start <= t) & (t <= stop) & finite_rows(params)).squeeze(-1)

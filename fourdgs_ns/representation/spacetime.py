@@ -107,7 +107,7 @@ class SpacetimeRepresentation:
         return center - reach, center + reach
 
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
-        return active_rows(*self.lifespan(params), t)
+        return active_rows(self, params, t)
 
     def at(self, params: Parameters, t: float, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
         center = params["temporal_centers"][ids]

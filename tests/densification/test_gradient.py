@@ -7,9 +7,9 @@ import math
 import torch
 from torch import nn
 
-from fourdgs_ns.densification.gradient import DensificationConfig, GradientDensification, finite_rows
+from fourdgs_ns.densification.gradient import DensificationConfig, GradientDensification
 from fourdgs_ns.rasterization.types import Rendering
-from fourdgs_ns.representation.base import Clip, PointsOverTime
+from fourdgs_ns.representation.base import Clip, PointsOverTime, finite_rows
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 
 CLIP = Clip(num_frames=11, duration_seconds=1.0)

@@ -173,3 +173,14 @@ def test_decoder_has_90_weights_and_adds_to_the_base():
     expected = features[..., :3] + torch.relu(stacked @ w1.T) @ w2.T
     torch.testing.assert_close(decoder(features, rays), expected)
     torch.testing.assert_close(FeatureDecoder("sigmoid").train()(features * 0, rays * 0), torch.full((1, 4, 5, 3), 0.5))
+
+
+def test_broken_rows_are_never_active():
+    representation, rows = random_rows("full", n=len(random_rows("full")[1]))
+    rows["opacities"][:] = 5.0
+    rows["log_durations"][:] = 2.0
+    everyone = len(representation.active(rows, 0.5))
+    assert everyone == len(rows)
+    for i, name in enumerate(rows):
+        rows[name][i, -1] = float("nan") if i % 2 else float("inf")
+    assert len(representation.active(rows, 0.5)) == 0

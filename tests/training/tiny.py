@@ -1,0 +1,89 @@
+"""A tiny capture and a short training on the CPU, shared by the tests of the commands."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+WIDTH, HEIGHT, FRAMES = 48, 32, 4
+CAMERAS = ("0", "1", "2", "3")
+
+
+def write_capture(root: Path) -> Path:
+    """Four cameras around a wall of coloured squares of which one moves, in Dynamic3DGaussians' layout; camera 0 is held out."""
+    rng = np.random.default_rng(0)
+    colors = rng.integers(40, 255, size=(6, 8, 3))
+    k = [[40.0, 0.0, WIDTH / 2], [0.0, 40.0, HEIGHT / 2], [0.0, 0.0, 1.0]]
+    metas = {name: {"w": WIDTH, "h": HEIGHT, "k": [], "w2c": [], "fn": [], "cam_id": []} for name in ("train", "test")}
+    for t in range(FRAMES):
+        for meta in metas.values():
+            for key in ("k", "w2c", "fn", "cam_id"):
+                meta[key].append([])
+        for index, name in enumerate(CAMERAS):
+            x = 0.3 * (index - 1.5)
+            view = np.eye(4)
+            view[0, 3] = -x
+            # A wall at depth 2: a square of side 0.25 is 5 pixels wide and shifts by 20 x pixels.
+            image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+            for r in range(6):
+                for c in range(8):
+                    left = round(WIDTH / 2 + (c - 4) * 5 - 20 * x)
+                    cv2.rectangle(image, (left, 1 + r * 5), (left + 4, 5 + r * 5), colors[r, c].tolist(), -1)
+            left = round(WIDTH / 2 + 4 * t - 6 - 20 * x)
+            cv2.rectangle(image, (left, 10), (left + 7, 17), (255, 255, 255), -1)
+            path = root / "ims" / name / f"{t:06d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), image)
+            meta = metas["test" if name == "0" else "train"]
+            meta["k"][t].append(k)
+            meta["w2c"][t].append(view.tolist())
+            meta["fn"][t].append(f"{name}/{t:06d}.png")
+            meta["cam_id"][t].append(int(name))
+    for name, meta in metas.items():
+        (root / f"{name}_meta.json").write_text(json.dumps(meta))
+    return root
+
+
+def make_config(capture: Path, output: Path, steps: int, variant: str = "lite"):
+    """The method's own config, shortened: 300 random points and a densification event every 4 steps."""
+    from fourdgs_ns.method_configs import spacetime_gaussian
+
+    config = copy.deepcopy(spacetime_gaussian.config)
+    config.data = config.pipeline.datamanager.data = capture
+    config.output_dir = output
+    config.experiment_name = "tiny"
+    config.timestamp = "run"
+    config.vis = "tensorboard"
+    config.max_num_iterations = steps
+    config.steps_per_save = 1000
+    config.steps_per_eval_image = 1000
+    config.machine.device_type = "cpu"
+    parser = config.pipeline.datamanager.dataparser
+    parser.initial_points, parser.num_random_points = "random", 300
+    model = config.pipeline.model
+    model.representation.variant = variant
+    model.densification.start, model.densification.every, model.densification.gradient_threshold = 2, 4, 1e-5
+    model.densification.max_gaussians = 600
+    return config
+
+
+def train(config, **overrides):
+    """Run the config like ``ns-train`` does; returns the trainer."""
+    import random
+
+    import torch
+
+    for name, value in overrides.items():
+        setattr(config, name, value)
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    config.save_config()
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    trainer.train()
+    return trainer
