@@ -12,10 +12,10 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 
-from fourdgs_ns.data.capture import Capture, CaptureCamera
+from fourdgs_ns.data.capture import Capture, CaptureCamera, ImageFrames
 from fourdgs_ns.data.geometry import TrainingCamera, training_camera
 from fourdgs_ns.data.layouts import read_capture
-from fourdgs_ns.data.scene_frame import make_scene_frame
+from fourdgs_ns.data.scene_frame import SceneFrame, make_scene_frame
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization.view_volume import attention_point, camera_extent
 from fourdgs_ns.representation.base import Clip
@@ -166,7 +166,7 @@ def automatic_downscale(capture: Capture) -> int:
 
 
 def assemble_cameras(
-    capture: Capture, chosen: list[CaptureCamera], sizes: dict[str, TrainingCamera], frame
+    capture: Capture, chosen: list[CaptureCamera], sizes: dict[str, TrainingCamera], frame: SceneFrame
 ) -> tuple[Cameras, list[Path]]:
     """All views of the chosen cameras, camera by camera and frame by frame.
 
@@ -189,8 +189,13 @@ def assemble_cameras(
         times.append(np.clip(seconds / duration, 0.0, 1.0))
         camera_ids.append(np.full(count, camera_id))
         frame_ids.append(camera.frame_ids)
-        numbers = capture.numbers()[camera.frame_ids]
-        names += [capture.root / "views" / camera.name / f"{int(n):0{digits}d}.png" for n in numbers]
+        as_they_are = size.undistortion is None and (size.width, size.height) == (camera.width, camera.height)
+        if isinstance(camera.frames, ImageFrames) and as_they_are:
+            # Pictures that are used as they lie on disk: methods that read files by name can train on them, too.
+            names += camera.frames.paths
+        else:
+            numbers = capture.numbers()[camera.frame_ids]
+            names += [capture.root / "views" / camera.name / f"{int(n):0{digits}d}.png" for n in numbers]
     flat = {key: torch.from_numpy(np.concatenate(v)) for key, v in
             {"k": intrinsics, "shape": shapes, "t": times, "cam": camera_ids, "frame": frame_ids}.items()}  # fmt: skip
     cameras = Cameras(
