@@ -1,0 +1,57 @@
+"""Training on a GPU: it learns, and its checkpoint opens on the CPU with the same picture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fourdgs_ns.model import DynamicGaussiansModel
+from tests.training.tiny import make_config, train, write_capture
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.parametrize("variant", ["lite", "full"])
+@pytest.mark.parametrize("residency", ["gpu", "ram", "disk"])
+def test_learns_and_opens_on_the_cpu(tmp_path, variant, residency):
+    capture = write_capture(tmp_path / "capture")
+    config = make_config(capture, tmp_path / "out", 300, variant)
+    config.machine.device_type = "cuda"
+    config.pipeline.datamanager.residency = residency
+    first = make_config(capture, tmp_path / "start", 1, variant)
+    first.machine.device_type = "cuda"
+    before = train(first).pipeline.sampled_scores(4)["psnr"]
+    trainer = train(config)
+    after = trainer.pipeline.sampled_scores(4)["psnr"]
+    assert after > before + 3
+
+    model: DynamicGaussiansModel = trainer.pipeline.gaussians
+    model.eval()
+    camera, _ = trainer.pipeline.datamanager.eval_view(2)
+    on_gpu = model.get_outputs_for_camera(camera)["rgb"].cpu()
+    path = next(trainer.checkpoint_dir.glob("*.ckpt"))
+    on_cpu_config = make_config(capture, tmp_path / "cpu", 1, variant)
+    on_cpu = on_cpu_config.setup(local_rank=0, world_size=1)
+    on_cpu.setup()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    on_cpu.pipeline.load_pipeline(state["pipeline"], state["step"])
+    on_cpu.pipeline.eval()
+    picture = on_cpu.pipeline.gaussians.get_outputs_for_camera(camera)["rgb"]
+    assert float((picture - on_gpu).abs().mean()) < 1e-3
+
+
+def test_resume_continues_on_cuda(tmp_path):
+    """Adam's moments, learning rates and row counts go on; sums on a GPU are not ordered, so values agree to rounding."""
+    capture = write_capture(tmp_path / "capture")
+
+    def config(name: str, steps: int):
+        made = make_config(capture, tmp_path / name, steps)
+        made.machine.device_type = "cuda"
+        made.pipeline.model.densification.stop = 0
+        return made
+
+    whole = train(config("whole", 20))
+    part = train(config("part", 10))
+    rest = train(config("rest", 20), load_dir=part.checkpoint_dir)
+    for name, value in whole.pipeline.gaussians.gauss_params.items():
+        torch.testing.assert_close(rest.pipeline.gaussians.gauss_params[name], value, rtol=5e-2, atol=5e-3)
