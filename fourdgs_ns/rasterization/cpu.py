@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fourdgs_ns.rasterization import cpu_kernels as kernels
-from fourdgs_ns.rasterization.numba_runtime import KERNEL_LOCK
+from fourdgs_ns.rasterization import cpu_kernels, cpu_tiles
+from fourdgs_ns.rasterization.kernel_threads import run
 from fourdgs_ns.rasterization.projection import project
 from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
 from fourdgs_ns.representation.base import GaussiansAtTime
 
-
-def _balanced(work: np.ndarray) -> np.ndarray:
-    """Task ids in an order whose equal consecutive shares, one per thread, hold about equal work."""
-    heaviest_first = np.argsort(-work, kind="stable")
-    threads = numba.get_num_threads()
-    return np.concatenate([heaviest_first[i::threads] for i in range(threads)])
+_GAUSSIANS, _TILES = 4096, 8  # per unit of parallel work
 
 
 class _Blending(torch.autograd.Function):
@@ -41,33 +35,32 @@ class _Blending(torch.autograd.Function):
         width, height = size
         inputs = [t.detach().contiguous() for t in (means2d, conics, opacities, features, depths, backgrounds)]
         arrays = [t.numpy() for t in inputs]
+        screen = (arrays[0], arrays[1], radii.numpy(), arrays[2])
         c, m = depths.shape
-        tiles_x, tiles_y = -(-width // kernels.TILE), -(-height // kernels.TILE)
-        extents = np.empty((c, m, 4), np.int32)
-        tile_counts = np.empty(c * m, np.int64)
+        tiles_x, tiles_y = -(-width // cpu_tiles.TILE), -(-height // cpu_tiles.TILE)
+        counts = np.empty(c * m, np.int64)
         slot_starts = np.zeros(c * m + 1, np.int64)
         tile_starts = np.zeros(c * tiles_x * tiles_y + 1, np.int64)
         image = means2d.new_empty(c, height, width, features.shape[1] + int(with_depth))
         transmittances = means2d.new_empty(c, height, width)
         lasts = np.empty((c, height, width), np.int32)
-        with KERNEL_LOCK:
-            kernels.screen_extents(
-                arrays[0], arrays[1], radii.numpy(), arrays[2], width, height, extents, tile_counts
-            )  # fmt: skip
-            np.cumsum(tile_counts, out=slot_starts[1:])
-            pair_gaussians = np.empty(slot_starts[-1], np.int32)
-            pair_slots = np.empty(slot_starts[-1], np.int64)
-            kernels.bin_by_tile(
-                arrays[4].view(np.uint32), extents, slot_starts, tiles_x, tiles_y, pair_gaussians, pair_slots, tile_starts
-            )
-            tile_order = _balanced(np.diff(tile_starts))
-            kernels.blend(
-                *arrays[:5], with_depth, arrays[5], extents, pair_gaussians, tile_starts, tile_order, tiles_x, tiles_y,
-                image.numpy(), transmittances.numpy(), lasts,
-            )  # fmt: skip
+        run(cpu_tiles.count_pairs, c * m, _GAUSSIANS, *screen, width, height, counts)
+        np.cumsum(counts, out=slot_starts[1:])
+        pairs = slot_starts[-1]
+        slot_tiles, slot_rows = np.empty(pairs, np.int32), np.empty((pairs, 2), np.int32)
+        pair_gaussians, pair_slots = np.empty(pairs, np.int32), np.empty(pairs, np.int64)
+        run(cpu_tiles.list_pairs, c * m, _GAUSSIANS, *screen, width, height, slot_starts, slot_tiles, slot_rows)
+        run(
+            cpu_tiles.sort_pairs, c, 1, arrays[4].view(np.uint32), slot_starts, slot_tiles, tiles_x * tiles_y,
+            tile_starts, pair_gaussians, pair_slots,
+        )  # fmt: skip
+        tables = (tiles_x, tiles_y, slot_rows, tile_starts, pair_gaussians, pair_slots)
+        run(
+            cpu_kernels.blend, c * tiles_x * tiles_y, _TILES, *arrays[:5], with_depth, arrays[5], *tables,
+            image.numpy(), transmittances.numpy(), lasts,
+        )  # fmt: skip
         ctx.save_for_backward(*inputs, transmittances)
-        ctx.tables = (extents, pair_gaussians, pair_slots, tile_starts, tile_order, tiles_x, tiles_y)
-        ctx.lasts, ctx.slot_starts, ctx.with_depth = lasts, slot_starts, with_depth
+        ctx.tables, ctx.lasts, ctx.slot_starts, ctx.with_depth = tables, lasts, slot_starts, with_depth
         return image, transmittances.clone()
 
     @staticmethod
@@ -80,15 +73,21 @@ class _Blending(torch.autograd.Function):
             torch.empty_like(t) for t in (means2d, conics, opacities, features, depths)
         )
         arrays = [t.numpy() for t in inputs]
-        with KERNEL_LOCK:
-            kernels.blend_backward(
-                *arrays[:5], ctx.with_depth, arrays[5], *ctx.tables, transmittances.numpy(), ctx.lasts,
-                v_image.numpy(), v_transmittances.numpy(), slots,
-            )  # fmt: skip
-            kernels.gather_gradients(
-                slots, ctx.slot_starts, *(t.numpy() for t in (v_means2d, v_conics, v_opacities, v_features, v_depths)),
-                ctx.with_depth,
-            )  # fmt: skip
+        run(
+            cpu_kernels.blend_backward, len(ctx.tables[3]) - 1, _TILES,
+            *arrays[:5], ctx.with_depth, arrays[5], *ctx.tables, transmittances.numpy(), ctx.lasts,
+            v_image.numpy(), v_transmittances.numpy(), slots,
+        )  # fmt: skip
+        gradients = [t.numpy() for t in (v_means2d, v_conics, v_opacities, v_features, v_depths)]
+        run(
+            cpu_kernels.gather_gradients,
+            depths.shape[1],
+            _GAUSSIANS,
+            slots,
+            ctx.slot_starts,
+            *gradients,
+            ctx.with_depth,
+        )
         v_backgrounds = None
         if ctx.needs_input_grad[5]:
             v_backgrounds = torch.einsum("chw,chwd->cd", transmittances, v_image[..., : features.shape[1]])

@@ -57,10 +57,10 @@ def rasterize(
         return _empty_rendering(gaussians, cameras, backgrounds, depth)
     # Imported here: loading Numba takes half a second, and gsplat prints a warning where there is no CUDA toolkit.
     if gaussians.means.is_cuda:
-        from fourdgs_ns.rasterization.gsplat_backend import rasterize_gsplat  # noqa: PLC0415
+        from fourdgs_ns.rasterization.gsplat_backend import rasterize_gsplat
 
         return rasterize_gsplat(gaussians, cameras, backgrounds, depth)
-    from fourdgs_ns.rasterization.cpu import rasterize_cpu  # noqa: PLC0415
+    from fourdgs_ns.rasterization.cpu import rasterize_cpu
 
     return rasterize_cpu(gaussians, cameras, backgrounds, depth)
 

@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numba import prange
 from torch import Tensor
 
-from fourdgs_ns.rasterization.numba_runtime import KERNEL_LOCK, kernel
+from fourdgs_ns.rasterization.kernel_threads import kernel, run
 from fourdgs_ns.rasterization.types import EPS_2D, FAR, PinholeCameras
 
-_CHUNK = 256  # Gaussians per unit of parallel work; scratch is allocated once per chunk
+_CHUNK = 2048  # Gaussians per unit of parallel work
 
 
-@kernel()
+@kernel
 def _load_rotation(quats, m, unit, rotation):
     """Normalise quaternion ``m`` into ``unit`` (w, x, y, z), fill ``rotation`` (3 x 3), return the quaternion's norm."""
     norm = 0.0
@@ -47,7 +46,7 @@ def _load_rotation(quats, m, unit, rotation):
     return norm
 
 
-@kernel()
+@kernel
 def _rotation_gradient(unit, norm, v_rotation, m, v_quats):
     """Gradient of the raw quaternion ``m`` from that of its rotation matrix, through the normalisation."""
     w, x, y, z = unit[0], unit[1], unit[2], unit[3]
@@ -69,7 +68,7 @@ def _rotation_gradient(unit, norm, v_rotation, m, v_quats):
     v_quats[m, 3] = (vz - along * z) / norm
 
 
-@kernel()
+@kernel
 def _load_camera_point(means, m, world_to_camera, point):
     """Centre ``m`` in camera coordinates."""
     for i in range(3):
@@ -78,7 +77,7 @@ def _load_camera_point(means, m, world_to_camera, point):
             point[i] += world_to_camera[i, k] * float(means[m, k])
 
 
-@kernel()
+@kernel
 def _load_jacobian(point, intrinsics, width, height, jacobian):
     """Fill J (2 x 3) at the limited point. Returns that point's x and y, and whether each was left as it is."""
     fx, fy = float(intrinsics[0, 0]), float(intrinsics[1, 1])
@@ -97,7 +96,7 @@ def _load_jacobian(point, intrinsics, width, height, jacobian):
     return limited_x, limited_y, limited_x == slope_x, limited_y == slope_y
 
 
-@kernel()
+@kernel
 def _load_spread(jacobian, world_to_camera, rotation, scales, m, jw, jwr, spread):
     """Fill ``J W``, ``J W R`` and the spread ``U = J W R S`` (2 x 3 each), and return the screen covariance U U^T."""
     for i in range(2):
@@ -120,116 +119,119 @@ def _load_spread(jacobian, world_to_camera, rotation, scales, m, jw, jwr, spread
     return xx, xy, yy
 
 
-@kernel(parallel=True)
+@kernel
+def _covariance_gradient(xx, xy, yy, v_conic):
+    """Gradient of the screen covariance V from that of the conic Q = V^-1: dV = -Q dQ Q."""
+    determinant = xx * yy - xy * xy
+    a, b, c = yy / determinant, -xy / determinant, xx / determinant
+    # The stored conic names its off-diagonal entry once.
+    ga, gb, gc = float(v_conic[0]), 0.5 * v_conic[1], float(v_conic[2])
+    v_xx = -(a * a * ga + 2.0 * a * b * gb + b * b * gc)
+    v_xy = -(a * b * ga + (a * c + b * b) * gb + b * c * gc)
+    v_yy = -(b * b * ga + 2.0 * b * c * gb + c * c * gc)
+    return v_xx, v_xy, v_yy
+
+
+@kernel
 def _project(
-    means, quats, scales, cameras, intrinsics, width, height, near, far, means2d, conics, depths, radii
+    start, end, means, quats, scales, cameras, intrinsics, width, height, near, far, means2d, conics, depths, radii
 ):  # fmt: skip
-    count = means.shape[0]
-    for chunk in prange((count + _CHUNK - 1) // _CHUNK):
-        unit, rotation, point = np.empty(4), np.empty((3, 3)), np.empty(3)
-        jacobian, jw, jwr, spread = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
-        for m in range(chunk * _CHUNK, min(count, (chunk + 1) * _CHUNK)):
-            _load_rotation(quats, m, unit, rotation)
-            for c in range(cameras.shape[0]):
-                means2d[c, m, 0] = means2d[c, m, 1] = depths[c, m] = 0.0
-                conics[c, m, 0] = conics[c, m, 1] = conics[c, m, 2] = 0.0
-                radii[c, m] = 0
-                _load_camera_point(means, m, cameras[c], point)
-                z = point[2]
-                if not (near <= z <= far):
-                    continue
-                _load_jacobian(point, intrinsics[c], width, height, jacobian)
-                xx, xy, yy = _load_spread(jacobian, cameras[c], rotation, scales, m, jw, jwr, spread)
-                determinant = xx * yy - xy * xy
-                x = intrinsics[c, 0, 0] * point[0] / z + intrinsics[c, 0, 2]
-                y = intrinsics[c, 1, 1] * point[1] / z + intrinsics[c, 1, 2]
-                # A non-finite row fails one of these two, so nothing of it is written.
-                if not (determinant > 0.0 and np.isfinite(determinant) and np.isfinite(x + y)):
-                    continue
-                half_trace = 0.5 * (xx + yy)
-                largest = half_trace + np.sqrt(max(0.01, half_trace * half_trace - determinant))
-                radius = min(np.ceil(3.0 * np.sqrt(largest)), 1e9)
-                if x + radius <= 0.0 or x - radius >= width or y + radius <= 0.0 or y - radius >= height:
-                    continue
-                means2d[c, m, 0], means2d[c, m, 1], depths[c, m] = x, y, z
-                conics[c, m, 0], conics[c, m, 1], conics[c, m, 2] = yy / determinant, -xy / determinant, xx / determinant
-                radii[c, m] = np.int32(radius)
+    unit, rotation, point = np.empty(4), np.empty((3, 3)), np.empty(3)
+    jacobian, jw, jwr, spread = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
+    for m in range(start, end):
+        _load_rotation(quats, m, unit, rotation)
+        for c in range(cameras.shape[0]):
+            means2d[c, m, 0] = means2d[c, m, 1] = depths[c, m] = 0.0
+            conics[c, m, 0] = conics[c, m, 1] = conics[c, m, 2] = 0.0
+            radii[c, m] = 0
+            _load_camera_point(means, m, cameras[c], point)
+            z = point[2]
+            if not (near <= z <= far):
+                continue
+            _load_jacobian(point, intrinsics[c], width, height, jacobian)
+            xx, xy, yy = _load_spread(jacobian, cameras[c], rotation, scales, m, jw, jwr, spread)
+            determinant = xx * yy - xy * xy
+            x = intrinsics[c, 0, 0] * point[0] / z + intrinsics[c, 0, 2]
+            y = intrinsics[c, 1, 1] * point[1] / z + intrinsics[c, 1, 2]
+            # A non-finite row fails one of these two, so nothing of it is written.
+            if not (determinant > 0.0 and np.isfinite(determinant) and np.isfinite(x + y)):
+                continue
+            half_trace = 0.5 * (xx + yy)
+            largest = half_trace + np.sqrt(max(0.01, half_trace * half_trace - determinant))
+            radius = min(np.ceil(3.0 * np.sqrt(largest)), 1e9)
+            if x + radius <= 0.0 or x - radius >= width or y + radius <= 0.0 or y - radius >= height:
+                continue
+            means2d[c, m, 0], means2d[c, m, 1], depths[c, m] = x, y, z
+            conics[c, m, 0], conics[c, m, 1], conics[c, m, 2] = yy / determinant, -xy / determinant, xx / determinant
+            radii[c, m] = np.int32(radius)
 
 
-@kernel(parallel=True)
+@kernel
 def _project_backward(
-    means, quats, scales, cameras, intrinsics, width, height, radii, v_means2d, v_conics, v_depths,
+    start, end, means, quats, scales, cameras, intrinsics, width, height, radii, v_means2d, v_conics, v_depths,
     v_means, v_quats, v_scales,
 ):  # fmt: skip
-    count = means.shape[0]
-    for chunk in prange((count + _CHUNK - 1) // _CHUNK):
-        unit, rotation, point = np.empty(4), np.empty((3, 3)), np.empty(3)
-        jacobian, jw, jwr, spread = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
-        v_spread, v_jw, v_jacobian, v_point = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty(3)
-        v_rotation, v_mean, v_scale = np.empty((3, 3)), np.empty(3), np.empty(3)
-        for m in range(chunk * _CHUNK, min(count, (chunk + 1) * _CHUNK)):
-            norm = _load_rotation(quats, m, unit, rotation)
-            v_rotation[:] = 0.0
-            v_mean[:] = 0.0
-            v_scale[:] = 0.0
-            seen = False
-            for c in range(cameras.shape[0]):
-                if radii[c, m] <= 0:
-                    continue
-                seen = True
-                _load_camera_point(means, m, cameras[c], point)
-                limited_x, limited_y, free_x, free_y = _load_jacobian(point, intrinsics[c], width, height, jacobian)
-                xx, xy, yy = _load_spread(jacobian, cameras[c], rotation, scales, m, jw, jwr, spread)
-                determinant = xx * yy - xy * xy
-                ca, cb, cc = yy / determinant, -xy / determinant, xx / determinant
-                # Covariance V from conic Q = V^-1: dV = -Q dQ Q; the stored conic names its off-diagonal once.
-                ga, gb, gc = float(v_conics[c, m, 0]), 0.5 * v_conics[c, m, 1], float(v_conics[c, m, 2])
-                v_xx = -(ca * ca * ga + 2.0 * ca * cb * gb + cb * cb * gc)
-                v_xy = -(ca * cb * ga + (ca * cc + cb * cb) * gb + cb * cc * gc)
-                v_yy = -(cb * cb * ga + 2.0 * cb * cc * gb + cc * cc * gc)
-                for j in range(3):
-                    v_spread[0, j] = 2.0 * (v_xx * spread[0, j] + v_xy * spread[1, j])
-                    v_spread[1, j] = 2.0 * (v_xy * spread[0, j] + v_yy * spread[1, j])
-                    v_scale[j] += v_spread[0, j] * jwr[0, j] + v_spread[1, j] * jwr[1, j]
-                for k in range(3):
-                    v_jw[0, k] = 0.0
-                    v_jw[1, k] = 0.0
-                    for j in range(3):
-                        sa, sb = v_spread[0, j] * float(scales[m, j]), v_spread[1, j] * float(scales[m, j])
-                        v_jw[0, k] += sa * rotation[k, j]
-                        v_jw[1, k] += sb * rotation[k, j]
-                        v_rotation[k, j] += jw[0, k] * sa + jw[1, k] * sb
-                for i in range(2):
-                    for j in range(3):
-                        total = 0.0
-                        for k in range(3):
-                            total += v_jw[i, k] * cameras[c, j, k]
-                        v_jacobian[i, j] = total
-                fx, fy = float(intrinsics[c, 0, 0]), float(intrinsics[c, 1, 1])
-                z = point[2]
-                vx, vy = float(v_means2d[c, m, 0]), float(v_means2d[c, m, 1])
-                v_point[0] = fx / z * vx
-                v_point[1] = fy / z * vy
-                v_point[2] = float(v_depths[c, m]) - (fx * point[0] * vx + fy * point[1] * vy) / (z * z)
-                v_point[2] -= (fx * v_jacobian[0, 0] + fy * v_jacobian[1, 1]) / (z * z)
-                # J[0, 2] = -fx (x / z) / z: where x / z is limited it is a constant.
-                v_point[2] += (fx * limited_x * v_jacobian[0, 2] + fy * limited_y * v_jacobian[1, 2]) / (z * z)
-                if free_x:
-                    v_point[0] -= fx / (z * z) * v_jacobian[0, 2]
-                    v_point[2] += fx * limited_x / (z * z) * v_jacobian[0, 2]
-                if free_y:
-                    v_point[1] -= fy / (z * z) * v_jacobian[1, 2]
-                    v_point[2] += fy * limited_y / (z * z) * v_jacobian[1, 2]
-                for k in range(3):
-                    for j in range(3):
-                        v_mean[k] += cameras[c, j, k] * v_point[j]
+    unit, rotation, point = np.empty(4), np.empty((3, 3)), np.empty(3)
+    jacobian, jw, jwr, spread = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
+    v_spread, v_jw, v_jacobian, v_point = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty(3)
+    v_rotation, v_mean, v_scale = np.empty((3, 3)), np.empty(3), np.empty(3)
+    for m in range(start, end):
+        norm = _load_rotation(quats, m, unit, rotation)
+        v_rotation[:] = 0.0
+        v_mean[:] = 0.0
+        v_scale[:] = 0.0
+        seen = False
+        for c in range(cameras.shape[0]):
+            if radii[c, m] <= 0:
+                continue
+            seen = True
+            _load_camera_point(means, m, cameras[c], point)
+            limited_x, limited_y, free_x, free_y = _load_jacobian(point, intrinsics[c], width, height, jacobian)
+            xx, xy, yy = _load_spread(jacobian, cameras[c], rotation, scales, m, jw, jwr, spread)
+            v_xx, v_xy, v_yy = _covariance_gradient(xx, xy, yy, v_conics[c, m])
+            for j in range(3):
+                v_spread[0, j] = 2.0 * (v_xx * spread[0, j] + v_xy * spread[1, j])
+                v_spread[1, j] = 2.0 * (v_xy * spread[0, j] + v_yy * spread[1, j])
+                v_scale[j] += v_spread[0, j] * jwr[0, j] + v_spread[1, j] * jwr[1, j]
             for k in range(3):
-                v_means[m, k] = v_mean[k]
-                v_scales[m, k] = v_scale[k]
-            if seen:
-                _rotation_gradient(unit, norm, v_rotation, m, v_quats)
-            else:
-                v_quats[m, 0] = v_quats[m, 1] = v_quats[m, 2] = v_quats[m, 3] = 0.0
+                v_jw[0, k] = 0.0
+                v_jw[1, k] = 0.0
+                for j in range(3):
+                    sa, sb = v_spread[0, j] * float(scales[m, j]), v_spread[1, j] * float(scales[m, j])
+                    v_jw[0, k] += sa * rotation[k, j]
+                    v_jw[1, k] += sb * rotation[k, j]
+                    v_rotation[k, j] += jw[0, k] * sa + jw[1, k] * sb
+            for i in range(2):
+                for j in range(3):
+                    total = 0.0
+                    for k in range(3):
+                        total += v_jw[i, k] * cameras[c, j, k]
+                    v_jacobian[i, j] = total
+            fx, fy = float(intrinsics[c, 0, 0]), float(intrinsics[c, 1, 1])
+            z = point[2]
+            vx, vy = float(v_means2d[c, m, 0]), float(v_means2d[c, m, 1])
+            v_point[0] = fx / z * vx
+            v_point[1] = fy / z * vy
+            v_point[2] = float(v_depths[c, m]) - (fx * point[0] * vx + fy * point[1] * vy) / (z * z)
+            v_point[2] -= (fx * v_jacobian[0, 0] + fy * v_jacobian[1, 1]) / (z * z)
+            # J[0, 2] = -fx (x / z) / z: where x / z is limited it is a constant.
+            v_point[2] += (fx * limited_x * v_jacobian[0, 2] + fy * limited_y * v_jacobian[1, 2]) / (z * z)
+            if free_x:
+                v_point[0] -= fx / (z * z) * v_jacobian[0, 2]
+                v_point[2] += fx * limited_x / (z * z) * v_jacobian[0, 2]
+            if free_y:
+                v_point[1] -= fy / (z * z) * v_jacobian[1, 2]
+                v_point[2] += fy * limited_y / (z * z) * v_jacobian[1, 2]
+            for k in range(3):
+                for j in range(3):
+                    v_mean[k] += cameras[c, j, k] * v_point[j]
+        for k in range(3):
+            v_means[m, k] = v_mean[k]
+            v_scales[m, k] = v_scale[k]
+        if seen:
+            _rotation_gradient(unit, norm, v_rotation, m, v_quats)
+        else:
+            v_quats[m, 0] = v_quats[m, 1] = v_quats[m, 2] = v_quats[m, 3] = 0.0
 
 
 class _Projection(torch.autograd.Function):
@@ -240,8 +242,8 @@ class _Projection(torch.autograd.Function):
         radii = torch.empty(c, m, dtype=torch.int32)
         inputs = [t.detach().contiguous() for t in (means, quats, scales)]
         inputs += [t.to(means).contiguous() for t in (cameras.camera_from_world, cameras.intrinsics)]
-        with KERNEL_LOCK:
-            _project(
+        run(
+            _project, m, _CHUNK,
                 *(t.numpy() for t in inputs), cameras.width, cameras.height, float(cameras.near), FAR,
                 *(t.numpy() for t in (means2d, conics, depths, radii)),
             )  # fmt: skip
@@ -254,8 +256,8 @@ class _Projection(torch.autograd.Function):
     def backward(ctx: Any, v_means2d: Tensor, v_conics: Tensor, v_depths: Tensor, _: Tensor) -> tuple:  # type: ignore[override]
         *inputs, radii = ctx.saved_tensors
         gradients = tuple(torch.empty_like(t) for t in inputs[:3])
-        with KERNEL_LOCK:
-            _project_backward(
+        run(
+            _project_backward, radii.shape[1], _CHUNK,
                 *(t.numpy() for t in inputs), *ctx.size, radii.numpy(),
                 *(t.contiguous().numpy() for t in (v_means2d, v_conics, v_depths)), *(t.numpy() for t in gradients),
             )  # fmt: skip

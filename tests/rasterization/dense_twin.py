@@ -51,7 +51,9 @@ def project(means: Tensor, quats: Tensor, scales: Tensor, pose: Tensor, intrinsi
     low, high = (-center - 0.15 * size) / focal, (size - center + 0.15 * size) / focal
     slopes = torch.minimum(torch.maximum(slopes, low), high)
     eye = torch.eye(2, dtype=points.dtype)
-    jacobians = focal[:, None] / points[:, 2, None, None] * torch.cat([eye.expand(len(points), 2, 2), -slopes[..., None]], -1)
+    jacobians = (
+        focal[:, None] / points[:, 2, None, None] * torch.cat([eye.expand(len(points), 2, 2), -slopes[..., None]], -1)
+    )
     factors = rotation_matrices(quats) * scales[:, None, :]
     world = factors @ factors.transpose(1, 2)
     to_screen = jacobians @ pose[:3, :3]

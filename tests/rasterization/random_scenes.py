@@ -34,7 +34,7 @@ def make_parameters(count: int, channels: int, seed: int, pixels: float = 4.0, w
     depth = 3.0 + 3.0 * torch.rand(count, generator=g)
     slopes = 1.6 * (torch.rand(count, 2, generator=g) - 0.5)
     means = torch.cat([slopes * depth[:, None], depth[:, None]], 1)
-    means[::11, 2] -= 7.0
+    means[4::11, 2] -= 7.0
     means[5::13, 2] = 0.3
     scales = torch.exp(0.6 * torch.randn(count, 3, generator=g)) * pixels * 4.5 / (0.8 * width)
     opacities = torch.rand(count, generator=g)

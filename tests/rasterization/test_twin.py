@@ -14,4 +14,15 @@ def test_gradients_match_finite_differences():
     pictures = dense_rasterize(*inputs, cameras)
     assert (pictures.radii > 0).sum() >= 8
     assert 0.1 < pictures.alphas.mean() < 0.95
-    assert torch.autograd.gradcheck(lambda *args: dense_rasterize(*args, cameras)[:3], inputs)
+    shapes = [tuple(picture.shape) for picture in pictures[:3]]
+    generator = torch.Generator().manual_seed(1)
+    directions = [torch.randn(3, *shape, dtype=torch.float64, generator=generator) for shape in shapes]
+
+    def projections(*args):
+        """Three random linear functions of everything that is drawn."""
+        drawn = dense_rasterize(*args, cameras)[:3]
+        return sum(
+            (direction * picture).flatten(1).sum(1) for direction, picture in zip(directions, drawn, strict=True)
+        )
+
+    assert torch.autograd.gradcheck(projections, inputs)

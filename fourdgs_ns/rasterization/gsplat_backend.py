@@ -1,0 +1,87 @@
+"""The GPU backend: gsplat, with all that depends on its version or can go wrong while loading it."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import ModuleType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.rasterization.types import EPS_2D, FAR, TILE_SIZE, PinholeCameras, Rendering
+from fourdgs_ns.representation.base import GaussiansAtTime
+
+
+def _unusable(found: str) -> UserError:
+    return UserError(
+        f"gsplat cannot draw on the GPU because {found}: install the CUDA toolkit of version {torch.version.cuda} "
+        "(the one torch was built for) so that `nvcc` is on the PATH, delete the folder `gsplat_cuda` under "
+        "~/.cache/torch_extensions if an earlier build was interrupted, and run the command again, with "
+        "TORCH_CUDA_ARCH_LIST set to your GPU's compute capability (for example 8.9) and MAX_JOBS=2 if the build fails."
+    )
+
+
+@cache
+def load_gsplat() -> ModuleType:
+    """Import gsplat and use its CUDA kernels once: the first time on a machine that compiles them (some minutes).
+
+    Raises:
+        UserError: There is no CUDA toolkit, or the kernels could not be built, loaded or run.
+    """
+    try:
+        import gsplat
+
+        probe = torch.ones(1, 4, device="cuda")
+        gsplat.quat_scale_to_covar_preci(probe, probe[:, :3].contiguous(), compute_preci=False)
+        torch.cuda.synchronize()
+    except AttributeError as error:  # gsplat's module of kernels is None
+        raise _unusable("no CUDA toolkit was found to build its kernels with") from error
+    except (OSError, ImportError, RuntimeError) as error:
+        # The compiler's output can be pages long; its first line says what failed.
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise _unusable(f"its CUDA kernels could not be built or loaded ({lines[0]})") from error
+    return gsplat
+
+
+def rasterize_gsplat(
+    gaussians: GaussiansAtTime, cameras: PinholeCameras, backgrounds: Float[Tensor, "c d"], depth: bool
+) -> Rendering:
+    """Draw on the GPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments."""
+    device = gaussians.means.device
+    drawn, alphas, info = load_gsplat().rasterization(
+        means=gaussians.means,
+        quats=gaussians.quats,
+        scales=gaussians.scales,
+        opacities=gaussians.opacities,
+        colors=gaussians.features,
+        viewmats=cameras.camera_from_world.to(device, torch.float32).contiguous(),
+        Ks=cameras.intrinsics.to(device, torch.float32).contiguous(),
+        width=cameras.width,
+        height=cameras.height,
+        near_plane=cameras.near,
+        far_plane=FAR,
+        eps2d=EPS_2D,
+        tile_size=TILE_SIZE,
+        packed=False,
+        sh_degree=None,
+        # gsplat puts depth over 0, not over the background, and divides it by alpha.
+        render_mode="RGB+ED" if depth else "RGB",
+        backgrounds=backgrounds.contiguous(),
+        rasterize_mode="classic",
+    )
+    means2d, radii = info["means2d"], info["radii"]
+    if means2d.requires_grad:
+        means2d.retain_grad()
+    if radii.dim() == 3:  # from gsplat 1.5 on: one radius per axis
+        radii = radii.amax(-1)
+    channels = gaussians.features.shape[1]
+    return Rendering(
+        features=drawn[..., :channels] if depth else drawn,
+        alphas=alphas,
+        depths=drawn[..., channels:] if depth else None,
+        ids=gaussians.ids,
+        radii=radii,
+        means2d=means2d,
+    )

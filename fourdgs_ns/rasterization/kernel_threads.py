@@ -1,0 +1,56 @@
+"""How the Numba kernels of the CPU backend are compiled and spread over the processor's cores.
+
+Kernels are compiled without Numba's own parallel mode: they release Python's lock and work on a range of items, and
+plain threads share the ranges. That compiles several times faster, lets the viewer draw from its thread while training
+draws from another (Numba's threading layers end the process there), and leaves no OpenMP threads spinning between calls.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from numba import njit
+
+# Reordering and contraction let LLVM use vector registers. The flags "nnan" and "ninf" are left out on purpose: with
+# them the compiler may delete the checks for non-finite values.
+_FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+
+kernel: Callable[[Callable], Any] = njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
+"""Decorator: compile at the first call, keep the result on disk, divide by zero as IEEE 754 says."""
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(helpers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(helpers, thread_name_prefix="rasterizer")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+
+
+def run(function: Callable[..., None], count: int, chunk: int, *args: Any) -> None:
+    """Call ``function(start, end, *args)`` for ranges of ``chunk`` items that cover [0, count).
+
+    Ranges run at once on as many threads as torch uses (``torch.set_num_threads``), so ``function`` must write
+    different memory for different items. Returns when all are done.
+    """
+    starts = iter(range(0, count, chunk))
+
+    def work() -> None:
+        for start in starts:
+            function(start, min(start + chunk, count), *args)
+
+    helpers = min(torch.get_num_threads(), -(-count // chunk)) - 1
+    if helpers > 0:
+        pool = _pool(torch.get_num_threads() - 1)
+        futures = [pool.submit(work) for _ in range(helpers)]
+        work()
+        for future in futures:
+            future.result()
+    else:
+        work()
