@@ -1,0 +1,142 @@
+"""Point clouds over time as PLY files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from plyfile import PlyData, PlyElement, PlyParseError
+
+from fourdgs_ns.errors import UserError
+
+SH_DEGREE_0 = 0.28209479177387814
+"""Value of the constant spherical harmonic, 1 / (2 sqrt pi)."""
+GRAY = 128
+MAX_HEADER_BYTES = 1 << 20
+TIME_TOLERANCE = 1e-4
+
+
+def read_points_ply(
+    path: Path, notes: list[str] | None = None
+) -> tuple[Float[np.ndarray, "n 3"], UInt8[np.ndarray, "n 3"], Float[np.ndarray, " n"] | None]:
+    """Positions (float32, the file's world), colours (RGB) and times (t in [0, 1]) or None when the file has none.
+
+    Colours are ``red green blue`` or ``r g b`` (integers, or floats in [0, 1]), or ``f_dc_0..2`` of a Gaussian cloud;
+    grey when there are none. Times are ``time`` or ``t``. Points with a value that is not finite are left out; a
+    sentence about that, and about missing colours, is appended to ``notes``.
+
+    Raises UserError for what is no PLY file, is damaged, or has no points or times outside [0, 1].
+    """
+    _check_header(path)
+    try:
+        element = PlyData.read(str(path))["vertex"]
+        vertex = np.asarray(element.data)
+    except KeyError:
+        raise UserError(f"{path} has no element 'vertex'; export it as a point cloud") from None
+    except (PlyParseError, ValueError, OSError, MemoryError, OverflowError, TypeError) as error:
+        raise UserError(f"{path} cannot be read as PLY ({error}); export it again") from None
+    names = vertex.dtype.names or ()
+    missing = [name for name in "xyz" if name not in names]
+    if missing:
+        raise UserError(f"{path} has vertices without {', '.join(missing)}; export it as a point cloud with x, y, z")
+    if len(vertex) == 0:
+        raise UserError(f"{path} holds no points; export it again, or start with --initial-points triangulate")
+    for name in names:
+        if vertex.dtype[name].kind not in "iuf":
+            raise UserError(f"{path} has lists as vertex property '{name}'; export it with one number per property")
+    notes = [] if notes is None else notes
+    positions = np.stack([vertex[name] for name in "xyz"], axis=1).astype(np.float64)
+    colors, finite_colors = _colors(vertex, path, notes)
+    time_name = next((name for name in ("time", "t") if name in names), None)
+    times = None if time_name is None else np.asarray(vertex[time_name], np.float64)
+    # Checked as float32, which is what is handed on: 1e39 is finite before the conversion only.
+    with np.errstate(over="ignore"):
+        sound = np.isfinite(positions.astype(np.float32)).all(axis=1) & finite_colors
+    if times is not None:
+        sound &= np.isfinite(times)
+    if not sound.any():
+        raise UserError(f"{path} holds {len(vertex)} points, none of them with finite numbers; export it again")
+    if not sound.all():
+        notes.append(f"{path}: {np.count_nonzero(~sound)} of {len(sound)} points are not finite and were left out")
+    if times is not None:
+        times = times[sound]
+        if times.min() < -TIME_TOLERANCE or times.max() > 1 + TIME_TOLERANCE:
+            raise UserError(
+                f"{path} has times from {times.min():g} to {times.max():g}; write them as t in [0, 1] over the clip "
+                "(frame number / (number of frames - 1))"
+            )
+        times = np.clip(times, 0.0, 1.0).astype(np.float32)
+    return positions[sound].astype(np.float32), colors[sound], times
+
+
+def write_points_ply(
+    path: Path,
+    positions: Float[np.ndarray, "n 3"],
+    colors: UInt8[np.ndarray, "n 3"],
+    times: Float[np.ndarray, " n"] | None,
+) -> None:
+    """Write a binary little-endian PLY with float x y z, uchar red green blue and, when given, float time."""
+    fields = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
+    vertex = np.empty(len(positions), fields if times is None else [*fields, ("time", "<f4")])
+    for i, name in enumerate("xyz"):
+        vertex[name] = positions[:, i]
+    for i, name in enumerate(("red", "green", "blue")):
+        vertex[name] = colors[:, i]
+    if times is not None:
+        vertex["time"] = times
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        PlyData([PlyElement.describe(vertex, "vertex")], byte_order="<").write(str(temporary))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what is no PLY, and counts that the file is too small for, before anything is allocated for them."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; put the point cloud there, or start with --initial-points triangulate")
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(MAX_HEADER_BYTES)
+    if start[:3] != b"ply" or start[3:4] not in (b"\n", b"\r"):
+        raise UserError(f"{path} is no PLY file: it does not begin with the line 'ply'; export the cloud as PLY")
+    end = start.find(b"end_header")
+    if end < 0:
+        raise UserError(f"{path} has no end_header: the file is truncated; copy or export it again")
+    for line in start[:end].decode("latin-1").splitlines():
+        words = line.split()
+        if words[:1] != ["element"]:
+            continue
+        if len(words) != 3 or not words[2].isascii() or not words[2].isdigit():
+            raise UserError(f"{path} has the header line '{line[:80]}', which counts nothing; export it again")
+        # Python refuses to convert thousands of digits, and no file has 10^18 rows.
+        if len(words[2]) > 18 or int(words[2]) > size:
+            raise UserError(
+                f"{path} announces {words[2][:20]} '{words[1]}' rows but is only {size} bytes long; copy or export it "
+                "again"
+            )
+
+
+def _colors(vertex: np.ndarray, path: Path, notes: list[str]) -> tuple[UInt8[np.ndarray, "n 3"], np.ndarray]:
+    """Colours and which of them were finite."""
+    names = vertex.dtype.names or ()
+    for group in (("red", "green", "blue"), ("r", "g", "b"), ("f_dc_0", "f_dc_1", "f_dc_2")):
+        if all(name in names for name in group):
+            break
+    else:
+        notes.append(f"{path} has no colours (red green blue, r g b or f_dc_0..2); its points start grey")
+        return np.full((len(vertex), 3), GRAY, np.uint8), np.ones(len(vertex), bool)
+    kind = vertex.dtype[group[0]]
+    values = np.stack([vertex[name] for name in group], axis=1).astype(np.float64)
+    finite: np.ndarray = np.isfinite(values).all(axis=1)
+    values[~finite] = 0.0
+    if group[0] == "f_dc_0":
+        values = 255.0 * (0.5 + SH_DEGREE_0 * values)
+    elif kind == np.uint16:
+        values = values / 257.0
+    elif kind.kind == "f" and values.max(initial=0.0) <= 1.0:
+        values = 255.0 * values
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8), finite
