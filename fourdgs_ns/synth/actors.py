@@ -203,15 +203,15 @@ def dancer(x: float, y: float, phase: float) -> Thing:
     def body(offset: Point) -> Motion:
         return lambda seconds: Placement(hips(seconds) + lean(seconds) @ np.array(offset), lean(seconds))
 
-    def limb(l: _Limb) -> Part:
+    def limb(joined: _Limb) -> Part:
         def motion(seconds: float) -> Placement:
-            angle = l.rest + l.reach * sin(2 * pi * (seconds / beat + phase + l.shift))
+            angle = joined.rest + joined.reach * sin(2 * pi * (seconds / beat + phase + joined.shift))
             local = turn((0, 1, 0), -angle)
             rotation = lean(seconds) @ local
-            joint = hips(seconds) + lean(seconds) @ np.array(l.joint)
-            return Placement(joint - rotation[:, 2] * l.length / 2, rotation)
+            joint = hips(seconds) + lean(seconds) @ np.array(joined.joint)
+            return Placement(joint - rotation[:, 2] * joined.length / 2, rotation)
 
-        return Part(CAPSULE, (l.radius,) * 3, l.material, motion, shape=l.length / 2 / l.radius)
+        return Part(CAPSULE, (joined.radius,) * 3, joined.material, motion, joined.length / 2 / joined.radius)
 
     limbs = (
         _Limb((0.26, 0, 0.5), 0.5, 0.065, 0.7, 1.1, 0.0, shirt),
@@ -223,6 +223,6 @@ def dancer(x: float, y: float, phase: float) -> Thing:
         Part(CAPSULE, (0.17,) * 3, shirt, body((0, 0, 0.28)), shape=1.4),
         Part(ELLIPSOID, (0.145, 0.15, 0.175), skin, body((0, 0, 0.82))),
         Part(CYLINDER, (0.15, 0.15, 0.06), trousers, body((0, 0, 0.98))),
-        *(limb(l) for l in limbs),
+        *(limb(joined) for joined in limbs),
     )
     return Thing("dancer", "steps from side to side and swings arms and legs", parts)

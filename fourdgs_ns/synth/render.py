@@ -14,6 +14,9 @@ from jaxtyping import Float32, UInt8
 from fourdgs_ns.synth import shading, tiles, trace
 from fourdgs_ns.synth.rig import RigCamera
 from fourdgs_ns.synth.scene import Scene
+from fourdgs_ns.synth.threads import spread
+
+_CHUNK = 8  # tiles that a thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Renderer:
         self.offsets = sample_positions(samples)
         self.surfaces = scene.surfaces(octaves)
         self.palette = scene.light_colors.table()
-        self.rim = float(np.linalg.norm(scene.lights[1] - scene.lights[0]))
+        self.world = np.concatenate([scene.lights.ravel(), scene.window, scene.room.ravel()])
+        self.rim = float(np.linalg.norm(scene.lights[0] - scene.lights[trace.LAMP_CENTER]))
         self.tables = [scene.primitives(frame) for frame in range(scene.clip.frames)]
 
     @staticmethod
@@ -82,34 +86,65 @@ class Renderer:
 
     def _trace(self, camera: RigCamera, table: np.ndarray, offsets: np.ndarray, lit: bool) -> trace.Samples:
         out = trace.allocate_samples(camera.width * camera.height * len(offsets))
-        near, around = _no_tiles(camera), _no_tiles(camera)
-        spheres = np.full((len(near), 4), -1.0)
-        tiles.touched_tiles(
-            camera.view(), camera.width, camera.height, table, 0, *self._reach(), spheres, near, around
-        )
-        trace.trace_all(
+        spheres = np.full((_num_tiles(camera), 4), -1.0)
+        near, _, _ = self._tile_lists(camera, table, 0, spheres)
+        spread(
+            trace.trace_all,
+            len(spheres),
+            _CHUNK,
             near,
             camera.view(),
             camera.width,
             camera.height,
             offsets,
             table,
-            self.scene.room,
+            self._shaders(table),
+            _everything(table),
+            self.world,
             self.indoors,
-            self.scene.lights,
-            self.scene.window,
             lit,
             out,
         )
         return out
 
+    def _tile_lists(
+        self, camera: RigCamera, table: np.ndarray, first: int, spheres: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        near, shadow, crowd = (np.zeros((len(spheres), len(table) + 1), np.int16) for _ in range(3))
+        size = camera.width, camera.height
+        spread(
+            tiles.list_tiles,
+            len(spheres),
+            1024,
+            camera.view(),
+            *size,
+            table,
+            first,
+            *self._reach(),
+            spheres,
+            near,
+            shadow,
+            crowd,
+        )
+        return near, shadow, crowd
+
+    def _shaders(self, table: np.ndarray) -> np.ndarray:
+        shaders = np.zeros((len(table), len(table) + 1), np.int16)
+        tiles.list_shaders(table, *self._reach(), shaders)
+        return shaders
+
     def _reach(self) -> tuple[np.ndarray, float, float]:
         return self.scene.lights, self.rim, trace.REACH[-1]
 
 
-def _no_tiles(camera: RigCamera) -> np.ndarray:
+def _everything(table: np.ndarray) -> np.ndarray:
+    present = np.flatnonzero(table[:, trace.KIND] >= 0)
+    return np.concatenate([[len(present)], present]).astype(np.int16)[None]
+
+
+def _num_tiles(camera: RigCamera) -> int:
     across, down = (-(-size // trace.TILE) for size in (camera.width, camera.height))
-    return np.zeros(across * down, np.int64)
+    return across * down
 
 
 class View:
@@ -121,66 +156,72 @@ class View:
         self.num_still = scene.num_still
         self.still = renderer._trace(camera, scene.primitives(0)[: self.num_still], renderer.offsets, lit=True)
         self.moving = trace.allocate_samples(len(self.still.code))
-        self.albedo = np.zeros((len(self.still.code), 3), np.float32)
-        self.material = np.zeros(len(self.still.code), np.int16)
-        shading.paint_samples(renderer.surfaces, self.still, self.albedo, self.material)
-        self.spheres = np.zeros((len(_no_tiles(camera)), 4))
-        tiles.bound_tiles(camera.width, camera.height, len(renderer.offsets), self.still.code, self.still.position, self.spheres)
+        self.eye = camera.world_from_camera[:3, 3].copy()
+        self.paint = np.zeros((len(self.still.code), 9), np.float32)
+        spread(
+            shading.paint_samples,
+            len(self.still.code),
+            1 << 14,
+            renderer.surfaces,
+            renderer.palette,
+            scene.lights,
+            scene.window,
+            self.still,
+            self.eye,
+            self.paint,
+        )
+        self.spheres = np.zeros((_num_tiles(camera), 4))
+        size = camera.width, camera.height, len(renderer.offsets)
+        spread(tiles.bound_tiles, len(self.spheres), 256, *size, self.still.code, self.still.position, self.spheres)
         self.empty = self._picture()
-        self._shade(np.arange(len(self.spheres)), self.still, self.empty)
+        self._shade(np.arange(len(self.spheres)), self.still, trace.allocate_samples(0), self.empty)
 
     def render(self, frame: float) -> Picture:
         """The view at a frame, or between two."""
-        renderer, camera, scene = self.renderer, self.camera, self.renderer.scene
+        renderer, camera = self.renderer, self.camera
         table = renderer.table(frame)
-        near, around = _no_tiles(camera), _no_tiles(camera)
-        view = camera.view()
-        tiles.touched_tiles(
-            view,
-            camera.width,
-            camera.height,
-            table,
-            self.num_still,
-            *renderer._reach(),
-            self.spheres,
-            near,
-            around,
-        )
-        touched = np.flatnonzero(near | around)
+        near, shadow, crowd = renderer._tile_lists(camera, table, self.num_still, self.spheres)
+        touched = np.flatnonzero(near[:, 0] | shadow[:, 0] | crowd[:, 0])
         picture = Picture(self.empty.image.copy(), self.empty.matte.copy())
         if len(touched) == 0:
             return picture
-        trace.trace_tiles(
+        spread(
+            trace.trace_tiles,
+            len(touched),
+            _CHUNK,
             touched,
             near,
-            around,
-            view,
+            shadow,
+            crowd,
+            camera.view(),
             camera.width,
             camera.height,
             renderer.offsets,
             table,
-            scene.room,
+            renderer._shaders(table),
+            renderer.world,
             renderer.indoors,
-            scene.lights,
-            scene.window,
             self.still,
             self.moving,
         )
-        self._shade(touched, self.moving, picture)
+        self._shade(touched, self.moving, self.still, picture)
         return picture
 
     def _picture(self) -> Picture:
         shape = (self.camera.height, self.camera.width)
         return Picture(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8))
 
-    def _shade(self, touched: np.ndarray, samples: trace.Samples, picture: Picture) -> None:
+    def _shade(self, touched: np.ndarray, samples: trace.Samples, still: trace.Samples, picture: Picture) -> None:
         renderer = self.renderer
-        shading.shade_tiles(
+        spread(
+            shading.shade_tiles,
+            len(touched),
+            _CHUNK,
             touched,
             self.camera.width,
             self.camera.height,
             len(renderer.offsets),
-            self.camera.world_from_camera[:3, 3].copy(),
+            self.eye,
             renderer.surfaces,
             renderer.palette,
             renderer.scene.lights,
@@ -188,8 +229,8 @@ class View:
             self.num_still,
             self.num_still if renderer.indoors else 0,
             samples,
-            self.albedo,
-            self.material,
+            still,
+            self.paint,
             picture.image,
             picture.matte,
         )

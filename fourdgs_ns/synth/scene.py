@@ -6,8 +6,8 @@ given in frames.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -123,12 +123,12 @@ class Decal:
 class LightColors:
     """Linear RGB of the lights."""
 
-    ambient_up: tuple[float, float, float] = (0.27, 0.28, 0.31)
-    ambient_down: tuple[float, float, float] = (0.17, 0.14, 0.12)
+    ambient_up: tuple[float, float, float] = (0.2, 0.21, 0.24)
+    ambient_down: tuple[float, float, float] = (0.19, 0.165, 0.14)
     fill_towards: tuple[float, float, float] = (-0.45, -0.8, 0.4)
     fill: tuple[float, float, float] = (0.16, 0.16, 0.18)
-    lamp: tuple[float, float, float] = (0.95, 0.88, 0.76)
-    sun: tuple[float, float, float] = (1.05, 0.9, 0.65)
+    lamp: tuple[float, float, float] = (1.15, 1.06, 0.92)
+    sun: tuple[float, float, float] = (1.5, 1.25, 0.85)
     sky: tuple[float, float, float] = (0.5, 0.6, 0.8)
 
     def table(self) -> Float[np.ndarray, "7 3"]:
@@ -151,8 +151,8 @@ class Scene:
     decals: tuple[Decal, ...]
     window: Float[np.ndarray, "5"]
     """x of the wall, then y0, y1, z0, z1 of the opening."""
-    lights: Float[np.ndarray, "8 3"]
-    """Points of the lamp, then the sun."""
+    lights: Float[np.ndarray, "10 3"]
+    """Points of the lamp, the sun, and the middle of the lamp."""
     light_colors: LightColors
     things: tuple[Thing, ...]
     focus: Float[np.ndarray, "3"]
@@ -186,7 +186,9 @@ class Scene:
                     row[trace.KIND] = part.kind
                     row[trace.CENTER : trace.CENTER + 3] = place.center
                     row[trace.ROTATION : trace.ROTATION + 9] = np.ravel(place.rotation)
-                    row[trace.SCALE : trace.SCALE + 3] = np.multiply(part.extent, place.stretch)
+                    scale = np.multiply(part.extent, place.stretch)
+                    row[trace.SCALE : trace.SCALE + 3] = scale
+                    row[trace.TO_OBJECT : trace.TO_OBJECT + 9] = np.ravel(place.rotation.T / scale[:, None])
                     row[trace.SHAPE] = part.shape
                     row[trace.RADIUS] = part.reach(place.stretch)
                 rows.append(row)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
-from numba import njit, prange
+from numba import njit
 
-from fourdgs_ns.synth.trace import BOX, KEY_LIGHTS, NOTHING, SUN, TILE
+from fourdgs_ns.synth.trace import BOX, LAMP_CENTER, LAMP_POINTS, NOTHING, SUN, TILE
 
 PLANKS, BRICKS, PAPER, CHECKER, CELLS, MARBLE, STRIPES, DOTS, TEXT, PANE, FLAT = range(11)
 
@@ -50,7 +50,12 @@ class Surfaces(NamedTuple):
     """Octaves of noise: as many as a pixel can show."""
 
 
-@njit
+@njit(error_model="numpy")
+def _row(array, n):
+    return np.float64(array[n, 0]), np.float64(array[n, 1]), np.float64(array[n, 2])
+
+
+@njit(error_model="numpy")
 def _hash(x, y, z, seed):
     """A number in [0, 1) for an integer lattice point (mixing in the manner of MurmurHash3's finaliser)."""
     h = np.uint64(x) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(y) * np.uint64(0xC2B2AE3D27D4EB4F)
@@ -63,7 +68,7 @@ def _hash(x, y, z, seed):
     return np.float64(h >> np.uint64(11)) / 9007199254740992.0
 
 
-@njit
+@njit(error_model="numpy")
 def _noise(x, y, z, seed):
     """Value noise in [0, 1) with cubic blending."""
     ix, iy, iz = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
@@ -77,7 +82,7 @@ def _noise(x, y, z, seed):
     return total
 
 
-@njit
+@njit(error_model="numpy")
 def _fbm(x, y, z, seed, octaves):
     """Fractal noise, mean 0.5, stretched to use most of [0, 1]."""
     total, weight, norm = 0.0, 1.0, 0.0
@@ -89,7 +94,7 @@ def _fbm(x, y, z, seed, octaves):
     return min(1.0, max(0.0, 0.5 + 1.9 * total / norm))
 
 
-@njit
+@njit(error_model="numpy")
 def _cells(x, y, z, seed):
     """Random number of the nearest feature point's cell, and how much nearer it is than the second."""
     ix, iy, iz = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
@@ -105,7 +110,7 @@ def _cells(x, y, z, seed):
     return owner, np.sqrt(second) - np.sqrt(first)
 
 
-@njit
+@njit(error_model="numpy")
 def _paint(pattern, size, seed, octaves, x, y, z, u, v, face, s, t, texts, label):
     """Two palette entries, the share of the second, and a gain.
 
@@ -154,8 +159,8 @@ def _paint(pattern, size, seed, octaves, x, y, z, u, v, face, s, t, texts, label
         pick = 0 if share < 0.4 else (2 if share < 0.5 else (1 if share < 0.9 else 3))
         return pick, pick, 0.0, gain
     if pattern == DOTS:
-        i, j, k = int(np.floor(x / size)), int(np.floor(y / size)), int(np.floor(z / size))
-        d = (x / size - i - 0.5) ** 2 + (y / size - j - 0.5) ** 2 + (z / size - k - 0.5) ** 2
+        i, j, k = int(np.floor(x / size)), int(np.floor(y / size)), int(np.floor(z / size + 0.5))
+        d = (x / size - i - 0.5) ** 2 + (y / size - j - 0.5) ** 2 + (z / size - k) ** 2
         if d < 0.2:
             return 1 + int(3.0 * _hash(i, j, k, seed)), 1, 0.0, gain
         return 0, 0, 0.0, gain
@@ -175,7 +180,7 @@ def _paint(pattern, size, seed, octaves, x, y, z, u, v, face, s, t, texts, label
     return 0, 1, grit, gain
 
 
-@njit
+@njit(error_model="numpy")
 def _albedo(surfaces, code, x, y, z):
     """Material, linear RGB albedo at object-space point (x, y, z) of the surface ``code``."""
     face = 0
@@ -188,7 +193,9 @@ def _albedo(surfaces, code, x, y, z):
             u0, v0, u1, v1 = surfaces.decal_rect[d]
             if surfaces.decal_face[d] == -1 - code and u0 < x < u1 and v0 < y < v1:
                 material = surfaces.decal_material[d]
+                # Seen from inside, u runs to the left on the faces x high and y low.
                 u, v = x - (u0 + u1) / 2.0, y - (v0 + v1) / 2.0
+                u = -u if code in (-2, -3) else u
                 s, t = 2.0 * u / (u1 - u0), 2.0 * v / (v1 - v0)
                 face = 0
     else:
@@ -233,43 +240,50 @@ def _albedo(surfaces, code, x, y, z):
     return material, r, g, b
 
 
-@njit
-def _light(palette, lights, pane, seen, openness, x, y, z, nx, ny, nz):
-    """Linear RGB of the light that a matt white surface sends back, and the share of the lamp that it sees."""
-    up = 0.5 + 0.5 * nz
+@njit(error_model="numpy")
+def _soft_channel(palette, k, up, fill, sky):
+    ambient = palette[AMBIENT_UP, k] * up + palette[AMBIENT_DOWN, k] * (1.0 - up)
+    return ambient + palette[FILL, k] * fill + palette[SKYLIGHT, k] * sky
+
+
+@njit(error_model="numpy")
+def _soft_light(palette, pane, x, y, z, nx, ny, nz):
+    """Linear RGB that a matt white surface sends back of the light without shadows: ambient, fill, window."""
     fill = nx * palette[FILL_TOWARDS, 0] + ny * palette[FILL_TOWARDS, 1] + nz * palette[FILL_TOWARDS, 2]
     fill = max(0.0, fill)
     px, py, pz = pane[0] - x, 0.5 * (pane[1] + pane[2]) - y, 0.5 * (pane[3] + pane[4]) - z
     away = px * px + py * py + pz * pz
     sky = max(0.0, (px * nx + py * ny + pz * nz) / np.sqrt(away)) / (0.6 + away)
-    lx, ly, lz = lights[0, 0] - x, lights[0, 1] - y, lights[0, 2] - z
+    up = 0.5 + 0.5 * nz
+    return (
+        _soft_channel(palette, 0, up, fill, sky),
+        _soft_channel(palette, 1, up, fill, sky),
+        _soft_channel(palette, 2, up, fill, sky),
+    )
+
+
+@njit(error_model="numpy")
+def _hard_light(lights, x, y, z, nx, ny, nz):
+    """Strength on a surface of the whole lamp and of the sun, before shadows."""
+    lx, ly, lz = lights[LAMP_CENTER, 0] - x, lights[LAMP_CENTER, 1] - y, lights[LAMP_CENTER, 2] - z
     away = lx * lx + ly * ly + lz * lz
-    count = 0
-    for j in range(KEY_LIGHTS):
-        count += (seen >> j) & 1
-    share = count / KEY_LIGHTS
-    lamp = share * max(0.0, (lx * nx + ly * ny + lz * nz) / np.sqrt(away)) * _LAMP_DISTANCE**2 / (1.0 + away)
+    lamp = max(0.0, (lx * nx + ly * ny + lz * nz) / np.sqrt(away)) * _LAMP_DISTANCE**2 / (1.0 + away)
     sx, sy, sz = lights[SUN, 0] - x, lights[SUN, 1] - y, lights[SUN, 2] - z
-    sun = 0.0
-    if (seen >> SUN) & 1:
-        sun = max(0.0, (sx * nx + sy * ny + sz * nz) / np.sqrt(sx * sx + sy * sy + sz * sz))
-    r = _channel(palette, 0, up, fill, sky, lamp, sun, openness)
-    g = _channel(palette, 1, up, fill, sky, lamp, sun, openness)
-    b = _channel(palette, 2, up, fill, sky, lamp, sun, openness)
-    return r, g, b, share
+    return lamp, max(0.0, (sx * nx + sy * ny + sz * nz) / np.sqrt(sx * sx + sy * sy + sz * sz))
 
 
-@njit
-def _channel(palette, k, up, fill, sky, lamp, sun, openness):
-    ambient = palette[AMBIENT_UP, k] * up + palette[AMBIENT_DOWN, k] * (1.0 - up)
-    soft = openness * (ambient + palette[FILL, k] * fill + palette[SKYLIGHT, k] * sky)
-    return soft + palette[LAMP, k] * lamp + palette[SUNLIGHT, k] * sun
+@njit(error_model="numpy")
+def _lamp_share(seen, groups):
+    count = 0
+    for j in range(LAMP_POINTS):
+        count += (seen >> j) & 1
+    return count * groups / LAMP_POINTS
 
 
-@njit
+@njit(error_model="numpy")
 def _highlight(lights, eye, x, y, z, nx, ny, nz):
     """Blinn-Phong highlight of the lamp's centre."""
-    lx, ly, lz = lights[0, 0] - x, lights[0, 1] - y, lights[0, 2] - z
+    lx, ly, lz = lights[LAMP_CENTER, 0] - x, lights[LAMP_CENTER, 1] - y, lights[LAMP_CENTER, 2] - z
     ex, ey, ez = eye[0] - x, eye[1] - y, eye[2] - z
     size = np.sqrt(lx * lx + ly * ly + lz * lz)
     away = np.sqrt(ex * ex + ey * ey + ez * ez)
@@ -277,7 +291,7 @@ def _highlight(lights, eye, x, y, z, nx, ny, nz):
     return max(0.0, (hx * nx + hy * ny + hz * nz) / np.sqrt(hx * hx + hy * hy + hz * hz)) ** _SHINE
 
 
-@njit
+@njit(error_model="numpy")
 def _display(x):
     """Linear light to 0..255 sRGB, with a shoulder above 0.6 instead of a clip."""
     if x > 0.6:
@@ -286,87 +300,130 @@ def _display(x):
     return 255.0 * x
 
 
-@njit
-def _paint_sample(n, surfaces, samples, albedo, material):
-    if samples.code[n] != NOTHING:
-        x, y, z = np.float64(samples.local[n, 0]), np.float64(samples.local[n, 1]), np.float64(samples.local[n, 2])
-        material[n], albedo[n, 0], albedo[n, 1], albedo[n, 2] = _albedo(surfaces, int(samples.code[n]), x, y, z)
-
-
-@njit(parallel=True, cache=True)
-def paint_samples(surfaces, samples, albedo, material):
-    """Albedo (float32 [n, 3], linear RGB) and material (int16 [n]) of every sample that sees something."""
-    for n in prange(len(samples.code)):
-        _paint_sample(n, surfaces, samples, albedo, material)
-
-
-@njit
-def _radiance(surfaces, palette, lights, pane, samples, n, stuff, r, g, b, eye, shiny):
-    """Linear RGB that sample ``n`` of material ``stuff`` and albedo (r, g, b) sends to ``eye``."""
+@njit(error_model="numpy")
+def _terms(surfaces, palette, lights, pane, samples, n, eye, shiny):
+    """What sample ``n`` sends to ``eye``: linear RGB per unit of openness, of the lamp and of the sun."""
+    x, y, z = _row(samples.local, n)
+    stuff, r, g, b = _albedo(surfaces, int(samples.code[n]), x, y, z)
+    x, y, z = _row(samples.position, n)
+    nx, ny, nz = _row(samples.normal, n)
+    er, eg, eb = _soft_light(palette, pane, x, y, z, nx, ny, nz)
+    lamp, sun = _hard_light(lights, x, y, z, nx, ny, nz)
+    glow = 1.0
     if surfaces.pattern[stuff] == PANE:  # the sky behind it shines by itself
-        return r, g, b
-    x, y, z = np.float64(samples.position[n, 0]), np.float64(samples.position[n, 1]), np.float64(samples.position[n, 2])
-    nx, ny, nz = np.float64(samples.normal[n, 0]), np.float64(samples.normal[n, 1]), np.float64(samples.normal[n, 2])
-    openness = np.float64(samples.openness[n])
-    er, eg, eb, share = _light(palette, lights, pane, int(samples.lights[n]), openness, x, y, z, nx, ny, nz)
-    shine = surfaces.gloss[stuff] * share if shiny else 0.0
+        er, eg, eb, lamp, sun = glow, glow, glow, 0.0, 0.0
+    shine = surfaces.gloss[stuff] if shiny else 0.0
     if shine > 0.0:
         shine *= _highlight(lights, eye, x, y, z, nx, ny, nz)
-    return r * er + shine, g * eg + shine, b * eb + shine
+    return (
+        (r * er, g * eg, b * eb),
+        (
+            r * lamp * palette[LAMP, 0] + shine,
+            g * lamp * palette[LAMP, 1] + shine,
+            b * lamp * palette[LAMP, 2] + shine,
+        ),
+        (r * sun * palette[SUNLIGHT, 0], g * sun * palette[SUNLIGHT, 1], b * sun * palette[SUNLIGHT, 2]),
+    )
 
 
-@njit
-def _shade_pixel(row, col, start, s, eye, surfaces, palette, lights, pane, first, samples, albedo, material, image):
+@njit(error_model="numpy")
+def _paint_sample(n, surfaces, palette, lights, pane, samples, eye, paint):
+    if samples.code[n] != NOTHING:
+        soft, lamp, sun = _terms(surfaces, palette, lights, pane, samples, n, eye, True)
+        for k in range(3):
+            paint[n, k], paint[n, 3 + k], paint[n, 6 + k] = soft[k], lamp[k], sun[k]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def paint_samples(start, end, surfaces, palette, lights, pane, samples, eye, paint):
+    """What every sample sends to ``eye`` before shadows; float32 [n, 9], linear RGB of soft light, lamp and sun."""
+    for n in range(start, end):
+        _paint_sample(n, surfaces, palette, lights, pane, samples, eye, paint)
+
+
+@njit(error_model="numpy")
+def _shade_pixel(row, col, start, s, eye, surfaces, palette, lights, pane, first, samples, paint, image):
     red, green, blue, filled = 0.0, 0.0, 0.0, 0
+    groups = min(s, LAMP_POINTS)
     for n in range(start, start + s):
         code = int(samples.code[n])
         if code == NOTHING:
             continue
         filled += 1
+        seen = int(samples.lights[n])
+        a, b, c = np.float64(samples.openness[n]), _lamp_share(seen, groups), (seen >> SUN) & 1
         if code >= first:
-            x, y, z = np.float64(samples.local[n, 0]), np.float64(samples.local[n, 1]), np.float64(samples.local[n, 2])
-            stuff, r, g, b = _albedo(surfaces, code, x, y, z)
+            soft, lamp, sun = _terms(surfaces, palette, lights, pane, samples, n, eye, True)
+            red += a * soft[0] + b * lamp[0] + c * sun[0]
+            green += a * soft[1] + b * lamp[1] + c * sun[1]
+            blue += a * soft[2] + b * lamp[2] + c * sun[2]
         else:
-            stuff = int(material[n])
-            r, g, b = np.float64(albedo[n, 0]), np.float64(albedo[n, 1]), np.float64(albedo[n, 2])
-        r, g, b = _radiance(surfaces, palette, lights, pane, samples, n, stuff, r, g, b, eye, True)
-        red, green, blue = red + r, green + g, blue + b
+            red += a * paint[n, 0] + b * paint[n, 3] + c * paint[n, 6]
+            green += a * paint[n, 1] + b * paint[n, 4] + c * paint[n, 7]
+            blue += a * paint[n, 2] + b * paint[n, 5] + c * paint[n, 8]
     count = max(1, filled)
     image[row, col, 0] = np.uint8(_display(red / count) + 0.5)
     image[row, col, 1] = np.uint8(_display(green / count) + 0.5)
     image[row, col, 2] = np.uint8(_display(blue / count) + 0.5)
 
 
-@njit
+@njit(error_model="numpy")
+def _unchanged(start, s, samples, still):
+    for n in range(start, start + s):
+        same = samples.code[n] == still.code[n] and samples.lights[n] == still.lights[n]
+        if not same or samples.openness[n] != still.openness[n]:
+            return False
+    return True
+
+
+@njit(error_model="numpy")
 def _shade_tile(
-    tile, width, height, s, eye, surfaces, palette, lights, pane, first, subject, samples, albedo, material, image, matte
+    tile, width, height, s, eye, surfaces, palette, lights, pane, first, subject, samples, still, paint, image, matte
 ):
     across = (width + TILE - 1) // TILE
     col0, row0 = (tile % across) * TILE, (tile // across) * TILE
     for row in range(row0, min(height, row0 + TILE)):
         for col in range(col0, min(width, col0 + TILE)):
             start = (row * width + col) * s
+            if len(still.code) and _unchanged(start, s, samples, still):
+                continue
             covered = 0
             for n in range(start, start + s):
                 if samples.code[n] >= subject:
                     covered += 1
             matte[row, col] = np.uint8(255.0 * covered / s + 0.5)
-            _shade_pixel(
-                row, col, start, s, eye, surfaces, palette, lights, pane, first, samples, albedo, material, image
-            )
+            _shade_pixel(row, col, start, s, eye, surfaces, palette, lights, pane, first, samples, paint, image)
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def shade_tiles(
-    tiles, width, height, s, eye, surfaces, palette, lights, pane, first, subject, samples, albedo, material, image, matte
+    start,
+    end,
+    tiles,
+    width,
+    height,
+    s,
+    eye,
+    surfaces,
+    palette,
+    lights,
+    pane,
+    first,
+    subject,
+    samples,
+    still,
+    paint,
+    image,
+    matte,
 ):
     """Average the samples of the listed tiles into pixels.
 
-    ``first``: primitives from this one on move and are painted here; the others' paint is read from ``albedo`` and
-    ``material``. ``subject``: primitives from this one on count for ``matte``, their share of each pixel. Colours are
-    averaged over the samples that see something (straight, not premultiplied). Writes uint8 [h, w, 3] and [h, w].
+    ``first``: primitives from this one on move and are painted here; the others come from ``paint``. ``subject``:
+    primitives from this one on count for ``matte``, their share of each pixel. Pixels whose samples equal those of
+    ``still`` are left alone (none if it is empty). Colours are averaged over the samples that see something (straight,
+    not premultiplied). Writes uint8 [h, w, 3] and [h, w].
     """
-    for index in prange(len(tiles)):
+    for index in range(start, end):
         _shade_tile(
             tiles[index],
             width,
@@ -380,25 +437,24 @@ def shade_tiles(
             first,
             subject,
             samples,
-            albedo,
-            material,
+            still,
+            paint,
             image,
             matte,
         )
 
 
-@njit
+@njit(error_model="numpy")
 def _shade_point(n, surfaces, palette, lights, pane, samples, colors):
-    x, y, z = np.float64(samples.local[n, 0]), np.float64(samples.local[n, 1]), np.float64(samples.local[n, 2])
-    stuff, r, g, b = _albedo(surfaces, int(samples.code[n]), x, y, z)
-    r, g, b = _radiance(surfaces, palette, lights, pane, samples, n, stuff, r, g, b, lights[0], False)
-    colors[n, 0] = np.uint8(_display(r) + 0.5)
-    colors[n, 1] = np.uint8(_display(g) + 0.5)
-    colors[n, 2] = np.uint8(_display(b) + 0.5)
+    soft, lamp, sun = _terms(surfaces, palette, lights, pane, samples, n, lights[0], False)
+    seen = int(samples.lights[n])
+    a, b, c = np.float64(samples.openness[n]), _lamp_share(seen, 1), (seen >> SUN) & 1
+    for k in range(3):
+        colors[n, k] = np.uint8(_display(a * soft[k] + b * lamp[k] + c * sun[k]) + 0.5)
 
 
-@njit(parallel=True, cache=True)
-def shade_points(surfaces, palette, lights, pane, samples, colors):
+@njit(nogil=True, cache=True, error_model="numpy")
+def shade_points(start, end, surfaces, palette, lights, pane, samples, colors):
     """Colour of surface points without highlights, uint8 [n, 3] sRGB."""
-    for n in prange(len(samples.code)):
+    for n in range(start, end):
         _shade_point(n, surfaces, palette, lights, pane, samples, colors)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Callable
 
 import numpy as np
 
@@ -23,12 +23,12 @@ from fourdgs_ns.synth.shading import (
     STRIPES,
     TEXT,
 )
-from fourdgs_ns.synth.trace import BOX, CYLINDER, ELLIPSOID, KEY_LIGHTS
+from fourdgs_ns.synth.trace import BOX, CYLINDER, ELLIPSOID, LAMP_POINTS
 
 FLOOR, CEILING = 4, 5
 
 _PARQUET = Material(PLANKS, ("#8c5a2e", "#d09a5a", "#5a3a1c", "#b98246"), 0.2)
-_PLASTER = Material(FLAT, ("#cfc8ba", "#ece7dc", "#cfc8ba", "#ece7dc"), 0.4)
+_PLASTER = Material(FLAT, ("#e2dccf", "#f3efe6", "#cfc8ba", "#ece7dc"), 0.4)
 _BRICK = Material(BRICKS, ("#8e3b28", "#c4694a", "#cabfae", "#8e3b28"), 0.36)
 _GREEN_PAPER = Material(PAPER, ("#6f8f86", "#a9c2b4", "#e8d9a8", "#c97b63"), 0.34)
 _BLUE_PAPER = Material(PAPER, ("#54729a", "#8fa9c6", "#f0e4c4", "#d9825b"), 0.36)
@@ -43,10 +43,11 @@ def _poster(text: str, *colors: str) -> Material:
 
 
 def _lamp(center: tuple[float, float, float], sun: tuple[float, float, float]) -> np.ndarray:
-    """The lamp's points (its centre and a ring of 0.28 m) and the sun, float64 [8, 3]."""
-    angles = 2 * np.pi * np.arange(KEY_LIGHTS - 1) / (KEY_LIGHTS - 1)
-    circle = 0.28 * np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], axis=1)
-    return np.concatenate([[center], np.array(center) + circle, [sun]])
+    """The lamp's points on two rings of 0.3 m and 0.15 m, the sun, and the lamp's centre: float64 [10, 3]."""
+    angles = 2 * np.pi * np.arange(LAMP_POINTS) / LAMP_POINTS
+    radii = np.where(np.arange(LAMP_POINTS) % 2 == 0, 0.3, 0.15)
+    disc = np.stack([radii * np.cos(angles), radii * np.sin(angles), np.zeros_like(angles)], axis=1)
+    return np.concatenate([np.array(center) + disc, [sun], [center]])
 
 
 def stage(clip: Clip, seed: int) -> Scene:
@@ -55,7 +56,7 @@ def stage(clip: Clip, seed: int) -> Scene:
     phase = rng.random(9)
     shift = rng.uniform(-0.06, 0.06, (9, 2))
     room = np.array([[-3.6, -6.5, 0.0], [3.6, 2.5, 3.4]])
-    window = np.array([-3.6, -1.5, 0.9, 0.9, 2.5])
+    window = np.array([-3.6, 0.0, 2.0, 0.9, 2.5])
     decals = (
         Decal(FLOOR, (-1.5, -1.5, 1.1, 0.45), _RUG),
         Decal(3, (-3.1, 1.35, -1.9, 2.55), _poster("STAGE", "#12355b", "#420039", "#d72638", "#ffe8c2")),
@@ -100,7 +101,7 @@ def stage(clip: Clip, seed: int) -> Scene:
         room_materials=(_BRICK, _BRICK, _PLASTER, _GREEN_PAPER, _PARQUET, _PLASTER),
         decals=decals,
         window=window,
-        lights=_lamp((1.1, -2.4, 3.25), (-33.6, -13.0, 20.0)),
+        lights=_lamp((1.7, -2.2, 3.25), (-33.6, 12.0, 20.0)),
         light_colors=LightColors(),
         things=things,
         focus=np.array([0.0, 0.2, 1.1]),

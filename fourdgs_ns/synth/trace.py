@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int8, UInt8
-from numba import njit, prange
+from jaxtyping import Float32, Int8, UInt16
+from numba import njit
 
 ELLIPSOID, BOX, CYLINDER, CAPSULE, TORUS = range(5)
 ABSENT = -1
@@ -26,20 +26,31 @@ ROTATION = 4  # 9: world_from_object, row by row
 SCALE = 13  # 3: metres per object-space unit along the object's axes
 SHAPE = 16  # capsule: half length of its segment; torus: minor radius (both in object-space units)
 RADIUS = 17  # metres: bounding sphere about the centre
-COLUMNS = 18
+TO_OBJECT = 18  # 9: object axes and units from world axes and metres, row by row
+COLUMNS = 27
+
+# Which primitives matter where is told by lists, int16 [rows, p + 1]: in each row a count, then that many primitives.
+# There is one row per tile or per primitive; functions take the lists and the number of the row.
 
 NOTHING = -100
 """Code of a sample whose ray leaves the scene; codes -6..-1 are room faces, codes >= 0 rows of the table."""
 
-KEY_LIGHTS = 7
-"""Lights 0..6 are the lamp (a disc of points), light 7 is the sun, which shines only through the window."""
-SUN = 7
-ALL_LIGHTS = 255
+LAMP_POINTS = 8
+"""Lights 0..7 are points of the lamp, light 0 on its rim; light 8 is the sun, which shines only through the window."""
+SUN = 8
+LAMP_CENTER = 9
+"""Row of the lights that is no light itself: the middle of the lamp."""
+ALL_LIGHTS = 511
+
+# The kernels' description of the surroundings, float64 [41]: the lights (10 x 3), the window (x, y0, y1, z0, z1) and the
+# room (low corner, high corner). One array, because every array among the arguments makes a call slower.
+WINDOW = 30
+ROOM = 35
 
 TILE = 16
 """Side in pixels of the squares that are traced again when something near them moves."""
 
-REACH = (0.12, 0.4)  # metres along the normal at which crowding is measured
+REACH = (0.1, 0.3)  # metres along the normal at which crowding is measured
 _CROWDING = (0.45, 0.4)  # share of the ambient light that full crowding at that reach takes away
 _LIFT = 1e-4  # metres by which shadow rays leave their own surface
 
@@ -56,10 +67,18 @@ class Samples(NamedTuple):
     """Object-space position (primitives), or metres (u, v, 0) on the face (room)."""
     normal: Float32[np.ndarray, "n 3"]
     """World normal."""
-    lights: UInt8[np.ndarray, " n"]
-    """Bit i: light i is seen."""
+    lights: UInt16[np.ndarray, " n"]
+    """Bit i: light i is seen. Sample k of a pixel asks only for its share of the lamp: see :func:`lamp_groups`."""
     openness: Float32[np.ndarray, " n"]
     """Share of the ambient light that arrives, 1 in the open."""
+
+
+def lamp_groups(samples: int) -> int:
+    """Into how many groups the points of the lamp are dealt among the samples of a pixel (a power of two).
+
+    Sample k looks only at points k, k + groups, ... of the lamp: together they see all of it, as one sample does alone.
+    """
+    return min(samples, LAMP_POINTS)
 
 
 def allocate_samples(count: int) -> Samples:
@@ -70,22 +89,27 @@ def allocate_samples(count: int) -> Samples:
         np.zeros((count, 3), np.float32),
         np.zeros((count, 3), np.float32),
         np.zeros((count, 3), np.float32),
-        np.zeros(count, np.uint8),
+        np.zeros(count, np.uint16),
         np.zeros(count, np.float32),
     )
 
 
-@njit
+@njit(error_model="numpy")
+def _row(array, n):
+    return np.float64(array[n, 0]), np.float64(array[n, 1]), np.float64(array[n, 2])
+
+
+@njit(error_model="numpy")
 def _to_object(prims, i, x, y, z):
     """A world vector in the axes and units of primitive ``i``."""
     return (
-        (prims[i, 4] * x + prims[i, 7] * y + prims[i, 10] * z) / prims[i, 13],
-        (prims[i, 5] * x + prims[i, 8] * y + prims[i, 11] * z) / prims[i, 14],
-        (prims[i, 6] * x + prims[i, 9] * y + prims[i, 12] * z) / prims[i, 15],
+        prims[i, 18] * x + prims[i, 19] * y + prims[i, 20] * z,
+        prims[i, 21] * x + prims[i, 22] * y + prims[i, 23] * z,
+        prims[i, 24] * x + prims[i, 25] * y + prims[i, 26] * z,
     )
 
 
-@njit
+@njit(error_model="numpy")
 def _hit_sphere(ox, oy, oz, dx, dy, dz):
     a = dx * dx + dy * dy + dz * dz
     b = ox * dx + oy * dy + oz * dz
@@ -100,7 +124,7 @@ def _hit_sphere(ox, oy, oz, dx, dy, dz):
     return far if far > 0.0 else np.inf
 
 
-@njit
+@njit(error_model="numpy")
 def _hit_slab(o, d):
     """Entry and exit of the slab |x| <= 1."""
     if abs(d) < 1e-12:
@@ -110,7 +134,7 @@ def _hit_slab(o, d):
     return (a, b) if a < b else (b, a)
 
 
-@njit
+@njit(error_model="numpy")
 def _hit_box(ox, oy, oz, dx, dy, dz):
     x0, x1 = _hit_slab(ox, dx)
     y0, y1 = _hit_slab(oy, dy)
@@ -122,7 +146,7 @@ def _hit_box(ox, oy, oz, dx, dy, dz):
     return near if near > 0.0 else far
 
 
-@njit
+@njit(error_model="numpy")
 def _tube(ox, oy, dx, dy):
     """Entry and exit of the infinite cylinder x^2 + y^2 <= 1."""
     a = dx * dx + dy * dy
@@ -137,7 +161,7 @@ def _tube(ox, oy, dx, dy):
     return (-b - root) / a, (-b + root) / a
 
 
-@njit
+@njit(error_model="numpy")
 def _hit_cylinder(ox, oy, oz, dx, dy, dz):
     r0, r1 = _tube(ox, oy, dx, dy)
     z0, z1 = _hit_slab(oz, dz)
@@ -148,7 +172,7 @@ def _hit_cylinder(ox, oy, oz, dx, dy, dz):
     return near if near > 0.0 else far
 
 
-@njit
+@njit(error_model="numpy")
 def _hit_capsule(half, ox, oy, oz, dx, dy, dz):
     """Segment |z| <= half swept by the unit sphere."""
     best = np.inf
@@ -162,13 +186,13 @@ def _hit_capsule(half, ox, oy, oz, dx, dy, dz):
     return best
 
 
-@njit
+@njit(error_model="numpy")
 def _torus_distance(minor, x, y, z):
     ring = np.sqrt(x * x + y * y) - 1.0
     return np.sqrt(ring * ring + z * z) - minor
 
 
-@njit
+@njit(error_model="numpy")
 def _hit_torus(minor, ox, oy, oz, dx, dy, dz):
     speed = np.sqrt(dx * dx + dy * dy + dz * dz)
     reach = 1.0 + minor
@@ -190,7 +214,7 @@ def _hit_torus(minor, ox, oy, oz, dx, dy, dz):
     return np.inf
 
 
-@njit
+@njit(error_model="numpy")
 def _hit(prims, i, ox, oy, oz, dx, dy, dz):
     """Smallest positive ray parameter at which the ray meets primitive ``i``, or infinity."""
     x, y, z = prims[i, 1] - ox, prims[i, 2] - oy, prims[i, 3] - oz
@@ -213,7 +237,7 @@ def _hit(prims, i, ox, oy, oz, dx, dy, dz):
     return _hit_torus(prims[i, 16], ax, ay, az, bx, by, bz)
 
 
-@njit
+@njit(error_model="numpy")
 def _object_normal(prims, i, x, y, z):
     """Outward direction at object-space surface point (x, y, z), before the scale is undone."""
     kind = int(prims[i, 0])
@@ -236,7 +260,7 @@ def _object_normal(prims, i, x, y, z):
     return x - x / ring, y - y / ring, z
 
 
-@njit
+@njit(error_model="numpy")
 def _normal(prims, i, x, y, z):
     """World normal at object-space surface point (x, y, z)."""
     a, b, c = _object_normal(prims, i, x, y, z)
@@ -248,7 +272,7 @@ def _normal(prims, i, x, y, z):
     return nx / size, ny / size, nz / size
 
 
-@njit
+@njit(error_model="numpy")
 def _distance(prims, i, x, y, z):
     """Distance in metres from a world point to primitive ``i`` (first order for ellipsoids)."""
     px, py, pz = _to_object(prims, i, x - prims[i, 1], y - prims[i, 2], z - prims[i, 3])
@@ -271,73 +295,82 @@ def _distance(prims, i, x, y, z):
     return _torus_distance(prims[i, 16], px, py, pz) * sx
 
 
-@njit
+@njit(error_model="numpy")
 def _openness_factor(distance, k):
     crowd = (REACH[k] - distance) / REACH[k]
     return 1.0 - _CROWDING[k] * min(1.0, max(0.0, crowd))
 
 
-@njit
-def _openness(prims, chosen, room, indoors, x, y, z, nx, ny, nz):
-    """Product over the chosen primitives, and the room if ``indoors``, of the ambient light they leave."""
+@njit(error_model="numpy")
+def _openness(prims, lists, which, world, indoors, x, y, z, nx, ny, nz):
+    """Product over the listed primitives, and the room if ``indoors``, of the ambient light they leave."""
     result = 1.0
     for k in range(2):
         h = REACH[k]
         px, py, pz = x + h * nx, y + h * ny, z + h * nz
         if indoors:
-            walls = min(px - room[0, 0], room[1, 0] - px, py - room[0, 1], room[1, 1] - py)
-            result *= _openness_factor(min(walls, pz - room[0, 2], room[1, 2] - pz), k)
-        for i in range(len(prims)):
-            if (chosen >> i) & 1 == 0 or prims[i, 0] < 0.0:
-                continue
+            walls = min(px - world[ROOM], world[ROOM + 3] - px, py - world[ROOM + 1], world[ROOM + 4] - py)
+            result *= _openness_factor(min(walls, pz - world[ROOM + 2], world[ROOM + 5] - pz), k)
+        for q in range(1, lists[which, 0] + 1):
+            i = lists[which, q]
             ax, ay, az = px - prims[i, 1], py - prims[i, 2], pz - prims[i, 3]
             if ax * ax + ay * ay + az * az < (h + prims[i, 17]) ** 2:
                 result *= _openness_factor(_distance(prims, i, px, py, pz), k)
     return result
 
 
-@njit
-def _lights(prims, chosen, lights, window, seen, x, y, z, nx, ny, nz):
-    """The bits of ``seen`` whose lights the chosen primitives (and, for the sun, the window's frame) let through."""
+@njit(error_model="numpy")
+def _lights(prims, lists, which, world, seen, group, groups, x, y, z, nx, ny, nz):
+    """The bits of ``seen`` whose lights the listed primitives (and, for the sun, the window's frame) let through.
+
+    Of the lamp, only the points ``group``, ``group + groups``, ... are considered; the others' bits come back 0.
+    """
     x, y, z = x + _LIFT * nx, y + _LIFT * ny, z + _LIFT * nz
-    sx, sy, sz = lights[SUN, 0] - x, lights[SUN, 1] - y, lights[SUN, 2] - z
+    sx, sy, sz = world[3 * SUN] - x, world[3 * SUN + 1] - y, world[3 * SUN + 2] - z
     if (seen >> SUN) & 1:
-        # The pane is a rectangle at x = window[0]; two bars divide it in four.
-        k = (window[0] - x) / sx
-        u = (y + k * sy - window[1]) / (window[2] - window[1])
-        v = (z + k * sz - window[3]) / (window[4] - window[3])
+        # The pane is a rectangle at x = world[WINDOW]; two bars divide it in four.
+        k = (world[WINDOW] - x) / sx
+        u = (y + k * sy - world[WINDOW + 1]) / (world[WINDOW + 2] - world[WINDOW + 1])
+        v = (z + k * sz - world[WINDOW + 3]) / (world[WINDOW + 4] - world[WINDOW + 3])
         inside = 0.0 < k < 1.0 and 0.0 < u < 1.0 and 0.0 < v < 1.0 and abs(u - 0.5) > 0.03 and abs(v - 0.5) > 0.03
         if not inside or sx * nx + sy * ny + sz * nz <= 0.0:
             seen &= ~(1 << SUN)
-    kx, ky, kz = lights[0, 0] - x, lights[0, 1] - y, lights[0, 2] - z
-    if kx * nx + ky * ny + kz * nz <= 0.0:
+    cx, cy, cz = world[3 * LAMP_CENTER] - x, world[3 * LAMP_CENTER + 1] - y, world[3 * LAMP_CENTER + 2] - z
+    if cx * nx + cy * ny + cz * nz <= 0.0:
         seen &= 1 << SUN
-    far = kx * kx + ky * ky + kz * kz
-    # Light 1 is on the rim of the lamp.
-    rim = (lights[1, 0] - lights[0, 0]) ** 2 + (lights[1, 1] - lights[0, 1]) ** 2 + (lights[1, 2] - lights[0, 2]) ** 2
-    rim = np.sqrt(rim)
-    for i in range(len(prims)):
+    lamp = 0
+    for j in range(group, LAMP_POINTS, groups):
+        lamp |= 1 << j
+    seen &= lamp | (1 << SUN)
+    far = 1.0 / (cx * cx + cy * cy + cz * cz)
+    rx, ry, rz = world[0] - x - cx, world[1] - y - cy, world[2] - z - cz
+    rim = np.sqrt(rx * rx + ry * ry + rz * rz)
+    # The rays to the lamp fill a cone; beside a primitive it is at most slope * k + growth * radius wide.
+    slope = rim / (1.0 - rim * np.sqrt(far))
+    growth = slope * np.sqrt(far)
+    for q in range(1, lists[which, 0] + 1):
         if seen == 0:
             break
-        if (chosen >> i) & 1 == 0 or prims[i, 0] < 0.0:
-            continue
+        i = lists[which, q]
         if (seen >> SUN) & 1 and _hit(prims, i, x, y, z, sx, sy, sz) < 1.0:
             seen &= ~(1 << SUN)
-        ax, ay, az = prims[i, 1] - x, prims[i, 2] - y, prims[i, 3] - z
-        k = min(1.0, max(0.0, (ax * kx + ay * ky + az * kz) / far))
-        gap = (ax - k * kx) ** 2 + (ay - k * ky) ** 2 + (az - k * kz) ** 2
-        if gap > (prims[i, 17] + rim) ** 2:
+        if seen & lamp == 0:
             continue
-        for j in range(KEY_LIGHTS):
+        ax, ay, az = prims[i, 1] - x, prims[i, 2] - y, prims[i, 3] - z
+        k = min(1.0, max(0.0, (ax * cx + ay * cy + az * cz) * far))
+        gap = (ax - k * cx) ** 2 + (ay - k * cy) ** 2 + (az - k * cz) ** 2
+        if gap > (prims[i, 17] + min(rim, slope * k + growth * prims[i, 17])) ** 2:
+            continue
+        for j in range(group, LAMP_POINTS, groups):
             if (seen >> j) & 1:
-                t = _hit(prims, i, x, y, z, lights[j, 0] - x, lights[j, 1] - y, lights[j, 2] - z)
+                t = _hit(prims, i, x, y, z, world[3 * j] - x, world[3 * j + 1] - y, world[3 * j + 2] - z)
                 if t < 1.0:
                     seen &= ~(1 << j)
     return seen
 
 
-@njit
-def _hit_room(room, ox, oy, oz, dx, dy, dz):
+@njit(error_model="numpy")
+def _hit_room(world, ox, oy, oz, dx, dy, dz):
     """Ray parameter and face (0..5: x low, x high, y low, ...) where a ray from inside leaves the room."""
     best = np.inf
     face = 0
@@ -347,14 +380,14 @@ def _hit_room(room, ox, oy, oz, dx, dy, dz):
         if abs(d) < 1e-12:
             continue
         side = 1 if d > 0.0 else 0
-        t = (room[side, axis] - o) / d
+        t = (world[ROOM + 3 * side + axis] - o) / d
         if t < best:
             best = t
             face = 2 * axis + side
     return best, face
 
 
-@njit
+@njit(error_model="numpy")
 def _ray(view, u, v):
     a, b = (u - view[14]) / view[12], (v - view[15]) / view[13]
     return (
@@ -364,8 +397,8 @@ def _ray(view, u, v):
     )
 
 
-@njit
-def _store_primitive(prims, lights, window, room, indoors, lit, out, n, i, t, x, y, z):
+@njit(error_model="numpy")
+def _store_primitive(prims, shaders, world, indoors, lit, group, groups, out, n, i, t, x, y, z):
     """Fill sample ``n``, which sees primitive ``i`` at world point (x, y, z)."""
     lx, ly, lz = _to_object(prims, i, x - prims[i, 1], y - prims[i, 2], z - prims[i, 3])
     nx, ny, nz = _normal(prims, i, lx, ly, lz)
@@ -375,13 +408,12 @@ def _store_primitive(prims, lights, window, room, indoors, lit, out, n, i, t, x,
     out.local[n, 0], out.local[n, 1], out.local[n, 2] = lx, ly, lz
     out.normal[n, 0], out.normal[n, 1], out.normal[n, 2] = nx, ny, nz
     if lit:
-        everything = (1 << len(prims)) - 1
-        out.lights[n] = _lights(prims, everything, lights, window, ALL_LIGHTS, x, y, z, nx, ny, nz)
-        out.openness[n] = _openness(prims, everything, room, indoors, x, y, z, nx, ny, nz)
+        out.lights[n] = _lights(prims, shaders, i, world, ALL_LIGHTS, group, groups, x, y, z, nx, ny, nz)
+        out.openness[n] = _openness(prims, shaders, i, world, indoors, x, y, z, nx, ny, nz)
 
 
-@njit
-def _store_face(prims, lights, window, room, lit, out, n, face, t, x, y, z):
+@njit(error_model="numpy")
+def _store_face(prims, everything, world, lit, group, groups, out, n, face, t, x, y, z):
     """Fill sample ``n``, which sees a face of the room at world point (x, y, z)."""
     axis = face // 2
     side = -1.0 if face % 2 else 1.0
@@ -396,139 +428,126 @@ def _store_face(prims, lights, window, room, lit, out, n, face, t, x, y, z):
     out.local[n, 1] = y if axis == 2 else z
     out.local[n, 2] = 0.0
     if lit:
-        everything = (1 << len(prims)) - 1
-        out.lights[n] = _lights(prims, everything, lights, window, ALL_LIGHTS, x, y, z, nx, ny, nz)
-        out.openness[n] = _openness(prims, everything, room, True, x, y, z, nx, ny, nz)
+        out.lights[n] = _lights(prims, everything, 0, world, ALL_LIGHTS, group, groups, x, y, z, nx, ny, nz)
+        out.openness[n] = _openness(prims, everything, 0, world, True, x, y, z, nx, ny, nz)
 
 
-@njit
-def _nearest(prims, chosen, view, dx, dy, dz, best):
-    """Depth and row of the nearest chosen primitive in front of ``best``, or ``best`` and NOTHING."""
+@njit(error_model="numpy")
+def _nearest(prims, lists, which, view, dx, dy, dz, best):
+    """Depth and row of the nearest listed primitive in front of ``best``, or ``best`` and NOTHING."""
     code = NOTHING
-    for i in range(len(prims)):
-        if (chosen >> i) & 1:
-            t = _hit(prims, i, view[0], view[1], view[2], dx, dy, dz)
-            if t < best:
-                best, code = t, i
+    for q in range(1, lists[which, 0] + 1):
+        i = int(lists[which, q])
+        t = _hit(prims, i, view[0], view[1], view[2], dx, dy, dz)
+        if t < best:
+            best, code = t, i
     return best, code
 
 
-@njit
-def _trace_sample(n, u, v, near, view, prims, room, indoors, lights, window, lit, out):
+@njit(error_model="numpy")
+def _trace_sample(n, u, v, near, tile, view, prims, shaders, everything, world, indoors, lit, group, groups, out):
     dx, dy, dz = _ray(view, u, v)
     wall, face = np.inf, 0
     if indoors:
-        wall, face = _hit_room(room, view[0], view[1], view[2], dx, dy, dz)
-    depth, code = _nearest(prims, near, view, dx, dy, dz, wall)
+        wall, face = _hit_room(world, view[0], view[1], view[2], dx, dy, dz)
+    depth, code = _nearest(prims, near, tile, view, dx, dy, dz, wall)
     x, y, z = view[0] + depth * dx, view[1] + depth * dy, view[2] + depth * dz
     if code != NOTHING:
-        _store_primitive(prims, lights, window, room, indoors, lit, out, n, code, depth, x, y, z)
+        _store_primitive(prims, shaders, world, indoors, lit, group, groups, out, n, code, depth, x, y, z)
     elif indoors:
-        _store_face(prims, lights, window, room, lit, out, n, face, depth, x, y, z)
+        _store_face(prims, everything, world, lit, group, groups, out, n, face, depth, x, y, z)
     else:
         out.depth[n] = np.inf
         out.code[n] = NOTHING
 
 
-@njit
-def _retrace_sample(n, u, v, near, around, view, prims, room, indoors, lights, window, still, out):
-    dx, dy, dz = _ray(view, u, v)
-    depth, code = _nearest(prims, near, view, dx, dy, dz, np.float64(still.depth[n]))
-    if code != NOTHING:
-        x, y, z = view[0] + depth * dx, view[1] + depth * dy, view[2] + depth * dz
-        _store_primitive(prims, lights, window, room, indoors, True, out, n, code, depth, x, y, z)
-        return
-    out.depth[n] = still.depth[n]
-    out.code[n] = still.code[n]
-    if still.code[n] == NOTHING:
-        return
-    x, y, z = np.float64(still.position[n, 0]), np.float64(still.position[n, 1]), np.float64(still.position[n, 2])
-    nx, ny, nz = np.float64(still.normal[n, 0]), np.float64(still.normal[n, 1]), np.float64(still.normal[n, 2])
-    out.position[n, 0], out.position[n, 1], out.position[n, 2] = x, y, z
-    out.normal[n, 0], out.normal[n, 1], out.normal[n, 2] = nx, ny, nz
-    seen, openness = int(still.lights[n]), np.float64(still.openness[n])
-    if around:
-        seen = _lights(prims, around, lights, window, seen, x, y, z, nx, ny, nz)
-        openness *= _openness(prims, around, room, False, x, y, z, nx, ny, nz)
-    out.lights[n] = seen
-    out.openness[n] = openness
-
-
-@njit
-def _trace_tile(tile, near, view, width, height, offsets, prims, room, indoors, lights, window, lit, out):
+@njit(error_model="numpy")
+def _trace_tile(tile, near, view, width, height, offsets, prims, shaders, everything, world, indoors, lit, out):
     across = (width + TILE - 1) // TILE
     col0, row0 = (tile % across) * TILE, (tile // across) * TILE
+    groups = min(len(offsets), LAMP_POINTS)
     for row in range(row0, min(height, row0 + TILE)):
         for col in range(col0, min(width, col0 + TILE)):
             for k in range(len(offsets)):
                 n = (row * width + col) * len(offsets) + k
                 u, v = col + offsets[k, 0], row + offsets[k, 1]
-                _trace_sample(n, u, v, near, view, prims, room, indoors, lights, window, lit, out)
+                g = k % groups
+                _trace_sample(
+                    n, u, v, near, tile, view, prims, shaders, everything, world, indoors, lit, g, groups, out
+                )
 
 
-@njit
-def _retrace_tile(
-    tile, near, around, view, width, height, offsets, prims, room, indoors, lights, window, still, out
-):
+@njit(error_model="numpy")
+def _retrace_tile(tile, near, shadow, crowd, view, width, height, offsets, prims, shaders, world, indoors, still, out):
+    # One long loop: a call with this many arrays costs more than the work for most samples.
     across = (width + TILE - 1) // TILE
     col0, row0 = (tile % across) * TILE, (tile // across) * TILE
+    s = len(offsets)
+    groups = min(s, LAMP_POINTS)
     for row in range(row0, min(height, row0 + TILE)):
-        for col in range(col0, min(width, col0 + TILE)):
-            for k in range(len(offsets)):
-                n = (row * width + col) * len(offsets) + k
-                u, v = col + offsets[k, 0], row + offsets[k, 1]
-                _retrace_sample(n, u, v, near, around, view, prims, room, indoors, lights, window, still, out)
+        for n in range((row * width + col0) * s, (row * width + min(width, col0 + TILE)) * s):
+            if near[tile, 0]:
+                u, v = n // s - row * width + offsets[n % s, 0], row + offsets[n % s, 1]
+                dx, dy, dz = _ray(view, u, v)
+                depth, code = _nearest(prims, near, tile, view, dx, dy, dz, np.float64(still.depth[n]))
+                if code != NOTHING:
+                    x, y, z = view[0] + depth * dx, view[1] + depth * dy, view[2] + depth * dz
+                    _store_primitive(
+                        prims, shaders, world, indoors, True, n % s % groups, groups, out, n, code, depth, x, y, z
+                    )
+                    continue
+            out.code[n] = still.code[n]
+            out.lights[n] = still.lights[n]
+            out.openness[n] = still.openness[n]
+            if still.code[n] == NOTHING:
+                continue
+            x, y, z = _row(still.position, n)
+            nx, ny, nz = _row(still.normal, n)
+            seen = int(still.lights[n])
+            if seen and shadow[tile, 0]:
+                out.lights[n] = _lights(prims, shadow, tile, world, seen, n % s % groups, groups, x, y, z, nx, ny, nz)
+            if crowd[tile, 0]:
+                out.openness[n] *= _openness(prims, crowd, tile, world, False, x, y, z, nx, ny, nz)
 
 
-# The parallel loops only call: Numba's loop transformations have been seen to lose writes into tuples of arrays.
-
-
-@njit(parallel=True, cache=True)
-def trace_all(near, view, width, height, offsets, prims, room, indoors, lights, window, lit, out):
+@njit(nogil=True, cache=True, error_model="numpy")
+def trace_all(start, end, near, view, width, height, offsets, prims, shaders, everything, world, indoors, lit, out):
     """Trace every sample of a view against ``prims`` and, if ``indoors``, the room.
 
     ``view``: float64 [16], origin (3), world_from_camera rotation by rows (9), fx, fy, cx, cy. ``offsets``: float64
-    [s, 2], sample positions inside a pixel. ``near``: what each tile may show (see ``tiles``). ``lit``: also find
-    lights and openness. Writes ``out`` (:class:`Samples`).
+    [s, 2], sample positions inside a pixel. Lists: ``near``, what each tile may show; ``shaders``, what may shade each
+    primitive; ``everything``, one row. ``lit``: also find lights and openness. Writes ``out`` (:class:`Samples`).
     """
-    for tile in prange(len(near)):
-        _trace_tile(tile, near[tile], view, width, height, offsets, prims, room, indoors, lights, window, lit, out)
+    for tile in range(start, end):
+        _trace_tile(tile, near, view, width, height, offsets, prims, shaders, everything, world, indoors, lit, out)
 
 
-@njit(parallel=True, cache=True)
-def trace_tiles(tiles, near, around, view, width, height, offsets, prims, room, indoors, lights, window, still, out):
-    """Trace the listed tiles again, with the moving primitives in front of ``still`` (what is seen without them)."""
-    for index in prange(len(tiles)):
+@njit(nogil=True, cache=True, error_model="numpy")
+def trace_tiles(
+    start, end, tiles, near, shadow, crowd, view, width, height, offsets, prims, shaders, world, indoors, still, out
+):
+    """Trace the listed tiles again, with the moving primitives in front of ``still`` (what is seen without them).
+
+    Lists per tile: ``near`` of what it may show, ``shadow`` and ``crowd`` of what may take light from what it shows.
+    Where ``still`` remains in front, only code, lights and openness of ``out`` are written.
+    """
+    for index in range(start, end):
         tile = tiles[index]
         _retrace_tile(
-            tile,
-            near[tile],
-            around[tile],
-            view,
-            width,
-            height,
-            offsets,
-            prims,
-            room,
-            indoors,
-            lights,
-            window,
-            still,
-            out,
+            tile, near, shadow, crowd, view, width, height, offsets, prims, shaders, world, indoors, still, out
         )
 
 
-@njit
-def _light_point(n, prims, room, indoors, lights, window, out):
-    everything = (1 << len(prims)) - 1
-    x, y, z = np.float64(out.position[n, 0]), np.float64(out.position[n, 1]), np.float64(out.position[n, 2])
-    nx, ny, nz = np.float64(out.normal[n, 0]), np.float64(out.normal[n, 1]), np.float64(out.normal[n, 2])
-    out.lights[n] = _lights(prims, everything, lights, window, ALL_LIGHTS, x, y, z, nx, ny, nz)
-    out.openness[n] = _openness(prims, everything, room, indoors, x, y, z, nx, ny, nz)
+@njit(error_model="numpy")
+def _light_point(n, prims, everything, world, indoors, out):
+    x, y, z = _row(out.position, n)
+    nx, ny, nz = _row(out.normal, n)
+    out.lights[n] = _lights(prims, everything, 0, world, ALL_LIGHTS, 0, 1, x, y, z, nx, ny, nz)
+    out.openness[n] = _openness(prims, everything, 0, world, indoors, x, y, z, nx, ny, nz)
 
 
-@njit(parallel=True, cache=True)
-def light_points(prims, room, indoors, lights, window, out):
+@njit(nogil=True, cache=True, error_model="numpy")
+def light_points(start, end, prims, everything, world, indoors, out):
     """Lights and openness of surface points: reads ``out.position`` and ``out.normal``, writes the other two."""
-    for n in prange(len(out.code)):
-        _light_point(n, prims, room, indoors, lights, window, out)
+    for n in range(start, end):
+        _light_point(n, prims, everything, world, indoors, out)
