@@ -51,6 +51,7 @@ def rasterize(
     if background is None:
         background = gaussians.features.new_zeros(d)
     assert background.shape in ((d,), (c, d)), (tuple(background.shape), (c, d))
+    assert background.dtype == torch.float32, background.dtype
     backgrounds = background.expand(c, d)
 
     if m == 0:

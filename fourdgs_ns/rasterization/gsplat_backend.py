@@ -24,8 +24,8 @@ def _unusable(found: str) -> UserError:
 
 
 @cache
-def load_gsplat() -> ModuleType:
-    """Import gsplat and use its CUDA kernels once: the first time on a machine that compiles them (some minutes).
+def load_gsplat(device: torch.device) -> ModuleType:
+    """Import gsplat and use its kernels once on ``device``: the first time on a machine that compiles them (minutes).
 
     Raises:
         UserError: There is no CUDA toolkit, or the kernels could not be built, loaded or run.
@@ -33,9 +33,9 @@ def load_gsplat() -> ModuleType:
     try:
         import gsplat
 
-        probe = torch.ones(1, 4, device="cuda")
-        gsplat.quat_scale_to_covar_preci(probe, probe[:, :3].contiguous(), compute_preci=False)
-        torch.cuda.synchronize()
+        probe = torch.ones(1, 4, device=device)
+        covariance, _ = gsplat.quat_scale_to_covar_preci(probe, probe[:, :3].contiguous(), compute_preci=False)
+        covariance.sum().item()  # waits, so that an error of the kernel is raised here
     except AttributeError as error:  # gsplat's module of kernels is None
         raise _unusable("no CUDA toolkit was found to build its kernels with") from error
     except (OSError, ImportError, RuntimeError) as error:
@@ -50,7 +50,7 @@ def rasterize_gsplat(
 ) -> Rendering:
     """Draw on the GPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments."""
     device = gaussians.means.device
-    drawn, alphas, info = load_gsplat().rasterization(
+    drawn, alphas, info = load_gsplat(device).rasterization(
         means=gaussians.means,
         quats=gaussians.quats,
         scales=gaussians.scales,

@@ -8,11 +8,11 @@ from .random_scenes import NAMES, make_cameras, make_parameters
 
 def test_gradients_match_finite_differences():
     cameras = make_cameras(2, 12, 10)
-    parameters = make_parameters(7, channels=4, seed=3, pixels=2.0, width=12)
+    parameters = make_parameters(6, channels=4, seed=3, pixels=2.0, width=12)
     inputs = [parameters[name].double().requires_grad_() for name in NAMES]
     inputs.append(torch.rand(2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_())
     pictures = dense_rasterize(*inputs, cameras)
-    assert (pictures.radii > 0).sum() >= 8
+    assert (pictures.radii > 0).sum() == 10
     assert 0.1 < pictures.alphas.mean() < 0.95
     shapes = [tuple(picture.shape) for picture in pictures[:3]]
     generator = torch.Generator().manual_seed(1)
