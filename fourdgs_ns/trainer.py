@@ -37,6 +37,15 @@ class DynamicGaussiansTrainerConfig(TrainerConfig):
 
     _target: type = field(default_factory=lambda: DynamicGaussiansTrainer)
 
+    def save_config(self) -> None:
+        """Refuses several processes here, before Nerfstudio starts them: their errors come out as tracebacks."""
+        if self.machine.num_devices * self.machine.num_machines != 1:
+            raise UserError(
+                "training on several GPUs or machines is not supported: densification would diverge between them; use "
+                "--machine.num-devices 1 --machine.num-machines 1"
+            )
+        super().save_config()
+
 
 class DynamicGaussiansTrainer(Trainer):
     """See the module's first line."""
@@ -164,7 +173,8 @@ class DynamicGaussiansTrainer(Trainer):
         if step < 0:
             return
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        temporary = path.with_suffix(".part")
+        # Not beside the checkpoints: Nerfstudio takes every file there for one.
+        temporary = self.base_dir / "checkpoint.part"
         state = {
             "step": step,
             "pipeline": self.pipeline.state_dict(),
@@ -219,7 +229,7 @@ class DynamicGaussiansTrainer(Trainer):
         )
         config = run / "config.yml"
         CONSOLE.print(
-            f"  see it      ns-viewer --load-config {config}\n"
+            f"  see it      ns-viewer --load-config {config} --viewer.websocket-host 127.0.0.1\n"
             f"  score it    ns-eval --load-config {config} --output-path {run / 'eval.json'}\n"
             f"  render it   ns-render dataset --load-config {config} --output-path {run / 'renders'} "
             "--rendered-output-names rgb\n"
@@ -246,9 +256,6 @@ def latest_checkpoint(directory: Path, step: int | None) -> Path:
                 f"{directory} holds no checkpoint of step {step}; leave --load-step away for the latest one"
             )
         return path
-    for leftover in directory.glob("*.part"):
-        # An interrupted save; Nerfstudio takes every file here for a checkpoint.
-        leftover.unlink()
     found = sorted(directory.glob("step-*.ckpt"))
     if not found:
         raise UserError(f"{directory} holds no step-*.ckpt; give the nerfstudio_models folder of a run to --load-dir")

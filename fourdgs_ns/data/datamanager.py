@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Optional
 
 import numpy as np
@@ -52,9 +53,13 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
     eval_dataset: MultiViewVideoDataset
 
     def __init__(self, config: MultiViewVideoDatamanagerConfig, **kwargs) -> None:
+        if not isinstance(config.dataparser, MultiViewVideoDataParserConfig):
+            raise UserError(
+                "this method trains on video with time, which other dataparsers do not give; end the command with "
+                "multiview-video-data (it reads D-NeRF folders and transforms.json with time, too)"
+            )
         # The parent would switch an unused cache off with a message of its own for clips over 500 views.
         config.cache_images = "cpu"
-        self._residency: FrameResidency | None = None
         self._pending: dict[int, Future] = {}
         super().__init__(config, **kwargs)
         if self.test_mode == "val":
@@ -66,10 +71,7 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
     def _initial_points(self) -> PointsOverTime:
         """Points over time in the scene's frame, from the capture or triangulated or random."""
         metadata, options = self.train_dataset.metadata, self.config.dataparser
-        if not isinstance(options, MultiViewVideoDataParserConfig):
-            raise UserError(
-                "this method needs video with time; name the dataparser multiview-video-data in the command"
-            )
+        assert isinstance(options, MultiViewVideoDataParserConfig)
         found = load_points(
             metadata["capture"],
             train_cameras=metadata["train_camera_names"],
@@ -112,17 +114,16 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
     def setup_eval(self) -> None:
         """Evaluation reads single views on demand."""
 
-    @property
+    @cached_property  # Nerfstudio's viewer reads every plain property when it starts, which would load the whole clip
     def frames(self) -> FrameResidency:
         """The decoded frames, wherever they fit."""
-        if self._residency is None:
-            names = self.train_dataset.camera_names
-            self._residency = choose_residency(
-                self.train_dataset.store, names, self.config.residency, torch.device(self.device), self.config.cache_gb
-            )
-            CONSOLE.log(self._residency.reason)
-            self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read-ahead")
-        return self._residency
+        names = self.train_dataset.camera_names
+        residency = choose_residency(
+            self.train_dataset.store, names, self.config.residency, torch.device(self.device), self.config.cache_gb
+        )
+        CONSOLE.log(residency.reason)
+        self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read-ahead")
+        return residency
 
     def _load(self, views: np.ndarray) -> Tensor:
         dataset = self.train_dataset

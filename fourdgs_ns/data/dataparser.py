@@ -173,7 +173,8 @@ def assemble_cameras(
     Returns Nerfstudio cameras (OpenGL axes, times [v, 1] in [0, 1], metadata cam_id and frame_id [v, 1]; cam_id counts the
     chosen cameras) and one unique name per view, which need not exist as a file.
     """
-    poses, intrinsics, shapes, times, camera_ids, frame_ids, names = [], [], [], [], [], [], []
+    poses, intrinsics, shapes, times, camera_ids, frame_ids = [], [], [], [], [], []
+    names: list[Path] = []
     duration = capture.duration_seconds or 1.0
     digits = max(6, len(str(int(capture.numbers().max()))))
     for camera_id, camera in enumerate(chosen):
