@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.model_components import renderers
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.models.splatfacto import SplatfactoModel
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -103,7 +104,7 @@ class DynamicGaussiansModel(SplatfactoModel):
         for name, zeros in self.densifier.empty_statistics(self.num_points, "cpu").items():
             self.register_buffer(name, zeros)
         self.capture_background = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
-        self.background_color = self.capture_background
+        self.viewer_background: Tensor | None = None
         self.crop_box: OrientedBox | None = None
         self.step = 0
         self.perceptual: dict[str, Any] = {}
@@ -242,7 +243,17 @@ class DynamicGaussiansModel(SplatfactoModel):
         return self.representation.at(params, t, self.representation.active(params, t))
 
     def cameras_for_rasterizer(self, camera: Cameras) -> PinholeCameras:
-        """Nerfstudio cameras (OpenGL, one size) -> camera_from_world matrices with OpenCV axes on the model's device."""
+        """Nerfstudio cameras (OpenGL, one size) -> camera_from_world matrices with OpenCV axes on the model's device.
+
+        Raises:
+            UserError: a camera is no pinhole camera.
+        """
+        kind = int(camera.camera_type.flatten()[0])
+        if kind != CameraType.PERSPECTIVE.value:
+            raise UserError(
+                f"this method draws perspective cameras only, not {CameraType(kind).name.lower()}; choose Perspective in the "
+                "viewer's render tab or set camera_type to perspective in the camera path"
+            )
         pose = camera.camera_to_worlds.float().cpu()
         rotation = (pose[:, :3, :3] * torch.tensor([1.0, -1.0, -1.0])).transpose(1, 2)
         view = torch.eye(4).repeat(pose.shape[0], 1, 1)
@@ -258,14 +269,23 @@ class DynamicGaussiansModel(SplatfactoModel):
             near=self.config.near,
         )
 
+    def set_background(self, background_color: Float[Tensor, "3"]) -> None:
+        """The viewer's colour, for its next picture only: it must reach neither training nor scores."""
+        self.viewer_background = background_color
+
     def background(self) -> Float[Tensor, "3"]:
         """Colour behind the scene for this call."""
         choice = self.config.background_color
+        if not self.training and renderers.BACKGROUND_COLOR_OVERRIDE is not None:
+            # The viewer and camera paths with a crop box bring a colour of their own.
+            return renderers.BACKGROUND_COLOR_OVERRIDE.to(self.device)
         if choice == "random" and self.training:
             return torch.rand(3, generator=torch.Generator().manual_seed(self.step)).to(self.device)
         if choice in ("black", "white"):
             return torch.full((3,), float(choice == "white"), device=self.device)
-        return self.background_color.to(self.device)
+        if not self.training and self.viewer_background is not None:
+            return self.viewer_background.to(self.device)
+        return self.capture_background.to(self.device)
 
     def get_outputs(self, camera: Cameras) -> dict[str, Any]:  # type: ignore[override]
         """Draws one or more cameras of one instant.
@@ -307,11 +327,16 @@ class DynamicGaussiansModel(SplatfactoModel):
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
         """One camera [1], with an optional crop box that acts on the Gaussians where they are at t."""
         self.set_crop(obb_box)
-        return self.get_outputs(camera)
+        try:
+            return self.get_outputs(camera)
+        finally:
+            self.viewer_background = None
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Float[Tensor, "h w 4"]:
-        """RGB over the background used, with the accumulated opacity as alpha."""
-        return torch.cat([outputs[output_name], outputs["accumulation"]], dim=-1)
+        """The scene without its background: RGB and straight alpha, as PNG wants them."""
+        alpha = outputs["accumulation"]
+        color = (outputs[output_name] - (1 - alpha) * outputs["background"]) / alpha.clamp_min(1e-6)
+        return torch.cat([color.clamp(0.0, 1.0), alpha], dim=-1)
 
     # ------------------------------------------------------------------ losses and scores
 
@@ -381,9 +406,14 @@ class DynamicGaussiansModel(SplatfactoModel):
     def _exported(self) -> tuple[Tensor, Tensor, Tensor, GaussiansAtTime]:
         """Finite Gaussians at the default time in the capture's world: means, quats, log scales, slice."""
         with torch.no_grad():
-            gaussians = self.slice(self.default_time())
+            time = self.default_time()
+            gaussians = self.slice(time)
             values = {"m": gaussians.means, "q": gaussians.quats, "s": gaussians.scales, "f": gaussians.features}
             gaussians = select(gaussians, finite_rows({**values, "o": gaussians.opacities[:, None]}))
+            if len(gaussians.ids) == 0:
+                raise UserError(
+                    f"no Gaussian is visible at t = {time:g}; set {EXPORT_TIME_VARIABLE} to another t from 0 to 1"
+                )
             log_scales = gaussians.scales.log()
             if self.scene_frame is None:
                 return gaussians.means, gaussians.quats, log_scales, gaussians
@@ -415,6 +445,16 @@ class DynamicGaussiansModel(SplatfactoModel):
     @property
     def shs_0(self) -> Tensor:
         return (self.colors - 0.5) / SH_C0
+
+    @property
+    def features_dc(self) -> Tensor:
+        return self.shs_0
+
+    @property
+    def features_rest(self) -> Tensor:
+        """No view dependence: [n, 0, 3]."""
+        colors = self.colors
+        return colors.new_zeros(colors.shape[0], 0, 3)
 
     @property
     def num_points(self) -> int:
