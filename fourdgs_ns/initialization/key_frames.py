@@ -67,9 +67,10 @@ def triangulate_key_frames(
 ) -> CloudOverTime:
     """Points of the instants ``key_frames``, in the capture's world, from frames of ``cameras`` only.
 
-    ``times`` holds t of every instant of the clip, ``downscale`` is that of training. The result is kept as ``points.ply`` in ``points-<key>`` in the capture's cache
-    directory, where the key is a digest of everything that determines the points. Each finished key frame is kept
-    before that, so an interrupted run continues where it stopped.
+    ``times`` holds t of every instant of the clip, ``downscale`` is that of training. The result is kept as
+    ``points.ply`` in ``points-<key>`` in the capture's cache directory, where the key is a digest of everything that
+    determines the points. Each finished key frame is kept before that, so an interrupted run continues where it
+    stopped.
 
     Raises UserError when a frame cannot be decoded.
     """

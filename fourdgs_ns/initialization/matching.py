@@ -70,7 +70,7 @@ def extract_features(
     those of the strongest contrast.
     """
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    mask = None if keep is None else keep.astype(np.uint8) * 255
+    mask = np.full(gray.shape, 255, np.uint8) if keep is None else keep.astype(np.uint8) * 255
     sift = cv2.SIFT.create(MAX_FEATURES, 3, CONTRAST_THRESHOLD, 10, 1.6, enable_precise_upscale=True)
     keypoints, descriptors = sift.detectAndCompute(gray, mask)
     if descriptors is None:
@@ -100,9 +100,10 @@ def match_pair(
     """Mutually best matches between two images: rows (index in ``a``, index in ``b``), and their ambiguities.
 
     A candidate lies within ``band`` pixels of the epipolar line in both images and in front of both cameras. The best
-    one must have a descriptor distance of at most ``max_distance`` and at most ``ratio`` times the distance of the best
-    candidate elsewhere on the line. Empty when the cameras are in the same place.
+    one must have a descriptor distance of at most ``max_distance``. Its ambiguity, that distance relative to the best
+    candidate elsewhere on the line of either feature, is at most ``ratio``. Empty for cameras in the same place.
     """
+    none = np.zeros((0, 2), np.int64), np.zeros(0)
     if len(a.pixels) == 0 or len(b.pixels) == 0:
         return none
     b_from_a = np.linalg.inv(b.world_from_camera) @ a.world_from_camera
@@ -178,7 +179,8 @@ def _best_in_band(  # type: ignore[no-untyped-def]
             dot = np.float32(0.0)
             for k in range(directions_a.shape[1]):
                 dot += directions_a[i, k] * directions_b[j, k]
-            distance = np.sqrt(max(2.0 - 2.0 * dot, 0.0))
+            gap = 2.0 - 2.0 * dot
+            distance = np.sqrt(gap) if gap > 0 else 0.0
             old = best_ab[i]
             if distance < first_ab[i]:
                 if old < 0 or _apart(pixels_b, j, old):

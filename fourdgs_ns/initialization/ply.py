@@ -131,7 +131,7 @@ def _colors(vertex: np.ndarray, path: Path, notes: list[str]) -> tuple[UInt8[np.
         return np.full((len(vertex), 3), GRAY, np.uint8), np.ones(len(vertex), bool)
     kind = vertex.dtype[group[0]]
     values = np.stack([vertex[name] for name in group], axis=1).astype(np.float64)
-    finite: np.ndarray = np.isfinite(values).all(axis=1)
+    finite = np.asarray(np.isfinite(values).all(axis=1))
     values[~finite] = 0.0
     if group[0] == "f_dc_0":
         values = 255.0 * (0.5 + SH_DEGREE_0 * values)

@@ -24,8 +24,6 @@ class TriangulationOptions:
     """Matches lie at most this many pixels from each other's epipolar lines."""
     ratio: float = 0.9
     """Best descriptor distance on the epipolar line relative to the second best."""
-    sure_ratio: float = 0.65
-    """A match whose ratio is at most this counts double when a point is confirmed."""
     max_distance: float = 0.7
     """Largest descriptor distance of a match (unit vectors: 0 to sqrt 2)."""
     max_error: float = 2.0
@@ -60,9 +58,11 @@ class TriangulatedPoints:
 def triangulate(images: Sequence[PosedFeatures], options: TriangulationOptions = DEFAULT_OPTIONS) -> TriangulatedPoints:
     """Points confirmed by enough matches, refined to least reprojection error.
 
-    Chance finds a partner on an epipolar line, and with many cameras even a third view of it. So a point of v views
-    needs v matches among them (a chain has only v - 1: chance makes chains, hardly ever loops), where sure matches
-    count double. Rigs of more than six cameras need three views: a single match is sure by chance once in many pairs.
+    Chance finds a partner on an epipolar line, and among many cameras even a third view of it, but hardly ever a loop
+    of matches. So the matches among a point's v views must weigh v together (a chain has only v - 1 of them), where a
+    match weighs as many times as its descriptor is nearer than the next best, at most 2. Two views thus need a match
+    twice as good as any other on the line; and rigs of more than six cameras need three views, because among hundreds
+    of pairs such matches come about by chance.
     """
     pairs = camera_pairs(np.stack([image.world_from_camera for image in images]), options)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -110,10 +110,10 @@ def _points_of_matches(
         place_of.append(first + inverse.reshape(-1))
         first += len(keep)
     joined = [np.stack([place_of[a][m[:, 0]], place_of[b][m[:, 1]]], axis=1) for (a, b), (m, _) in zip(pairs, matches)]
-    weight = [np.where(ambiguity <= options.sure_ratio, 2, 1) for _, ambiguity in matches]
+    weight = [np.clip(1 / np.maximum(ambiguity, 0.5), 1.0, 2.0) for _, ambiguity in matches]
     edges, edge_of = np.unique(np.concatenate([np.zeros((0, 2), int), *joined]), axis=0, return_inverse=True)
-    weights = np.zeros(len(edges), np.int64)
-    np.maximum.at(weights, edge_of.reshape(-1), np.concatenate([np.zeros(0, int), *weight]))
+    weights = np.zeros(len(edges))
+    np.maximum.at(weights, edge_of.reshape(-1), np.concatenate([np.zeros(0), *weight]))
     graph = coo_array((weights, (edges[:, 0], edges[:, 1])), shape=(first, first)).tocsr()
     graph = (graph + graph.T).tocsr()
     starts, neighbors = graph.indptr.astype(np.int64), graph.indices.astype(np.int64)
@@ -260,7 +260,7 @@ def _supporters(  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _confirmations(places, starts, neighbors, weights):  # type: ignore[no-untyped-def]
     """Sum of the weights of the matches among ``places``."""
-    total = 0
+    total = 1e-9  # so that rounding does not decide
     for i in places:
         for k in range(starts[i], starts[i + 1]):
             for j in places:

@@ -21,7 +21,9 @@ forward-facing rig looks at."""
 INWARD_DEGREES = 45.0
 """Optical axes that differ this much belong to a rig around its subject."""
 LEAST_CONVERGENCE = 1e-4
-"""Least mean squared sine between the axes and their common direction: about 0.6 degrees."""
+"""Least mean squared sine between the axes and any direction: about 0.6 degrees from parallel."""
+LEAST_DEPTH = 0.1
+"""Least mean depth of an attention point, in rig radii."""
 PARALLEL_DISTANCE = 5.0
 """Assumed distance of what parallel cameras look at, in rig radii."""
 MAX_VIEWPOINTS = 200
@@ -30,21 +32,22 @@ MAX_VIEWPOINTS = 200
 def attention_point(world_from_camera: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "3"]:
     """The world point that the cameras look at: least sum of squared distances to their optical axes.
 
-    Where the axes are parallel or meet behind the cameras there is none; then a point five rig radii in front of the
+    Where the axes leave it open (two cameras that face each other) the candidate nearest to the cameras' mean. Where
+    the axes are parallel or meet behind the cameras there is no such point; then one five rig radii in front of the
     cameras' mean (1 unit for a single place).
     """
     poses = np.asarray(world_from_camera, np.float64)
     axes, centres = poses[:, :3, 2], poses[:, :3, 3]
     mean = centres.mean(axis=0)
+    radius = np.linalg.norm(centres - mean, axis=1).max()
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    normal = across.mean(axis=0)
-    if np.linalg.eigvalsh(normal)[0] > LEAST_CONVERGENCE:
-        point = mean + np.linalg.solve(normal, (across @ (centres - mean)[:, :, None])[:, :, 0].mean(axis=0))
-        if ((point - centres) * axes).sum(axis=1).mean() > 0:
-            return point
+    pull = (across @ (centres - mean)[:, :, None])[:, :, 0].mean(axis=0)
+    point = mean + np.linalg.lstsq(across.mean(axis=0), pull, rcond=LEAST_CONVERGENCE)[0]
+    # Parallel axes leave the point beside the cameras, at depth zero but for rounding.
+    if ((point - centres) * axes).sum(axis=1).mean() > LEAST_DEPTH * radius > 0:
+        return point
     forward = axes.mean(axis=0)
     forward = forward / np.linalg.norm(forward) if np.linalg.norm(forward) > 1e-6 else axes[0]
-    radius = np.linalg.norm(centres - mean, axis=1).max()
     return mean + forward * (PARALLEL_DISTANCE * radius if radius > 1e-9 else 1.0)
 
 

@@ -1,0 +1,100 @@
+"""Which images, poses and features a key frame is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from fourdgs_ns.data.capture import ImageFrames
+from fourdgs_ns.initialization import key_frames
+from fourdgs_ns.initialization.key_frames import feature_downscale, triangulate_key_frames
+from fourdgs_ns.initialization.triangulate import TriangulatedPoints
+
+
+@pytest.fixture
+def images_of(monkeypatch):
+    """Runs the key frames of a capture and returns what was to be triangulated, one list of images per key frame."""
+
+    def run(capture, frames):
+        seen = []
+
+        def record(images, options):
+            seen.append(images)
+            return TriangulatedPoints(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, int), np.zeros(0))
+
+        monkeypatch.setattr(key_frames, "triangulate", record)
+        triangulate_key_frames(
+            capture,
+            capture.cameras,
+            key_frames=frames,
+            times=np.linspace(0, 1, capture.num_frames),
+            downscale=1.0,
+            progress=False,
+        )
+        return seen
+
+    return run
+
+
+def test_moving_and_late_cameras_come_with_the_pose_of_the_instant(rig, images_of):
+    capture = rig.capture.only_cameras(["cam0", "cam1"])
+    moving, late = capture.cameras
+    poses = np.repeat(moving.world_from_camera, 3, axis=0)
+    poses[:, 0, 3] = [10.0, 20.0, 30.0]
+    capture = replace(capture, cameras=(replace(moving, world_from_camera=poses), late.take([1, 2])))
+    first, last = images_of(capture, [0, 2])
+    assert [image.world_from_camera[0, 3] for image in first] == [10.0]
+    assert [image.world_from_camera[0, 3] for image in last] == [30.0, late.world_from_camera[0, 0, 3]]
+    assert min(len(image.pixels) for image in first + last) > 100
+
+
+def test_mattes_restrict_features_and_labels_do_not(rig, images_of, tmp_path):
+    matte = np.zeros((300, 400), np.uint8)
+    matte[:, :200] = 255
+    assert cv2.imwrite(str(tmp_path / "matte.png"), matte)
+    camera = replace(rig.capture.camera("cam0"), masks=ImageFrames((tmp_path / "matte.png",) * 3))
+    capture = replace(rig.capture, cameras=(camera,))
+    ((cut_out,),) = images_of(capture, [0])
+    ((whole,),) = images_of(replace(capture, masks_are_mattes=False), [0])
+    assert len(cut_out.pixels) > 50 and cut_out.pixels[:, 0].max() < 200
+    assert whole.pixels[:, 0].max() > 350
+
+
+def test_alpha_of_the_frames_restricts_features(rig, images_of, tmp_path):
+    frame = cv2.imread(rig.capture.camera("cam0").frames.describe(0))
+    alpha = np.zeros((300, 400, 1), np.uint8)
+    alpha[100:] = 255
+    assert cv2.imwrite(str(tmp_path / "cut.png"), np.concatenate([frame, alpha], axis=2))
+    camera = replace(rig.capture.camera("cam0"), frames=ImageFrames((tmp_path / "cut.png",) * 3))
+    ((image,),) = images_of(replace(rig.capture, cameras=(camera,)), [1])
+    assert len(image.pixels) > 50 and image.pixels[:, 1].min() > 100
+
+
+def test_distorted_camera_is_undistorted_before_features_are_found(rig, images_of):
+    camera = replace(rig.capture.camera("cam0"), distortion=(-0.2, 0.05, 0.0, 0.0))
+    ((image,),) = images_of(replace(rig.capture, cameras=(camera,)), [0])
+    ((plain,),) = images_of(replace(rig.capture, cameras=(rig.capture.camera("cam0"),)), [0])
+    # Seen from the true lens, the undistorted features are where they were found without undistortion.
+    rays = (image.pixels - image.intrinsics[:2, 2]) / np.diag(image.intrinsics)[:2]
+    source = cv2.projectPoints(
+        np.concatenate([rays, np.ones((len(rays), 1))], axis=1),
+        np.zeros(3),
+        np.zeros(3),
+        camera.intrinsics,
+        np.array(camera.distortion),
+    )[0][:, 0]
+    nearest = np.linalg.norm(source[:, None] - plain.pixels[None], axis=2).min(axis=1)
+    assert np.median(nearest) < 0.5
+
+
+def test_images_are_matched_at_a_useful_size(rig):
+    def size(width, downscale):
+        return width / feature_downscale(replace(rig.capture.cameras[0], width=width, height=100), downscale)
+
+    assert size(2704, 1) == pytest.approx(1600)
+    assert size(2704, 2) == pytest.approx(1352)
+    assert size(2704, 8) == pytest.approx(1000)
+    assert size(640, 2) == 640
