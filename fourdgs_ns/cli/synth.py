@@ -1,0 +1,96 @@
+"""``fourdgs-ns synth``: a synthetic multi-view capture with exact ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass
+class Synth:
+    """Generate a synthetic multi-view capture: a furnished room with moving things, rendered exactly.
+
+    Every pose, depth, object mask, velocity and lifetime is known and written next to it. The same options give the
+    same files.
+    """
+
+    out: Path
+    """Folder to write. It appears only when everything in it is complete."""
+    cameras: int = 8
+    """Cameras of the rig. The first one stands among the others, so that holding it out asks for interpolation. With
+    --layout dnerf: views in each of the splits val and test."""
+    frames: int = 30
+    """Frames of the clip. Motions run in seconds; the fast ball and the balloon follow the clip's length."""
+    size: Annotated[tuple[int, int], tyro.conf.arg(metavar="W H")] = (256, 192)
+    """Width and height in pixels, both even. Larger images show finer texture."""
+    fps: float = 30.0
+    """Frames per second, exactly constant."""
+    scene: Literal["stage", "studio"] = "stage"
+    """stage: seen by a frontal arc of cameras, as in Neural 3D Video. studio: seen by a dome from all around."""
+    layout: Literal["n3dv", "easyvolcap", "transforms", "dnerf"] = "n3dv"
+    """n3dv: videos and poses_bounds.npy. easyvolcap: intri.yml, extri.yml, videos and masks of what moves. transforms:
+    images and transforms.json. dnerf: one camera that jumps about, RGBA images without the room."""
+    images: bool = False
+    """With easyvolcap: write JPEG images of quality 98 instead of videos. The last two layouts always hold images."""
+    seed: int = 0
+    """Changes textures, phases of the motions, small shifts of things and cameras."""
+    ground_truth: bool = True
+    """Write ground_truth/: cameras.json, scene.json, points.npz (surface points tracked over all frames), depth and
+    object ids of up to five frames per camera."""
+    points: bool = False
+    """Write points3d.ply: about 60000 noise-free surface points with colour and time, so that training needs no
+    structure from motion."""
+    samples: int = 8
+    """Rays per pixel, a power of two from 4 on. 4 renders almost twice as fast, with rougher edges."""
+    overwrite: bool = False
+    """Replace a folder that this command wrote before."""
+
+    def run(self) -> None:
+        """Check the options, render with a progress bar, report what was written."""
+        # Compilers and video libraries load only when the command really runs.
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        from fourdgs_ns.synth.capture import Recipe, generate
+        from fourdgs_ns.synth.layouts import num_views
+
+        recipe = Recipe(
+            cameras=self.cameras,
+            frames=self.frames,
+            width=self.size[0],
+            height=self.size[1],
+            fps=self.fps,
+            scene=self.scene,
+            layout=self.layout,
+            images=self.images,
+            seed=self.seed,
+            ground_truth=self.ground_truth,
+            points=self.points,
+            samples=self.samples,
+        )
+        recipe.check()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        console = Console(stderr=True)
+        with Progress(*columns, console=console) as progress:
+            # The first view of a fresh installation takes half a minute: the kernels are compiled, then kept.
+            task = progress.add_task("rendering views", total=num_views(self.layout, self.cameras, self.frames))
+            generate(recipe, self.out, self.overwrite, lambda: progress.advance(task))
+        size = sum(path.stat().st_size for path in self.out.rglob("*") if path.is_file())
+        console.print(f"wrote {self.out} ({self.scene}, layout {self.layout}, {size / 2**20:.1f} MiB)", highlight=False)
