@@ -93,11 +93,12 @@ class MultiViewVideoDataParser(DataParser):
         chosen = train if split == "train" else [capture.camera(name) for name in capture.eval_cameras]
         poses = np.concatenate([c.world_from_camera for c in train])
         extent = camera_extent(poses)
+        focus = attention_point(poses)
         frame = make_scene_frame(
             poses,
             orient=self.config.orientation,
             center=self.config.center,
-            attention=attention_point(poses),
+            attention=focus,
             extent=extent if self.config.scale_scene else 1.0,
         )
         sizes = {c.name: training_camera(c, downscale) for c in chosen}
@@ -117,6 +118,7 @@ class MultiViewVideoDataParser(DataParser):
                 "clip": Clip(capture.num_frames, capture.duration_seconds, int(capture.numbers()[0])),
                 "scene_frame": frame,
                 "scene_extent": extent * frame.scale,
+                "focus_distance": float(np.median(np.linalg.norm(poses[:, :3, 3] - focus, axis=1))) * frame.scale,
             },
             dataparser_transform=torch.from_numpy(frame.as_matrix()),
             dataparser_scale=frame.scale,
