@@ -61,7 +61,7 @@ class _Blending(torch.autograd.Function):
         )  # fmt: skip
         ctx.save_for_backward(*inputs, transmittances)
         ctx.tables, ctx.lasts, ctx.slot_starts, ctx.with_depth = tables, lasts, slot_starts, with_depth
-        return image, transmittances.clone()
+        return image, transmittances
 
     @staticmethod
     def backward(ctx: Any, v_image: Tensor, v_transmittances: Tensor) -> tuple:  # type: ignore[override]

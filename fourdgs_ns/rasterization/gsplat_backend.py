@@ -38,8 +38,9 @@ def load_gsplat(device: torch.device) -> ModuleType:
         covariance.sum().item()  # waits, so that an error of the kernel is raised here
     except AttributeError as error:  # gsplat's module of kernels is None
         raise _unusable("no CUDA toolkit was found to build its kernels with") from error
-    except (OSError, ImportError, RuntimeError) as error:
-        # The compiler's output can be pages long; its first line says what failed.
+    except (OSError, ImportError, RuntimeError, IndexError) as error:
+        # torch's extension builder raises IndexError where it finds no GPU to build for. The compiler's output can be
+        # pages long; its first line says what failed.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise _unusable(f"its CUDA kernels could not be built or loaded ({lines[0]})") from error
     return gsplat
