@@ -34,6 +34,7 @@ class MultiViewVideoDatamanagerConfig(FullImageDatamanagerConfig):
 
     _target: type = field(default_factory=lambda: MultiViewVideoDatamanager)
     dataparser: AnnotatedDataParserUnion = field(default_factory=MultiViewVideoDataParserConfig)
+    """Reader of the capture; to change its options, end the command with multiview-video-data and the options."""
     batch_size: int = 2
     """Cameras per step, all at the same instant (a Gaussian's state at t is computed once for all of them)."""
     residency: Literal["auto", "gpu", "ram", "disk"] = "auto"

@@ -1,0 +1,54 @@
+"""One tiny training per session, shared by the tests of all commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.commands.run import CLOSED_PROXY
+from tests.training.tiny import make_config, train, write_capture
+
+if TYPE_CHECKING:
+    from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training of the tiny capture: cameras 0 and 3 are held out."""
+
+    capture: Path
+    folder: Path
+    config: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def offline() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("https_proxy", CLOSED_PROXY)
+        patch.delenv("FOURDGS_TIME", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def capture(tmp_path_factory) -> Path:
+    return write_capture(tmp_path_factory.mktemp("commands") / "wall")
+
+
+@pytest.fixture(scope="session")
+def run(capture) -> Run:
+    config = make_config(capture, capture.parent / "outputs", 14)
+    config.pipeline.datamanager.dataparser.eval_cameras = ("0", "3")
+    folder = train(config).base_dir
+    return Run(capture, folder, folder / "config.yml")
+
+
+@pytest.fixture(scope="session")
+def pipeline(run) -> DynamicGaussiansPipeline:
+    """The run as ns-eval and ns-viewer load it."""
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    return eval_setup(run.config)[1]
