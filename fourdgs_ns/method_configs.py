@@ -23,8 +23,6 @@ from fourdgs_ns.trainer import DynamicGaussiansTrainerConfig
 
 install_excepthook()
 
-STEPS = 30_000
-
 
 def _machine() -> MachineConfig:
     return MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu")
@@ -45,7 +43,7 @@ def _logging() -> LoggingConfig:
 spacetime_gaussian = MethodSpecification(
     config=DynamicGaussiansTrainerConfig(
         method_name="spacetime-gaussian",
-        max_num_iterations=STEPS,
+        max_num_iterations=30_000,
         steps_per_save=5_000,
         steps_per_eval_image=1_000,
         steps_per_eval_all_images=10_000,
@@ -60,7 +58,7 @@ spacetime_gaussian = MethodSpecification(
                 representation=SpacetimeConfig(variant="lite", initial_duration=1.0, initial_opacity=0.1),
                 densification=DensificationConfig(
                     start=500,
-                    stop=15_000,
+                    stop=None,
                     every=100,
                     gradient_threshold=2e-4,
                     split_size=0.01,
@@ -72,12 +70,13 @@ spacetime_gaussian = MethodSpecification(
                 ),
                 guided_sampling=GuidedSamplingConfig(enabled=False, start=1_600),
                 ssim_weight=0.2,
+                near=0.2,
             ),
         ),
         optimizers={
             "means": {
                 "optimizer": FusedAdamConfig(lr=1.6e-4),
-                "scheduler": LogLinearSchedulerConfig(final_ratio=0.01, max_steps=STEPS),
+                "scheduler": LogLinearSchedulerConfig(final_ratio=0.01),
             },
             "motion": {"optimizer": FusedAdamConfig(lr=2.8e-4), "scheduler": None},
             "scales": {"optimizer": FusedAdamConfig(lr=5e-3), "scheduler": None},

@@ -54,8 +54,10 @@ class DynamicGaussiansModelConfig(ModelConfig):
     background_color: Literal["capture", "black", "white", "random"] = "capture"
     """Colour behind the scene. capture: what the layout prescribes, else black. random: another one each step, which keeps RGBA
     captures from painting their background; evaluation then uses the capture's."""
-    near: float = 0.01
-    """Gaussians closer to a camera than this are not drawn (units of the scene, whose rig has extent 1)."""
+    near: float = 0.2
+    """Gaussians closer to a camera than this share of the cameras' distance to what they look at are not drawn. Training cameras
+    carve the space in front of themselves free, held-out and new ones do not: what is left there would cover the picture.
+    Lower it when the subject comes close to a camera."""
     color_correction: bool = False
     """Learn one affine colour per physical training camera (identity on average), for rigs whose cameras disagree."""
     default_time: float = 0.0
@@ -90,6 +92,7 @@ class DynamicGaussiansModel(SplatfactoModel):
         self.clip: Clip = metadata.get("clip", Clip(1, 0.0))
         self.scene_frame: SceneFrame | None = metadata.get("scene_frame")
         extent = float(metadata.get("scene_extent", 1.0))
+        self.near = config.near * float(metadata.get("focus_distance", 1.0))
         points: PointsOverTime | None = metadata.get("points_over_time")
         if points is None:
             # A checkpoint is about to be loaded: one placeholder row that load_state_dict replaces.
@@ -191,7 +194,7 @@ class DynamicGaussiansModel(SplatfactoModel):
     def step_post_backward(self, step: int) -> None:
         """Statistics, growth and pruning after the optimiser's step, so that no step is lost."""
         assert self.rendering is not None
-        if step < self.config.densification.stop:
+        if step < self.densifier.last_step:
             self.densifier.observe(self.statistics, self.rendering)
         self.rendering = None
         if self.camera_colors is not None:
@@ -266,7 +269,7 @@ class DynamicGaussiansModel(SplatfactoModel):
             intrinsics=both[:, 16:].reshape(-1, 3, 3),
             width=int(camera.width.flatten()[0]),
             height=int(camera.height.flatten()[0]),
-            near=self.config.near,
+            near=self.near,
         )
 
     def set_background(self, background_color: Float[Tensor, "3"]) -> None:

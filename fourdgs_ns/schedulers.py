@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Optional
 
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
@@ -18,8 +19,8 @@ class LogLinearSchedulerConfig(SchedulerConfig):
     _target: type = field(default_factory=lambda: LogLinearScheduler)
     final_ratio: float = 0.01
     """Learning rate at the end, as a share of the one at the start."""
-    max_steps: int = 30_000
-    """Step at which the end is reached; it stays there afterwards."""
+    max_steps: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    """Step at which the end is reached; it stays there afterwards. Default: the length of the training."""
 
 
 class LogLinearScheduler(Scheduler):
@@ -29,6 +30,7 @@ class LogLinearScheduler(Scheduler):
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
         ratio, steps = self.config.final_ratio, self.config.max_steps
+        assert steps is not None, "the trainer fills in the length of the training"
         return LambdaLR(optimizer, lr_lambda=lambda step: math.pow(ratio, min(step / steps, 1.0)))
 
 

@@ -26,7 +26,9 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from fourdgs_ns import _compat
 from fourdgs_ns.errors import UserError
+from fourdgs_ns.model import DynamicGaussiansModelConfig
 from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+from fourdgs_ns.schedulers import LogLinearSchedulerConfig
 
 EVAL_VIEWS_WHILE_TRAINING = 8
 
@@ -53,6 +55,7 @@ class DynamicGaussiansTrainer(Trainer):
     pipeline: DynamicGaussiansPipeline  # type: ignore[assignment]
 
     def __init__(self, config: TrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        follow_length(config)
         super().__init__(config, local_rank, world_size)
         if config.machine.device_type == "cuda" and not torch.cuda.is_available():
             raise UserError(
@@ -236,6 +239,17 @@ class DynamicGaussiansTrainer(Trainer):
             f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+
+def follow_length(config: TrainerConfig) -> None:
+    """Fill in what by default depends on the length of the training: learning rates' ends and the end of densification."""
+    for group in config.optimizers.values():
+        scheduler = group["scheduler"]
+        if isinstance(scheduler, LogLinearSchedulerConfig) and scheduler.max_steps is None:
+            scheduler.max_steps = config.max_num_iterations
+    model = config.pipeline.model
+    if isinstance(model, DynamicGaussiansModelConfig) and model.densification.stop is None:
+        model.densification.stop = config.max_num_iterations // 2
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,8 +25,9 @@ class DensificationConfig:
 
     start: int = 500
     """First step after which Gaussians are added."""
-    stop: int = 15_000
-    """Last step at which Gaussians are added or removed. Lower it when the count grows without the score."""
+    stop: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    """Last step at which Gaussians are added or removed. Default: half of the training. Lower it when the count grows without
+    the score."""
     every: int = 100
     """Steps between two such events."""
     gradient_threshold: float = 2e-4
@@ -57,6 +59,8 @@ class GradientDensification:
         self.representation = representation
         self.clip = clip
         self.extent = extent
+        self.last_step = 0 if config.stop is None else config.stop
+        """Last step at which anything is due; the trainer resolves the default, which depends on the training's length."""
         self.camera_centers: Float[Tensor, "k 3"] | None = None
         """Centres of the training cameras, for ``prune_near``."""
 
@@ -92,7 +96,7 @@ class GradientDensification:
         ``statistics`` is emptied (its tensors are replaced) whenever rows change.
         """
         config = self.config
-        if step > config.stop or step % config.every != 0:
+        if step > self.last_step or step % config.every != 0:
             return None
         counts = {"cloned": 0, "split": 0, "pruned": 0}
         # Nothing has to grow or go before `start`, but a row that became non-finite has to go at once.

@@ -20,7 +20,9 @@ def setup(n: int = 10, **options) -> tuple[GradientDensification, nn.ParameterDi
     points = PointsOverTime(torch.randn(n, 3), torch.rand(n, 3), torch.full((n,), 0.5), torch.full((n,), 0.001))
     params = nn.ParameterDict({k: nn.Parameter(v) for k, v in representation.initialize(points, CLIP).items()})
     optimizers = {name: torch.optim.Adam([value], lr=0.0) for name, value in params.items()}
-    strategy = GradientDensification(DensificationConfig(start=0, **options), representation, CLIP, extent=1.0)
+    strategy = GradientDensification(
+        DensificationConfig(**{"start": 0, "stop": 15_000, **options}), representation, CLIP, extent=1.0
+    )
     return strategy, params, optimizers, strategy.empty_statistics(n, "cpu")
 
 

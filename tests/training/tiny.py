@@ -68,6 +68,9 @@ def make_config(capture: Path, output: Path, steps: int, variant: str = "lite"):
     model.representation.variant = variant
     model.densification.start, model.densification.every, model.densification.gradient_threshold = 2, 4, 1e-5
     model.densification.max_gaussians = 600
+    # Defaults that follow the length of a training are pinned: tests compare trainings of different lengths.
+    model.densification.stop = 15_000
+    config.optimizers["means"]["scheduler"].max_steps = 30_000
     return config
 
 
