@@ -35,6 +35,9 @@ class Synth:
     images and transforms.json. dnerf: one camera that jumps about, RGBA images without the room."""
     images: bool = False
     """With easyvolcap: write JPEG images of quality 98 instead of videos. The last two layouts always hold images."""
+    chroma: Literal["444", "420"] = "444"
+    """Colour resolution of videos. 444: full, decoded frames lie about 41 dB from the render. 420: half, plays in
+    browsers; sharp coloured edges then lose much (30 dB at 256x192, less loss in larger images)."""
     seed: int = 0
     """Changes textures, phases of the motions, small shifts of things and cameras."""
     ground_truth: bool = True
@@ -73,6 +76,7 @@ class Synth:
             scene=self.scene,
             layout=self.layout,
             images=self.images,
+            chroma=self.chroma,
             seed=self.seed,
             ground_truth=self.ground_truth,
             points=self.points,

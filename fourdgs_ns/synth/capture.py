@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,8 @@ class Recipe:
     scene: str
     layout: str
     images: bool
+    chroma: str
+    """Of videos: 444 or 420."""
     seed: int
     ground_truth: bool
     points: bool
@@ -50,10 +52,9 @@ class Recipe:
             raise UserError(f"{size} has an odd side, which H.264 video cannot hold; give {even}")
         if not (16 <= self.width <= 8192 and 16 <= self.height <= 8192):
             raise UserError(f"{size} is out of range; give sides from 16 to 8192 pixels")
-        if self.cameras < 2 and self.layout != "dnerf":
-            raise UserError(f"--cameras {self.cameras} cannot show depth; give 2 or more (8 is a good number)")
-        if self.cameras < 1:
-            raise UserError(f"--cameras {self.cameras} leaves nothing to render; give 1 or more")
+        least = 1 if self.layout == "dnerf" else 2
+        if self.cameras < least:
+            raise UserError(f"--cameras {self.cameras} is too few; give {least} or more (8 is a good number)")
         if self.frames < 2:
             raise UserError(f"--frames {self.frames} is no clip; give 2 or more")
         if not 0.1 <= self.fps <= 1000:
@@ -76,6 +77,14 @@ def build_renderer(recipe: Recipe) -> Renderer:
     return Renderer(scene, recipe.samples, recipe.layout != "dnerf", Renderer.octaves_for(recipe.width))
 
 
+def build_rig(recipe: Recipe, renderer: Renderer) -> list[RigCamera]:
+    """The rig under the names of the layout: 00, 01, ... in EasyVolcap, else cam00, cam01, ..."""
+    cameras = rig(renderer.scene, recipe.cameras, recipe.width, recipe.height)
+    if recipe.layout == "easyvolcap":
+        return [replace(camera, name=camera.name.removeprefix("cam")) for camera in cameras]
+    return cameras
+
+
 def generate(recipe: Recipe, out: Path, overwrite: bool, advance: Callable[[], None]) -> None:
     """Write the capture to ``out``, which appears only when it is complete.
 
@@ -94,8 +103,8 @@ def generate(recipe: Recipe, out: Path, overwrite: bool, advance: Callable[[], N
         if recipe.layout == "dnerf":
             splits = layouts.dnerf_splits(renderer, recipe.cameras, recipe.width, recipe.height)
         else:
-            cameras = rig(renderer.scene, recipe.cameras, recipe.width, recipe.height)
-        job = layouts.Job(renderer, cameras, root, recipe.images, advance)
+            cameras = build_rig(recipe, renderer)
+        job = layouts.Job(renderer, cameras, root, recipe.images, recipe.chroma, advance)
         if recipe.layout == "n3dv":
             layouts.write_n3dv(job)
         elif recipe.layout == "easyvolcap":
@@ -132,7 +141,7 @@ def _write_ground_truth(root: Path, renderer: Renderer, cameras: list[RigCamera]
     frames = renderer.scene.clip.frames
     if cameras:
         chosen = sorted({round(f) for f in np.linspace(0, frames - 1, min(frames, _MOST_TRUTH_FRAMES))})
-        views: dict[str, list[float]] = {camera.name: [*chosen] for camera in cameras}
+        views: dict[str, list[int]] = {camera.name: [*chosen] for camera in cameras}
         ground_truth.write_cameras(root / "cameras.json", {camera.name: camera for camera in cameras})
         for camera in cameras:
             for frame in chosen:
@@ -143,5 +152,5 @@ def _write_ground_truth(root: Path, renderer: Renderer, cameras: list[RigCamera]
         ground_truth.write_cameras(root / "cameras.json", {name: camera for name, (camera, _) in named.items()})
         for name in views:
             ground_truth.write_view(root, renderer, *named[name], name)
-    np.savez_compressed(root / "points.npz", **ground_truth.tracked_points(renderer, POINTS_PER_THING))
+    ground_truth.write_points(root / "points.npz", renderer, POINTS_PER_THING)
     write_json(root / "scene.json", ground_truth.describe(renderer, views))

@@ -31,7 +31,7 @@ def write_cameras(path: Path, cameras: dict[str, RigCamera]) -> None:
     write_json(path, content)
 
 
-def describe(renderer: Renderer, views: dict[str, list[float]]) -> dict[str, Any]:
+def describe(renderer: Renderer, views: dict[str, list[int]]) -> dict[str, Any]:
     """scene.json: what the things are and do. ``views``: frames of the depth and object images by camera."""
     scene = renderer.scene
     things = [
@@ -57,7 +57,7 @@ def describe(renderer: Renderer, views: dict[str, list[float]]) -> dict[str, Any
     }
 
 
-def tracked_points(renderer: Renderer, per_thing: int) -> dict[str, np.ndarray]:
+def tracked_points(renderer: Renderer, per_thing: int) -> dict[str, Any]:
     """points.npz: points that stick to the surfaces.
 
     Of actors, over all F frames: ``positions`` float32 [F, P, 3] in metres and ``velocities`` in metres per second
@@ -71,8 +71,7 @@ def tracked_points(renderer: Renderer, per_thing: int) -> dict[str, np.ndarray]:
     moving = surface.on_things(scene, per_thing, rng, moving=True)
     still = surface.on_things(scene, per_thing, rng, moving=False)
     if renderer.indoors:
-        room = surface.on_room(scene, 5 * per_thing, rng)
-        still = surface.joined(still, room)
+        still = surface.joined(still, surface.on_room(scene, 5 * per_thing, rng))
     places, speeds, tints = [], [], []
     for frame in frames:
         seconds = scene.clip.seconds(frame)
@@ -97,7 +96,12 @@ def tracked_points(renderer: Renderer, per_thing: int) -> dict[str, np.ndarray]:
     }
 
 
-def write_view(root: Path, renderer: Renderer, camera: RigCamera, frame: float, name: str) -> None:
+def write_points(path: Path, renderer: Renderer, per_thing: int) -> None:
+    """Write :func:`tracked_points`, compressed."""
+    np.savez_compressed(path, **tracked_points(renderer, per_thing))
+
+
+def write_view(root: Path, renderer: Renderer, camera: RigCamera, frame: int, name: str) -> None:
     """depth/<name>.png (16 bit, steps of DEPTH_UNIT_METRES) and objects/<name>.png (ids) of one view."""
     truth = renderer.ground_truth(camera, frame)
     depth = np.where(np.isfinite(truth.depth), truth.depth / DEPTH_UNIT_METRES, 0.0)

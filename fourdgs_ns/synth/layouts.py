@@ -33,6 +33,8 @@ class Job:
     root: Path
     images: bool
     """Images instead of videos where the layout has both."""
+    chroma: str
+    """Of videos: "444" or "420"."""
     advance: Callable[[], None]
     """Called after each rendered view."""
 
@@ -48,8 +50,9 @@ class Sink(Protocol):
 class VideoSink:
     """A video of the images."""
 
-    def __init__(self, path: Path, camera: RigCamera, fps: float) -> None:
-        self._video = Video(path, camera.width, camera.height, fps)
+    def __init__(self, path: Path, camera: RigCamera, job: Job) -> None:
+        fps = job.renderer.scene.clip.fps
+        self._video = Video(path, camera.width, camera.height, fps, job.chroma)
 
     def add(self, picture: Picture) -> None:
         self._video.add(picture.image)
@@ -113,7 +116,7 @@ def num_views(layout: str, cameras: int, frames: int) -> int:
 
 def write_n3dv(job: Job) -> None:
     """cam00.mp4, cam01.mp4, ... and poses_bounds.npy."""
-    shoot(job, lambda camera: VideoSink(job.root / f"{camera.name}.mp4", camera, job.renderer.scene.clip.fps))
+    shoot(job, lambda camera: VideoSink(job.root / f"{camera.name}.mp4", camera, job))
     rows = [llff_row(camera, *depth_bounds(job.renderer, camera)) for camera in job.cameras]
     np.save(job.root / "poses_bounds.npy", np.stack(rows))
 
@@ -139,19 +142,17 @@ def depth_bounds(renderer: Renderer, camera: RigCamera) -> tuple[float, float]:
 
 
 def write_easyvolcap(job: Job) -> None:
-    """intri.yml, extri.yml, videos/ or images/, and masks/ of the actors. Cameras are 00, 01, ..."""
-    cameras = [replace(camera, name=camera.name.removeprefix("cam")) for camera in job.cameras]
-    fps = job.renderer.scene.clip.fps
+    """intri.yml, extri.yml, videos/ or images/, and masks/ of the actors."""
 
     def sink_of(camera: RigCamera) -> Sink:
         images = ImageSink(job.root / "images" / camera.name)
-        sink = images if job.images else VideoSink(job.root / "videos" / f"{camera.name}.mp4", camera, fps)
+        sink = images if job.images else VideoSink(job.root / "videos" / f"{camera.name}.mp4", camera, job)
         return MatteSink(job.root / "masks" / camera.name, sink)
 
-    shoot(replace(job, cameras=cameras), sink_of)
-    intri = _OpenCvYaml(job.root / "intri.yml", cameras)
-    extri = _OpenCvYaml(job.root / "extri.yml", cameras)
-    for camera in cameras:
+    shoot(job, sink_of)
+    intri = _OpenCvYaml(job.root / "intri.yml", job.cameras)
+    extri = _OpenCvYaml(job.root / "extri.yml", job.cameras)
+    for camera in job.cameras:
         camera_from_world = np.linalg.inv(camera.world_from_camera)
         rotation, translation = camera_from_world[:3, :3], camera_from_world[:3, 3:]
         intri.add(f"K_{camera.name}", camera.intrinsics)
@@ -225,8 +226,8 @@ class Split:
     name: str
     cameras: list[RigCamera]
     """One per view."""
-    frames: list[float]
-    """Where each view is in the clip; may lie between two frames."""
+    frames: list[int]
+    """The frame that each view shows."""
 
 
 def dnerf_splits(renderer: Renderer, held_out: int, width: int, height: int) -> list[Split]:
@@ -235,9 +236,9 @@ def dnerf_splits(renderer: Renderer, held_out: int, width: int, height: int) -> 
     counts = {"train": scene.clip.frames, "val": held_out, "test": held_out}
     splits = []
     for number, (name, count) in enumerate(counts.items()):
-        times = np.linspace(0.0, 1.0, count)
-        cameras = moving_camera(scene, times, 2.1 * number + scene.seed, "r_", width, height)
-        splits.append(Split(name, cameras, [float(t) * (scene.clip.frames - 1) for t in times]))
+        frames = [scene.clip.frame_at(share) for share in np.linspace(0.0, 1.0, count)]
+        cameras = moving_camera(scene, count, 2.1 * number + scene.seed, "r_", width, height)
+        splits.append(Split(name, cameras, frames))
     return splits
 
 

@@ -171,13 +171,13 @@ def normals(scene: Scene, points: SurfacePoints, seconds: float) -> Float[np.nda
     return result / np.linalg.norm(result, axis=1, keepdims=True)
 
 
-def exists(scene: Scene, points: SurfacePoints, frame: float) -> Bool[np.ndarray, " n"]:
+def exists(scene: Scene, points: SurfacePoints, frame: int) -> Bool[np.ndarray, " n"]:
     """Whether each point's thing exists at a frame."""
     present = np.repeat([thing.exists(frame) for thing in scene.things], [len(t.parts) for t in scene.things])
     return (points.code < 0) | present[np.maximum(points.code, 0)]
 
 
-def colors(renderer: Renderer, points: SurfacePoints, frame: float, actors: bool = True) -> UInt8[np.ndarray, "n 3"]:
+def colors(renderer: Renderer, points: SurfacePoints, frame: int, actors: bool = True) -> UInt8[np.ndarray, "n 3"]:
     """sRGB colours as lit at a frame, without highlights; ``actors``: with the shadows of what moves."""
     scene = renderer.scene
     table = renderer.table(frame)

@@ -68,15 +68,15 @@ class Renderer:
         """As many octaves as pixels of an image of this width can show from about 4 m."""
         return int(np.clip(np.floor(np.log2(width / 40.0)) + 1, 2, 6))
 
-    def table(self, frame: float) -> np.ndarray:
-        """The primitives at a frame, or between two."""
-        return self.tables[int(frame)] if float(frame).is_integer() else self.scene.primitives(frame)
+    def table(self, frame: int) -> np.ndarray:
+        """The primitives at a frame."""
+        return self.tables[frame]
 
     def view(self, camera: RigCamera) -> View:
         """Start rendering a camera."""
         return View(self, camera)
 
-    def ground_truth(self, camera: RigCamera, frame: float) -> GroundTruth:
+    def ground_truth(self, camera: RigCamera, frame: int) -> GroundTruth:
         """Depth and object ids of a view."""
         shape = (camera.height, camera.width)
         out = self._trace(camera, self.table(frame), np.array([[0.5, 0.5]]), lit=False)
@@ -176,8 +176,8 @@ class View:
         self.empty = self._picture()
         self._shade(np.arange(len(self.spheres)), self.still, trace.allocate_samples(0), self.empty)
 
-    def render(self, frame: float) -> Picture:
-        """The view at a frame, or between two."""
+    def render(self, frame: int) -> Picture:
+        """The view at a frame."""
         renderer, camera = self.renderer, self.camera
         table = renderer.table(frame)
         near, shadow, crowd = renderer._tile_lists(camera, table, self.num_still, self.spheres)

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from fourdgs_ns.errors import UserError
 from fourdgs_ns.synth.scene import Scene
 
 _FOCAL = 0.85  # focal length over image width: 61 degrees across
@@ -86,28 +85,24 @@ def studio_rig(scene: Scene, count: int, width: int, height: int) -> list[RigCam
 
 
 def _rig(scene: Scene, eyes: list[np.ndarray], width: int, height: int) -> list[RigCamera]:
-    if len(eyes) < 2:
-        raise UserError(f"a rig of {len(eyes)} camera cannot see depth; give --cameras 2 or more (8 is a good number)")
     rng = np.random.default_rng([scene.seed, 2])
     return [_shaken(_camera(f"cam{i:02d}", eye, scene.focus, width, height), rng) for i, eye in enumerate(eyes)]
 
 
 def rig(scene: Scene, count: int, width: int, height: int) -> list[RigCamera]:
-    """The rig that belongs to a scene."""
+    """The rig that belongs to a scene, of two cameras or more."""
     return (stage_rig if scene.name == "stage" else studio_rig)(scene, count, width, height)
 
 
-def moving_camera(
-    scene: Scene, times: Float[np.ndarray, " n"], turn: float, prefix: str, width: int, height: int
-) -> list[RigCamera]:
-    """One pose per time in [0, 1]: a camera that jumps about the upper part of a sphere of 4 m around the scene.
+def moving_camera(scene: Scene, count: int, turn: float, prefix: str, width: int, height: int) -> list[RigCamera]:
+    """``count`` poses of a camera that jumps about the upper part of a sphere of 4 m around the scene.
 
     Successive poses are a golden angle apart, so that neighbours in time see the scene from all sides; ``turn``
     (radians) rotates the whole path, to tell training from test poses.
     """
     golden = np.pi * (3.0 - np.sqrt(5.0))
     cameras = []
-    for i in range(len(times)):
+    for i in range(count):
         azimuth = turn + golden * i
         elevation = np.radians(12.0 + 38.0 * ((0.5 + 0.7548776662 * i + turn) % 1.0))
         away = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])

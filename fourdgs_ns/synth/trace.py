@@ -2,10 +2,11 @@
 
 World: metres, right-handed, z up. Rays are ``origin + depth * direction`` with camera-space z of ``direction`` equal to
 1, so that the ray parameter *is* the depth along the optical axis. Everything is evaluated in float64 from closed
-forms (the torus by sphere tracing to 1e-9), so the ground truth is exact to rounding.
+forms (the torus by bisection), so the ground truth is exact to rounding.
 
 This module and ``shading`` share no compiled function on purpose: Numba's on-disk cache watches only the file of the
-outermost function and would keep running old code when a helper in another file changes.
+outermost function and would keep running old code when a helper in another file changes. Kernels release Python's lock
+and work on the items ``start``..``end``, so that threads can share them.
 """
 
 from __future__ import annotations
@@ -68,17 +69,9 @@ class Samples(NamedTuple):
     normal: Float32[np.ndarray, "n 3"]
     """World normal."""
     lights: UInt16[np.ndarray, " n"]
-    """Bit i: light i is seen. Sample k of a pixel asks only for its share of the lamp: see :func:`lamp_groups`."""
+    """Bit i: light i is seen. Sample k of a pixel asks only for its share of the lamp: see :func:`_lights`."""
     openness: Float32[np.ndarray, " n"]
     """Share of the ambient light that arrives, 1 in the open."""
-
-
-def lamp_groups(samples: int) -> int:
-    """Into how many groups the points of the lamp are dealt among the samples of a pixel (a power of two).
-
-    Sample k looks only at points k, k + groups, ... of the lamp: together they see all of it, as one sample does alone.
-    """
-    return min(samples, LAMP_POINTS)
 
 
 def allocate_samples(count: int) -> Samples:
@@ -193,24 +186,52 @@ def _torus_distance(minor, x, y, z):
 
 
 @njit(error_model="numpy")
+def _torus_along(minor, ox, oy, oz, dx, dy, dz, s):
+    """Distance to the torus at arc length ``s`` of a ray of unit speed, and its derivative."""
+    x, y, z = ox + s * dx, oy + s * dy, oz + s * dz
+    axis = np.sqrt(x * x + y * y)
+    ring = axis - 1.0
+    tube = np.sqrt(ring * ring + z * z)
+    return tube - minor, (ring * (x * dx + y * dy) / max(axis, 1e-12) + z * dz) / max(tube, 1e-12)
+
+
+@njit(error_model="numpy")
 def _hit_torus(minor, ox, oy, oz, dx, dy, dz):
+    """Sphere tracing with Newton's steps where the ray grazes, ended by bisection."""
     speed = np.sqrt(dx * dx + dy * dy + dz * dz)
-    reach = 1.0 + minor
-    b = (ox * dx + oy * dy + oz * dz) / speed
-    disc = b * b - (ox * ox + oy * oy + oz * oz) + reach * reach
+    dx, dy, dz = dx / speed, dy / speed, dz / speed
+    b = ox * dx + oy * dy + oz * dz
+    disc = b * b - (ox * ox + oy * oy + oz * oz) + (1.0 + minor) ** 2
     if disc <= 0.0:
         return np.inf
     root = np.sqrt(disc)
-    s = max(0.0, -b - root)
-    end = -b + root
+    s, end = max(0.0, -b - root), -b + root
+    gap, slope = _torus_along(minor, ox, oy, oz, dx, dy, dz, s)
     for _ in range(400):
         if s >= end:
             return np.inf
-        k = s / speed
-        gap = _torus_distance(minor, ox + k * dx, oy + k * dy, oz + k * dz)
-        if gap < 1e-9:
-            return k if k > 0.0 else np.inf
-        s += gap
+        if gap < 1e-10:
+            return s / speed if s > 0.0 else np.inf
+        step = gap if slope >= 0.0 else max(gap, min(0.1, -gap / slope))
+        ahead, turned = _torus_along(minor, ox, oy, oz, dx, dy, dz, s + step)
+        low, high = s, s + step
+        if ahead > 0.0 and slope < 0.0 < turned:
+            for _ in range(50):  # the nearest approach lies between
+                middle = 0.5 * (low + high)
+                if _torus_along(minor, ox, oy, oz, dx, dy, dz, middle)[1] < 0.0:
+                    low = middle
+                else:
+                    high = middle
+            low, high = s, 0.5 * (low + high)
+        if _torus_along(minor, ox, oy, oz, dx, dy, dz, high)[0] < 0.0:
+            for _ in range(50):
+                middle = 0.5 * (low + high)
+                if _torus_along(minor, ox, oy, oz, dx, dy, dz, middle)[0] < 0.0:
+                    high = middle
+                else:
+                    low = middle
+            return high / speed
+        s, gap, slope = s + step, ahead, turned
     return np.inf
 
 
@@ -323,7 +344,8 @@ def _openness(prims, lists, which, world, indoors, x, y, z, nx, ny, nz):
 def _lights(prims, lists, which, world, seen, group, groups, x, y, z, nx, ny, nz):
     """The bits of ``seen`` whose lights the listed primitives (and, for the sun, the window's frame) let through.
 
-    Of the lamp, only the points ``group``, ``group + groups``, ... are considered; the others' bits come back 0.
+    Of the lamp, only the points ``group``, ``group + groups``, ... are considered; the others' bits come back 0. The
+    samples of a pixel deal the points among themselves: together they see all of the lamp.
     """
     x, y, z = x + _LIFT * nx, y + _LIFT * ny, z + _LIFT * nz
     sx, sy, sz = world[3 * SUN] - x, world[3 * SUN + 1] - y, world[3 * SUN + 2] - z
