@@ -1,4 +1,4 @@
-"""One tiny training per session, shared by the tests of all commands."""
+"""One tiny training, shared by the tests of all commands."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.run import CLOSED_PROXY
-from tests.training.tiny import make_config, train, write_capture
+from tests.training.tiny import make_config, tiny_surroundings, train, write_capture
 
 if TYPE_CHECKING:
     from fourdgs_ns.pipeline import DynamicGaussiansPipeline
@@ -25,20 +24,19 @@ class Run:
     config: Path
 
 
-@pytest.fixture(scope="session", autouse=True)
-def offline() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("https_proxy", CLOSED_PROXY)
+@pytest.fixture(scope="package", autouse=True)
+def surroundings() -> Iterator[None]:
+    with tiny_surroundings() as patch:
         patch.delenv("FOURDGS_TIME", raising=False)
         yield
 
 
-@pytest.fixture(scope="session")
-def capture(tmp_path_factory) -> Path:
+@pytest.fixture(scope="package")
+def capture(surroundings, tmp_path_factory) -> Path:
     return write_capture(tmp_path_factory.mktemp("commands") / "wall")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def run(capture) -> Run:
     config = make_config(capture, capture.parent / "outputs", 14)
     config.pipeline.datamanager.dataparser.eval_cameras = ("0", "3")
@@ -46,7 +44,7 @@ def run(capture) -> Run:
     return Run(capture, folder, folder / "config.yml")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pipeline(run) -> DynamicGaussiansPipeline:
     """The run as ns-eval and ns-viewer load it."""
     from nerfstudio.utils.eval_utils import eval_setup

@@ -98,6 +98,7 @@ def test_the_plain_command_ends_by_itself_and_is_seen_on_this_machine_only(captu
     out = process.communicate()[0]
     assert process.returncode == 0, out
     assert addresses == {"127.0.0.1"}
+    assert out.count("LPIPS is left out") == 1  # there is no way to its weights
     assert "Held-out views:" in out and set(next_commands(out)) == {"see it", "score it", "render it", "take it"}
     assert "scores.json" in files(run_folder(tmp_path))
 

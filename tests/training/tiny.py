@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 WIDTH, HEIGHT, FRAMES = 48, 32, 4
 CAMERAS = ("0", "1", "2", "3")
@@ -72,6 +75,22 @@ def make_config(capture: Path, output: Path, steps: int, variant: str = "lite"):
     model.densification.stop = 15_000
     config.optimizers["means"]["scheduler"].max_steps = 30_000
     return config
+
+
+@contextlib.contextmanager
+def tiny_surroundings():
+    """What makes short trainings short: one thread, as two only wait for each other on pictures this small, and no LPIPS,
+    whose weights would be downloaded and whose network takes longer to build than a training here."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "torchmetrics.image.lpip", None)
+            yield patch
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train(config, **overrides):
