@@ -11,11 +11,10 @@ from tests.training.tiny import make_config, train, write_capture
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@pytest.mark.parametrize("variant", ["lite", "full"])
-@pytest.mark.parametrize("residency", ["gpu", "ram", "disk"])
+@pytest.mark.parametrize(("variant", "residency"), [("lite", "gpu"), ("full", "ram"), ("lite", "disk")])
 def test_learns_and_opens_on_the_cpu(tmp_path, variant, residency):
     capture = write_capture(tmp_path / "capture")
-    config = make_config(capture, tmp_path / "out", 300, variant)
+    config = make_config(capture, tmp_path / "out", 200, variant)
     config.machine.device_type = "cuda"
     config.pipeline.datamanager.residency = residency
     first = make_config(capture, tmp_path / "start", 1, variant)
