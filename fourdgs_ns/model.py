@@ -295,7 +295,15 @@ class DynamicGaussiansModel(SplatfactoModel):
 
         Returns rgb, accumulation and (outside training) depth, each [h, w, ...] for one camera and [b, h, w, ...] for a batch
         in training; depth is the expected z in scene units; background is the colour used.
+
+        Raises:
+            UserError: Nerfstudio passed rays, as its exporters of point clouds and meshes do.
         """
+        if not isinstance(camera, Cameras):
+            raise UserError(
+                "this command of Nerfstudio asks for rays, but this method draws whole pictures; leave --render-nearest-camera "
+                "away, and export with ns-export gaussian-splat"
+            )
         gaussians = self.slice(self.time_of(camera))
         if self.crop_box is not None and not self.training:
             gaussians = select(gaussians, self.crop_box.within(gaussians.means).reshape(-1))

@@ -170,6 +170,13 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
     def fixed_indices_eval_dataloader(self) -> EvalViews:  # type: ignore[override]
         return EvalViews(self)
 
+    @cached_property  # not a plain one: the viewer reads those
+    def train_pixel_sampler(self) -> None:
+        """What ns-export pointcloud and poisson take from a datamanager of rays; asking for it ends them in one line."""
+        raise UserError(
+            "this command of Nerfstudio asks for rays, but this method draws whole pictures; export with ns-export gaussian-splat"
+        )
+
     def get_train_rays_per_batch(self) -> int:
         cameras = self.train_dataset.cameras
         return int(cameras.width[0]) * int(cameras.height[0]) * self.config.batch_size

@@ -156,6 +156,16 @@ def test_nothing_to_see_is_one_line(edited, tmp_path, monkeypatch):
     assert_one_line_error(told, "no Gaussian is visible at t = 0.25", "FOURDGS_TIME")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("pointcloud",), ("pointcloud", "--normal-method", "open3d"), ("poisson",), ("tsdf",)],
+    ids=" ".join,
+)
+def test_exports_that_need_rays_end_in_one_line(run, tmp_path, command):
+    told = typed("ns-export", command[0], "--load-config", run.config, "--output-dir", tmp_path, *command[1:])
+    assert_one_line_error(told, "asks for rays", "ns-export gaussian-splat")
+
+
 def test_cameras_are_written_in_the_frame_of_the_scene(run, similarity, tmp_path):
     """Nerfstudio writes scene poses; dataparser_transforms.json beside the run takes them back to the capture's."""
     told = typed("ns-export", "cameras", "--load-config", run.config, "--output-dir", tmp_path)

@@ -191,6 +191,11 @@ def test_cameras_that_are_no_pinholes_are_refused(run, path_json, tmp_path, kind
     assert_one_line_error(told, "perspective cameras only", kind)
 
 
+def test_nearest_camera_needs_rays(run, path_json, tmp_path):
+    told = render_path(run, path_json(tmp_path, [0.0]), tmp_path, "--render-nearest-camera", "True")
+    assert_one_line_error(told, "asks for rays", "leave --render-nearest-camera away")
+
+
 def test_wrong_time_variable_is_one_line(run, path_json, tmp_path, monkeypatch):
     monkeypatch.setenv("FOURDGS_TIME", "half")
     assert_one_line_error(render_path(run, path_json(tmp_path, None), tmp_path), "FOURDGS_TIME is 'half'")
