@@ -75,6 +75,15 @@ def test_training_scores_itself_and_says_what_to_type_next(capture, tmp_path):
     assert len(files(folder / "renders")) == 4
 
 
+def test_going_on_with_a_run(run, tmp_path):
+    """The total is what --max-num-iterations says, not that many more."""
+    parser = (*POINTS, "--eval-cameras", "0", "3")
+    told = typed(*train_command(run.capture, tmp_path, "--load-dir", run.folder / "nerfstudio_models", parser=parser))
+    assert told.code == 0, told.text
+    assert files(run_folder(tmp_path) / "nerfstudio_models") == ["step-000000019.ckpt"]
+    assert json.loads((run_folder(tmp_path) / "scores.json").read_text())["steps"] == 20
+
+
 @pytest.mark.slow
 def test_the_plain_command_ends_by_itself_and_is_seen_on_this_machine_only(capture, tmp_path):
     """In a process of its own, with the method's default of viewer and tensorboard."""
