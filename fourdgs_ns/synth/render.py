@@ -16,7 +16,7 @@ from fourdgs_ns.synth.rig import RigCamera
 from fourdgs_ns.synth.scene import Scene
 from fourdgs_ns.synth.threads import spread
 
-_CHUNK = 8  # tiles that a thread takes at a time
+_CHUNK = 32  # tiles that a thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,15 @@ class Renderer:
         self, camera: RigCamera, table: np.ndarray, first: int, spheres: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         near, shadow, crowd = (np.zeros((len(spheres), len(table) + 1), np.int16) for _ in range(3))
-        size = camera.width, camera.height
+        rects = np.zeros((len(table), 4))
+        tiles.project_boxes(table, camera.view(), rects)
         spread(
             tiles.list_tiles,
             len(spheres),
             1024,
-            camera.view(),
-            *size,
+            rects,
+            camera.width,
+            camera.height,
             table,
             first,
             *self._reach(),

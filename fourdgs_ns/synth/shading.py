@@ -22,6 +22,9 @@ AMBIENT_UP, AMBIENT_DOWN, FILL_TOWARDS, FILL, LAMP, SUNLIGHT, SKYLIGHT = range(7
 _LAMP_DISTANCE = 3.0  # metres at which the colour of the lamp is stated
 _SHINE = 40.0  # Blinn-Phong exponent
 
+# Odd multipliers of the lattice coordinates and of the seed.
+_X, _Y, _Z, _SEED = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93
+
 
 class Surfaces(NamedTuple):
     """Everything that decides the colour of a surface apart from light; m materials, p primitives, d decals."""
@@ -56,30 +59,44 @@ def _row(array, n):
 
 
 @njit(error_model="numpy")
-def _hash(x, y, z, seed):
-    """A number in [0, 1) for an integer lattice point (mixing in the manner of MurmurHash3's finaliser)."""
-    h = np.uint64(x) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(y) * np.uint64(0xC2B2AE3D27D4EB4F)
-    h = h ^ np.uint64(z) * np.uint64(0x165667B19E3779F9) ^ np.uint64(seed) * np.uint64(0xD6E8FEB86659FD93)
+def _scramble(h):
+    """A number in [0, 1) for 64 bits (mixing in the manner of MurmurHash3's finaliser)."""
     h ^= h >> np.uint64(33)
     h *= np.uint64(0xFF51AFD7ED558CCD)
     h ^= h >> np.uint64(33)
     h *= np.uint64(0xC4CEB9FE1A85EC53)
-    h ^= h >> np.uint64(33)
-    return np.float64(h >> np.uint64(11)) / 9007199254740992.0
+    return np.float64(np.int64(h >> np.uint64(11))) * (1.0 / 9007199254740992.0)
+
+
+@njit(error_model="numpy")
+def _hash(x, y, z, seed):
+    """A number in [0, 1) for an integer lattice point."""
+    h = np.uint64(x) * np.uint64(_X) ^ np.uint64(y) * np.uint64(_Y)
+    return _scramble(h ^ np.uint64(z) * np.uint64(_Z) ^ np.uint64(seed) * np.uint64(_SEED))
 
 
 @njit(error_model="numpy")
 def _noise(x, y, z, seed):
-    """Value noise in [0, 1) with cubic blending."""
-    ix, iy, iz = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
-    fx, fy, fz = x - ix, y - iy, z - iz
+    """Value noise in [0, 1) with cubic blending; its lattice is that of :func:`_hash`."""
+    fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
+    x0 = np.uint64(np.int64(fx)) * np.uint64(_X)
+    y0 = np.uint64(np.int64(fy)) * np.uint64(_Y)
+    z0 = np.uint64(np.int64(fz)) * np.uint64(_Z)
+    x1, y1, z1 = x0 + np.uint64(_X), y0 + np.uint64(_Y), z0 + np.uint64(_Z)
+    s = np.uint64(seed) * np.uint64(_SEED)
+    z0, z1 = z0 ^ s, z1 ^ s
+    fx, fy, fz = x - fx, y - fy, z - fz
     fx, fy, fz = fx * fx * (3.0 - 2.0 * fx), fy * fy * (3.0 - 2.0 * fy), fz * fz * (3.0 - 2.0 * fz)
-    total = 0.0
-    for k in range(8):
-        a, b, c = k & 1, (k >> 1) & 1, k >> 2
-        w = (fx if a else 1.0 - fx) * (fy if b else 1.0 - fy) * (fz if c else 1.0 - fz)
-        total += w * _hash(ix + a, iy + b, iz + c, seed)
-    return total
+    a = _mix(_scramble(x0 ^ y0 ^ z0), _scramble(x1 ^ y0 ^ z0), fx)
+    b = _mix(_scramble(x0 ^ y1 ^ z0), _scramble(x1 ^ y1 ^ z0), fx)
+    c = _mix(_scramble(x0 ^ y0 ^ z1), _scramble(x1 ^ y0 ^ z1), fx)
+    d = _mix(_scramble(x0 ^ y1 ^ z1), _scramble(x1 ^ y1 ^ z1), fx)
+    return _mix(_mix(a, b, fy), _mix(c, d, fy), fz)
+
+
+@njit(error_model="numpy")
+def _mix(a, b, share):
+    return a + share * (b - a)
 
 
 @njit(error_model="numpy")
@@ -116,8 +133,6 @@ def _paint(pattern, size, seed, octaves, x, y, z, u, v, face, s, t, texts, label
 
     (x, y, z): object-space metres; (u, v): metres on the face, (s, t): the same in [-1, 1] over the face.
     """
-    grit = _fbm(x / 0.25, y / 0.25, z / 0.25, seed, octaves)
-    gain = 0.65 + 0.7 * grit
     if pattern == PLANKS:
         row = int(np.floor(u / size))
         along = v + 7.0 * size * _hash(row, 0, 0, seed)
@@ -125,6 +140,13 @@ def _paint(pattern, size, seed, octaves, x, y, z, u, v, face, s, t, texts, label
         grain = _fbm(u * 5.0 / size, along * 0.7 / size + 31.0 * board, 0.5 + row, seed + 5, octaves)
         gap = u / size - row < 0.07 or along / (7.0 * size) - board < 0.012
         return 0, 1, 0.75 * _hash(row, board, 1, seed) + 0.4 * (grain - 0.3), (0.35 if gap else 0.6 + 0.8 * grain)
+    if pattern == PANE:
+        if abs(s) < 0.06 or abs(t) < 0.06 or max(abs(s), abs(t)) > 0.94:
+            return 3, 3, 0.0, 1.0
+        cloud = _fbm(u / 0.6, v / 0.3, 0.0, seed, octaves)
+        return (2, 2, 0.0, 1.0) if t < -0.5 + 0.25 * cloud else (0, 1, cloud, 1.0)
+    grit = _fbm(x / 0.25, y / 0.25, z / 0.25, seed, octaves)
+    gain = 0.65 + 0.7 * grit
     if pattern == BRICKS:
         row = int(np.floor(v / (0.4 * size)))
         column = u / size + 0.5 * (row & 1)
@@ -172,11 +194,6 @@ def _paint(pattern, size, seed, octaves, x, y, z, u, v, face, s, t, texts, label
         if border or (0 <= row < rows and 0 <= column < columns and texts[label, row, column]):
             return 3, 3, 0.0, gain
         return face % 3, (face + 1) % 3, 0.35 * _fbm(x / 0.12, y / 0.12, z / 0.12, seed + 3, octaves), gain
-    if pattern == PANE:
-        if abs(s) < 0.06 or abs(t) < 0.06 or max(abs(s), abs(t)) > 0.94:
-            return 3, 3, 0.0, 1.0
-        cloud = _fbm(u / 0.6, v / 0.3, 0.0, seed, octaves)
-        return (2, 2, 0.0, 1.0) if t < -0.5 + 0.25 * cloud else (0, 1, cloud, 1.0)
     return 0, 1, grit, gain
 
 

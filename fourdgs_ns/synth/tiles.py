@@ -9,29 +9,43 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from fourdgs_ns.synth.trace import LAMP_CENTER, NOTHING, SUN, TILE, TORUS
+from fourdgs_ns.synth.trace import CAPSULE, LAMP_CENTER, NOTHING, SUN, TILE, TORUS
 
 
-@njit(error_model="numpy")
-def _tile_sees(prims, i, view, col0, row0, col1, row1):
-    """False only if primitive ``i`` cannot project into the pixel rectangle."""
-    if prims[i, 0] < 0.0:
-        return False
-    x, y, z = prims[i, 1] - view[0], prims[i, 2] - view[1], prims[i, 3] - view[2]
-    r = prims[i, 17]
-    px = view[3] * x + view[6] * y + view[9] * z
-    py = view[4] * x + view[7] * y + view[10] * z
-    pz = view[5] * x + view[8] * y + view[11] * z
-    if pz + r <= 0.0:
-        return False
-    if pz - r < 1e-3:
-        return True
-    # The bounding sphere lies in a box along the camera axes; its extreme slopes are at the box's corners.
-    u0 = min((px - r) / (pz - r), (px - r) / (pz + r)) * view[12] + view[14]
-    u1 = max((px + r) / (pz - r), (px + r) / (pz + r)) * view[12] + view[14]
-    v0 = min((py - r) / (pz - r), (py - r) / (pz + r)) * view[13] + view[15]
-    v1 = max((py + r) / (pz - r), (py + r) / (pz + r)) * view[13] + view[15]
-    return u0 < col1 and u1 > col0 and v0 < row1 and v1 > row0
+@njit(nogil=True, cache=True, error_model="numpy")
+def project_boxes(prims, view, rects):
+    """Pixel rectangles (u0, v0, u1, v1; empty for what is absent or behind) that enclose each primitive: [p, 4].
+
+    A primitive lies in the box along its axes whose half size its kind gives; a box in front of the camera projects
+    into the hull of its projected corners.
+    """
+    for i in range(len(prims)):
+        rects[i, 0], rects[i, 1], rects[i, 2], rects[i, 3] = np.inf, np.inf, -np.inf, -np.inf
+        if prims[i, 0] < 0.0:
+            continue
+        wide, tall = 1.0, 1.0
+        if prims[i, 0] == CAPSULE:
+            tall = 1.0 + prims[i, 16]
+        if prims[i, 0] == TORUS:
+            wide, tall = 1.0 + prims[i, 16], prims[i, 16]
+        behind = 0
+        for corner in range(8):
+            a = wide * prims[i, 13] * (1.0 if corner & 1 else -1.0)
+            b = wide * prims[i, 14] * (1.0 if corner & 2 else -1.0)
+            c = tall * prims[i, 15] * (1.0 if corner & 4 else -1.0)
+            x = prims[i, 1] + prims[i, 4] * a + prims[i, 5] * b + prims[i, 6] * c - view[0]
+            y = prims[i, 2] + prims[i, 7] * a + prims[i, 8] * b + prims[i, 9] * c - view[1]
+            z = prims[i, 3] + prims[i, 10] * a + prims[i, 11] * b + prims[i, 12] * c - view[2]
+            depth = view[5] * x + view[8] * y + view[11] * z
+            if depth < 1e-3:
+                behind += 1
+                continue
+            u = view[12] * (view[3] * x + view[6] * y + view[9] * z) / depth + view[14]
+            v = view[13] * (view[4] * x + view[7] * y + view[10] * z) / depth + view[15]
+            rects[i, 0], rects[i, 1] = min(rects[i, 0], u), min(rects[i, 1], v)
+            rects[i, 2], rects[i, 3] = max(rects[i, 2], u), max(rects[i, 3], v)
+        if 0 < behind < 8:  # it reaches through the plane of the camera: it may be seen anywhere
+            rects[i, 0], rects[i, 1], rects[i, 2], rects[i, 3] = -np.inf, -np.inf, np.inf, np.inf
 
 
 @njit(error_model="numpy")
@@ -94,14 +108,14 @@ def _append(lists, row, i):
 
 
 @njit(error_model="numpy")
-def _list_tile(tile, view, width, height, prims, first, lights, rim, crowding, spheres, near, shadow, crowd):
+def _list_tile(tile, rects, width, height, prims, first, lights, rim, crowding, spheres, near, shadow, crowd):
     across = (width + TILE - 1) // TILE
     col0, row0 = (tile % across) * TILE, (tile // across) * TILE
     col1, row1 = min(width, col0 + TILE), min(height, row0 + TILE)
     near[tile, 0], shadow[tile, 0], crowd[tile, 0] = 0, 0, 0
     for i in range(first, len(prims)):
         if prims[i, 0] >= 0.0:
-            if _tile_sees(prims, i, view, col0, row0, col1, row1):
+            if rects[i, 0] < col1 and rects[i, 2] > col0 and rects[i, 1] < row1 and rects[i, 3] > row0:
                 _append(near, tile, i)
             sphere = spheres[tile]
             if _may_shadow(prims, i, sphere, lights[LAMP_CENTER], rim) or _may_shadow(
@@ -113,15 +127,16 @@ def _list_tile(tile, view, width, height, prims, first, lights, rim, crowding, s
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def list_tiles(start, end, view, width, height, prims, first, lights, rim, crowding, spheres, near, shadow, crowd):
+def list_tiles(start, end, rects, width, height, prims, first, lights, rim, crowding, spheres, near, shadow, crowd):
     """Per tile, lists (see ``trace``) of the primitives ``first``.. that it may show or that may take light from it.
 
-    Conservative, so that a tile whose lists are empty looks exactly as it does without those primitives. ``rim``:
+    Conservative, so that a tile whose lists are empty looks exactly as it does without those primitives. ``rects``: from
+    :func:`project_boxes`. ``rim``:
     radius of the lamp in metres; ``crowding``: the longest reach of ``trace.REACH``; ``spheres``: from
     :func:`bound_tiles`. Writes int16 [tiles, p + 1] each.
     """
     for tile in range(start, end):
-        _list_tile(tile, view, width, height, prims, first, lights, rim, crowding, spheres, near, shadow, crowd)
+        _list_tile(tile, rects, width, height, prims, first, lights, rim, crowding, spheres, near, shadow, crowd)
 
 
 @njit(cache=True, error_model="numpy")

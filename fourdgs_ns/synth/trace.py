@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Float32, Int8, UInt16
 from numba import njit
 
+# The constants of this module are compiled into the kernels of the others too: whoever changes one deletes __pycache__.
+
 ELLIPSOID, BOX, CYLINDER, CAPSULE, TORUS = range(5)
 ABSENT = -1
 
@@ -48,7 +50,7 @@ ALL_LIGHTS = 511
 WINDOW = 30
 ROOM = 35
 
-TILE = 16
+TILE = 8
 """Side in pixels of the squares that are traced again when something near them moves."""
 
 REACH = (0.1, 0.3)  # metres along the normal at which crowding is measured

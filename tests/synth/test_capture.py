@@ -259,7 +259,7 @@ def test_an_interrupt_leaves_nothing_behind(small, tmp_path, layout):
 
 def test_without_pyav_the_error_names_the_remedy(small, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match="pip install av.*--layout easyvolcap --images"):
+    with pytest.raises(UserError, match=r"pip install av.*--layout easyvolcap --images"):
         generate(small, tmp_path / "capture", False, lambda: None)
     _generate(replace(small, layout="easyvolcap", images=True, frames=2, ground_truth=False), tmp_path / "images")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["images"]

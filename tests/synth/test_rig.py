@@ -67,5 +67,5 @@ def test_moving_camera_never_repeats_a_pose(renderer):
 
 
 def test_one_camera_is_refused(recipe):
-    with pytest.raises(UserError, match="--cameras 1 .*give 2"):
+    with pytest.raises(UserError, match=r"--cameras 1 .*give 2"):
         replace(recipe, cameras=1).check()
