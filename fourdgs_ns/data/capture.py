@@ -83,7 +83,9 @@ class CaptureCamera:
             self,
             frames=self.frames.take(picks),
             frame_ids=self.frame_ids[picks],
-            world_from_camera=self.world_from_camera if len(self.world_from_camera) == 1 else self.world_from_camera[picks],
+            world_from_camera=self.world_from_camera
+            if len(self.world_from_camera) == 1
+            else self.world_from_camera[picks],
             masks=None if self.masks is None else self.masks.take(picks),
         )
 
@@ -153,6 +155,4 @@ class Capture:
             part = camera.take(picks)
             cameras.append(replace(part, frame_ids=np.array([position[int(f)] for f in part.frame_ids])))
         times = self.times_seconds[keep]
-        return replace(
-            self, cameras=tuple(cameras), times_seconds=times - times[0], frame_numbers=self.numbers()[keep]
-        )
+        return replace(self, cameras=tuple(cameras), times_seconds=times - times[0], frame_numbers=self.numbers()[keep])

@@ -21,7 +21,9 @@ def to_device(cameras: PinholeCameras, device: str) -> PinholeCameras:
 
 
 def draw(parameters, background, cameras, device, depth) -> tuple[Rendering, list[torch.Tensor]]:
-    inputs = [t.detach().clone().to(device).requires_grad_() for t in (*(parameters[name] for name in NAMES), background)]
+    inputs = [
+        t.detach().clone().to(device).requires_grad_() for t in (*(parameters[name] for name in NAMES), background)
+    ]
     gaussians = make_slice(dict(zip(NAMES, inputs)))
     return rasterize(gaussians, to_device(cameras, device), background=inputs[-1], depth=depth), inputs
 
