@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import tyro
 
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
-COMMANDS = {"synth": Synth}
+COMMANDS: dict[str, Callable[..., Synth]] = {"synth": Synth}
 
 
 def entry_point(arguments: list[str] | None = None) -> None:

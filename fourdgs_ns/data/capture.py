@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Sequence, Union
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -46,7 +46,7 @@ class ImageFrames:
         return ImageFrames(tuple(self.paths[i] for i in picks))
 
 
-FrameSource = Union[VideoFrames, ImageFrames]
+FrameSource = VideoFrames | ImageFrames
 
 
 @dataclass(frozen=True)
