@@ -101,6 +101,7 @@ class DynamicGaussiansModel(SplatfactoModel):
         self.gauss_params = nn.ParameterDict({name: Parameter(value.float()) for name, value in rows.items()})
         self.decoder = self.representation.make_decoder()
         self.densifier = GradientDensification(config.densification, self.representation, self.clip, extent)
+        self.densifier.camera_centers = metadata.get("train_camera_centers")
         self.guided = GuidedSampling(config.guided_sampling, self.representation, self.clip)
         num_cameras = len(metadata.get("train_camera_names", ()))
         self.camera_colors = CameraColors(num_cameras) if config.color_correction else None

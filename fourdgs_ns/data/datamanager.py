@@ -23,6 +23,7 @@ from fourdgs_ns.data.sampling import SameTimeSampler
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization.neighbors import mean_neighbor_distance
 from fourdgs_ns.initialization.points import load_points
+from fourdgs_ns.initialization.thinning import thin_over_time
 from fourdgs_ns.representation.base import PointsOverTime
 
 PREFETCH_BATCHES = 3
@@ -83,12 +84,18 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             seed=self.config.seed,
         )
         CONSOLE.log(found.source)
-        positions = metadata["scene_frame"].points_from_capture(found.positions)
+        positions, colors, times = found.positions, found.colors, found.times
+        if options.thin_points != "none" and found.timed:
+            keep = thin_over_time(positions, colors, times, options.thin_points)
+            CONSOLE.log(f"{int(keep.sum())} of them are kept (--thin-points {options.thin_points})")
+            positions, colors, times = positions[keep], colors[keep], times[keep]
+        positions = metadata["scene_frame"].points_from_capture(positions)
         return PointsOverTime(
             positions=torch.from_numpy(positions),
-            colors=torch.from_numpy(found.colors).float() / 255.0,
-            times=torch.from_numpy(found.times).float(),
+            colors=torch.from_numpy(colors).float() / 255.0,
+            times=torch.from_numpy(times).float(),
             spacing=torch.from_numpy(mean_neighbor_distance(positions)).float(),
+            timed=found.timed,
         )
 
     @property

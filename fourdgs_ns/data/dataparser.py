@@ -55,6 +55,10 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     capture), or random in the common view volume. auto tries them in this order."""
     key_frames: int = 10
     """Instants at which points are triangulated, spread evenly over the clip."""
+    thin_points: Literal["none", "static", "sparse"] = "none"
+    """What later key frames add to triangulated or given points. none: all their points, so that each instant has its own.
+    static: only those without a twin of the same colour at the same place, for long-lived Gaussians. sparse: the loneliest 25 %
+    of each, as published for the lite variant."""
     num_random_points: int = 50_000
     """Number of points when they are random."""
 
@@ -118,6 +122,7 @@ class MultiViewVideoDataParser(DataParser):
                 "clip": Clip(capture.num_frames, capture.duration_seconds, int(capture.numbers()[0])),
                 "scene_frame": frame,
                 "scene_extent": extent * frame.scale,
+                "train_camera_centers": torch.from_numpy(frame.points_from_capture(poses[:, :3, 3])),
                 "focus_distance": float(np.median(np.linalg.norm(poses[:, :3, 3] - focus, axis=1))) * frame.scale,
             },
             dataparser_transform=torch.from_numpy(frame.as_matrix()),

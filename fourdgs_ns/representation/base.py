@@ -50,6 +50,8 @@ class PointsOverTime:
     """t in [0, 1]."""
     spacing: Float[Tensor, " n"]
     """Typical distance to a point's neighbours, world units: the standard deviation its Gaussian starts with."""
+    timed: bool = True
+    """False when nobody knows when the points were seen: they then start alive over the whole clip."""
 
     def __post_init__(self) -> None:
         n = self.positions.shape[0]

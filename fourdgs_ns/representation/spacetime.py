@@ -78,6 +78,7 @@ class SpacetimeRepresentation:
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
         """One row per point: round, still, at the point's time; see the specification in the README's method notes."""
         n = points.positions.shape[0]
+        duration = self.config.initial_duration if points.timed else max(self.config.initial_duration, 1.0)
         colors = points.colors
         if self.full and self.config.decoder_activation == "sigmoid":
             # The decoder ends in a sigmoid: starting from logits shows the point's own colour at step 0.
@@ -91,7 +92,7 @@ class SpacetimeRepresentation:
             "motion": torch.zeros(n, 9),
             "omegas": torch.zeros(n, 4),
             "temporal_centers": points.times[:, None].clone(),
-            "log_durations": torch.full((n, 1), math.log(self.config.initial_duration)),
+            "log_durations": torch.full((n, 1), math.log(duration)),
         }
         if self.full:
             rows["features_time"] = torch.zeros(n, 3)

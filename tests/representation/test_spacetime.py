@@ -184,3 +184,13 @@ def test_broken_rows_are_never_active():
     for i, name in enumerate(rows):
         rows[name][i, -1] = float("nan") if i % 2 else float("inf")
     assert len(representation.active(rows, 0.5)) == 0
+
+
+def test_points_without_times_live_over_the_whole_clip():
+    n = 5
+    cloud = (torch.randn(n, 3), torch.rand(n, 3), torch.full((n,), 0.5), torch.full((n,), 0.02))
+    representation = SpacetimeConfig(initial_duration=0.1).setup()
+    timed = representation.initialize(PointsOverTime(*cloud), CLIP)
+    untimed = representation.initialize(PointsOverTime(*cloud, timed=False), CLIP)
+    assert len(representation.active(timed, 0.0)) == 0
+    assert len(representation.active(untimed, 0.0)) == n and len(representation.active(untimed, 1.0)) == n
