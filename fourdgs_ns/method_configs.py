@@ -55,7 +55,7 @@ spacetime_gaussian = MethodSpecification(
         pipeline=DynamicGaussiansPipelineConfig(
             datamanager=MultiViewVideoDatamanagerConfig(dataparser=MultiViewVideoDataParserConfig(), batch_size=2),
             model=DynamicGaussiansModelConfig(
-                representation=SpacetimeConfig(variant="lite", initial_duration=1.0, initial_opacity=0.1),
+                representation=SpacetimeConfig(variant="lite", initial_duration=0.2, initial_opacity=0.1),
                 densification=DensificationConfig(
                     start=500,
                     stop=None,
