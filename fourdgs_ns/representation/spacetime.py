@@ -45,8 +45,9 @@ class SpacetimeConfig:
     """full only: what bounds the decoder's output. sigmoid as published for N3DV; clamp keeps colours linear and starts
     closer to the pictures, as published for Technicolor."""
     initial_duration: float = 0.2
-    """Temporal scale s at the start, as a share of the clip. Published: 1 for N3DV, where little moves; 0.02 to 0.14 elsewhere, with
-    points from every frame. It should span a few key frames of the initial cloud; what is static grows longer by itself."""
+    """Temporal scale s at the start, as a share of the clip. Published: 1 for N3DV, where little moves; 0.02 to 0.14
+    elsewhere, with points from every frame. It should span a few key frames of the initial cloud; what is static grows
+    longer by itself."""
     initial_opacity: float = 0.1
     """Opacity of every Gaussian at the start, and of those that guided sampling adds."""
 
