@@ -17,7 +17,7 @@ from fourdgs_ns.initialization.view_volume import view_volume
 
 Method = Literal["auto", "ply", "triangulate", "random"]
 
-FEWEST_POINTS = 100
+FEWEST_POINTS = 1000
 """A cloud of fewer triangulated points says nothing about the scene's shape."""
 UNTIMED = 0.5
 """t of points that say no time: the middle of the clip."""
@@ -59,7 +59,7 @@ def load_points(
       (see :mod:`fourdgs_ns.initialization.key_frames`; computed once and then kept with the capture).
     * ``random``: ``num_random`` grey points, uniform in the volume that at least three cameras see, each at a random
       instant of the clip.
-    * ``auto``: the first of these that the capture allows; fewer than 100 triangulated points do not count.
+    * ``auto``: the first of these that the capture allows; fewer than 1000 triangulated points do not count.
 
     ``downscale`` is that of training: it sets the size of the images that are matched.
 
