@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fourdgs_ns.errors import UserError
 from fourdgs_ns.synth import points as surface
 from fourdgs_ns.synth.files import write_image, write_json
 from fourdgs_ns.synth.render import Renderer
@@ -112,4 +113,6 @@ def write_view(root: Path, renderer: Renderer, camera: RigCamera, frame: int, na
 def read_depth(path: Path) -> np.ndarray:
     """Depth in metres of one of these images, float64 [h, w]; infinite where there is nothing."""
     raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if raw is None:
+        raise UserError(f"{path} is no readable picture; write it again with fourdgs-ns synth --overwrite")
     return np.where(raw > 0, raw * DEPTH_UNIT_METRES, np.inf)
