@@ -69,6 +69,8 @@ def make_config(capture: Path, output: Path, steps: int, variant: str = "lite"):
     parser.initial_points, parser.num_random_points = "random", 300
     model = config.pipeline.model
     model.representation.variant = variant
+    # 300 random points at random instants: alive over the whole clip, so that every picture shows something.
+    model.representation.initial_duration = 1.0
     model.densification.start, model.densification.every, model.densification.gradient_threshold = 2, 4, 1e-5
     model.densification.max_gaussians = 600
     # Defaults that follow the length of a training are pinned: tests compare trainings of different lengths.
