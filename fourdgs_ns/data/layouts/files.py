@@ -113,7 +113,12 @@ def matrix(value: object, shape: Sequence[int], what: str, path: Path) -> NDArra
 def opencv_matrix(value: object, what: str, path: Path) -> NDArray[np.float64]:
     """A matrix of :func:`read_opencv_yaml` as a float64 array."""
     try:
-        rows, cols, data = int(value["rows"]), int(value["cols"]), value["data"]  # type: ignore[index]
+        if "sizes" in value:  # type: ignore[operator]
+            # What OpenCV 5 writes for a vector: one size per dimension.
+            rows, cols = ([int(str(n)) for n in value["sizes"]] + [1])[:2]  # type: ignore[index]
+        else:
+            rows, cols = int(value["rows"]), int(value["cols"])  # type: ignore[index]
+        data = value["data"]  # type: ignore[index]
         # OpenCV writes .Nan and .Inf; they are let through for the pose checks to name.
         array = np.array([float(str(x).replace(".Nan", "nan").replace(".Inf", "inf")) for x in data])
     except (KeyError, TypeError, ValueError):
