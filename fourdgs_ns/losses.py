@@ -48,3 +48,28 @@ def photometric_loss(
 def psnr(image: Float[Tensor, "*b h w c"], target: Float[Tensor, "*b h w c"]) -> Float[Tensor, ""]:
     """Peak signal-to-noise ratio in dB for data in [0, 1]; infinite for equal images."""
     return -10 * torch.log10(torch.mean((image - target) ** 2))
+
+
+def opacity_regularizer(
+    logits: Float[Tensor, " m"], weights: Float[Tensor, " m"], count: int | None = None
+) -> Float[Tensor, ""]:
+    """Mean of peak opacity times temporal weight (FreeTimeGS, eq. 6).
+
+    The weight is a constant: only peak opacities are pulled down (weight * o (1 - o) / count in the logit), no life is shortened.
+
+    Args:
+        logits: peak opacities of the Gaussians alive at t.
+        weights: their temporal weights at t.
+        count: what the sum is divided by; None: the m Gaussians given.
+    """
+    return (torch.sigmoid(logits) * weights.detach()).sum() / max(count or logits.shape[0], 1)
+
+
+def random_crops(
+    image: Float[Tensor, "b h w 3"], target: Float[Tensor, "b h w 3"], side: int, seed: int
+) -> tuple[Float[Tensor, "b s s 3"], Float[Tensor, "b s s 3"]]:
+    """The same window of at most ``side`` pixels from both, placed by ``seed``."""
+    height, width = image.shape[1:3]
+    generator = torch.Generator().manual_seed(seed)
+    top, left = (int(torch.randint(max(n - side, 0) + 1, (1,), generator=generator)) for n in (height, width))
+    return image[:, top : top + side, left : left + side], target[:, top : top + side, left : left + side]

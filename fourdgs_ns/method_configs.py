@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import torch
 from nerfstudio.configs.base_config import LocalWriterConfig, LoggingConfig, MachineConfig, ViewerConfig
+from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from fourdgs_ns.data.datamanager import MultiViewVideoDatamanagerConfig
 from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
-from fourdgs_ns.densification.gradient import DensificationConfig
+from fourdgs_ns.densification.gradient import GradientDensificationConfig
 from fourdgs_ns.densification.guided import GuidedSamplingConfig
+from fourdgs_ns.densification.relocation import RelocationConfig
 from fourdgs_ns.errors import install_excepthook
 from fourdgs_ns.model import DynamicGaussiansModelConfig
 from fourdgs_ns.pipeline import DynamicGaussiansPipelineConfig
+from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 from fourdgs_ns.schedulers import FusedAdamConfig, LogLinearSchedulerConfig
 from fourdgs_ns.trainer import DynamicGaussiansTrainerConfig
@@ -40,9 +43,16 @@ def _logging() -> LoggingConfig:
     return LoggingConfig(steps_per_log=100, local_writer=LocalWriterConfig(enable=False))
 
 
-spacetime_gaussian = MethodSpecification(
-    config=DynamicGaussiansTrainerConfig(
-        method_name="spacetime-gaussian",
+def _group(lr: float, final_ratio: float | None = None) -> dict:
+    """One parameter group: Adam, and a rate that falls to ``final_ratio`` of itself over the training (None: constant)."""
+    scheduler = None if final_ratio is None else LogLinearSchedulerConfig(final_ratio=final_ratio)
+    return {"optimizer": FusedAdamConfig(lr=lr), "scheduler": scheduler}
+
+
+def _trainer(method_name: str, batch_size: int, model: DynamicGaussiansModelConfig, optimizers: dict) -> TrainerConfig:
+    """What is the same for all methods."""
+    return DynamicGaussiansTrainerConfig(
+        method_name=method_name,
         max_num_iterations=30_000,
         steps_per_save=5_000,
         steps_per_eval_image=1_000,
@@ -53,43 +63,97 @@ spacetime_gaussian = MethodSpecification(
         logging=_logging(),
         vis="viewer+tensorboard",
         pipeline=DynamicGaussiansPipelineConfig(
-            datamanager=MultiViewVideoDatamanagerConfig(dataparser=MultiViewVideoDataParserConfig(), batch_size=2),
-            model=DynamicGaussiansModelConfig(
-                representation=SpacetimeConfig(variant="lite", initial_duration=0.2, initial_opacity=0.1),
-                densification=DensificationConfig(
-                    start=500,
-                    stop=None,
-                    every=100,
-                    gradient_threshold=2e-4,
-                    split_size=0.01,
-                    prune_opacity=0.005,
-                    prune_size=0.1,
-                    reset_opacity_every=3_000,
-                    reset_opacity_stop=6_000,
-                    max_gaussians=1_000_000,
-                ),
-                guided_sampling=GuidedSamplingConfig(enabled=False, start=1_600),
-                ssim_weight=0.2,
-                near=0.2,
+            datamanager=MultiViewVideoDatamanagerConfig(
+                dataparser=MultiViewVideoDataParserConfig(), batch_size=batch_size
             ),
+            model=model,
+        ),
+        optimizers={**optimizers, "camera_colors": _group(1e-3)},
+    )
+
+
+spacetime_gaussian = MethodSpecification(
+    config=_trainer(
+        "spacetime-gaussian",
+        batch_size=2,
+        model=DynamicGaussiansModelConfig(
+            representation=SpacetimeConfig(variant="lite", initial_duration=0.2, initial_opacity=0.1),
+            densification=GradientDensificationConfig(
+                start=500,
+                stop=None,
+                every=100,
+                gradient_threshold=2e-4,
+                split_size=0.01,
+                prune_opacity=0.005,
+                prune_size=0.1,
+                reset_opacity_every=3_000,
+                reset_opacity_stop=6_000,
+                max_gaussians=1_000_000,
+            ),
+            guided_sampling=GuidedSamplingConfig(enabled=False, start=1_600),
+            ssim_weight=0.2,
+            near=0.2,
         ),
         optimizers={
-            "means": {
-                "optimizer": FusedAdamConfig(lr=1.6e-4),
-                "scheduler": LogLinearSchedulerConfig(final_ratio=0.01),
-            },
-            "motion": {"optimizer": FusedAdamConfig(lr=2.8e-4), "scheduler": None},
-            "scales": {"optimizer": FusedAdamConfig(lr=5e-3), "scheduler": None},
-            "quats": {"optimizer": FusedAdamConfig(lr=1e-3), "scheduler": None},
-            "omegas": {"optimizer": FusedAdamConfig(lr=1e-4), "scheduler": None},
-            "opacities": {"optimizer": FusedAdamConfig(lr=5e-2), "scheduler": None},
-            "temporal_centers": {"optimizer": FusedAdamConfig(lr=1e-4), "scheduler": None},
-            "log_durations": {"optimizer": FusedAdamConfig(lr=3e-2), "scheduler": None},
-            "features_dc": {"optimizer": FusedAdamConfig(lr=2.5e-3), "scheduler": None},
-            "features_time": {"optimizer": FusedAdamConfig(lr=1e-3), "scheduler": None},
-            "decoder": {"optimizer": FusedAdamConfig(lr=1e-4), "scheduler": None},
-            "camera_colors": {"optimizer": FusedAdamConfig(lr=1e-3), "scheduler": None},
+            "means": _group(1.6e-4, final_ratio=0.01),
+            "motion": _group(2.8e-4),
+            "scales": _group(5e-3),
+            "quats": _group(1e-3),
+            "omegas": _group(1e-4),
+            "opacities": _group(5e-2),
+            "temporal_centers": _group(1e-4),
+            "log_durations": _group(3e-2),
+            "features_dc": _group(2.5e-3),
+            "features_time": _group(1e-3),
+            "decoder": _group(1e-4),
         },
     ),
     description="SpacetimeGaussian (CVPR 2024): cubic motion, temporal opacity; lite (RGB) and full (9 features + decoder).",
+)
+
+freetime = MethodSpecification(
+    config=_trainer(
+        "freetime",
+        batch_size=1,
+        model=DynamicGaussiansModelConfig(
+            representation=FreeTimeConfig(
+                sh_degree=3,
+                sh_every=1_000,
+                initial_opacity=0.5,
+                initial_scale=0.5,
+                initial_duration_seconds=0.1,
+                static_duration=3.0,
+                window="gaussian",
+            ),
+            densification=RelocationConfig(
+                start=500,
+                stop=None,
+                every=100,
+                max_gaussians=500_000,
+                growth=0.05,
+                dead_opacity=0.005,
+                gradient_share=0.5,
+            ),
+            ssim_weight=0.2,
+            perceptual_weight=0.01,
+            opacity_regularization=1e-2,
+            opacity_regularization_over="all",
+            opacity_regularization_share=0.5,
+            near=0.2,
+        ),
+        # Velocities and temporal centres: rates per second, converted with the clip's duration.
+        optimizers={
+            "means": _group(1.6e-4, final_ratio=0.01),
+            "velocities": _group(1.6e-3, final_ratio=0.01),
+            "scales": _group(5e-3),
+            "quats": _group(1e-3),
+            "opacities": _group(5e-2),
+            "temporal_centers": _group(1.6e-4),
+            "log_durations": _group(5e-3),
+            "features_dc": _group(2.5e-3),
+            "features_rest": _group(1.25e-4),
+            "window_shapes": _group(5e-3),
+        },
+    ),
+    description="FreeTimeGS (CVPR 2025): Gaussians anywhere in space and time, linear motion, relocation within a fixed budget.",
 )

@@ -15,24 +15,26 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.model_components import renderers
 from nerfstudio.models.base_model import Model, ModelConfig
-from nerfstudio.models.splatfacto import SplatfactoModel
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from fourdgs_ns.appearance import CameraColors
 from fourdgs_ns.data.scene_frame import SceneFrame
-from fourdgs_ns.densification.gradient import DensificationConfig, GradientDensification
+from fourdgs_ns.densification.base import DensificationConfig
+from fourdgs_ns.densification.gradient import GradientDensificationConfig
 from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig
 from fourdgs_ns.errors import UserError
-from fourdgs_ns.losses import photometric_loss, psnr, ssim
+from fourdgs_ns.losses import opacity_regularizer, photometric_loss, psnr, random_crops, ssim
+from fourdgs_ns.perceptual import Perceptual
 from fourdgs_ns.rasterization import PinholeCameras, Rendering, rasterize
 from fourdgs_ns.rasterization.rays import pixel_rays
-from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, finite_rows
+from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, RepresentationConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
 
-EXPORT_TIME_VARIABLE = "FOURDGS_TIME"
-SH_C0 = 0.28209479177387814
+PERCEPTUAL_CROP = 256
+"""Side in pixels of the crops that LPIPS is trained on."""
 
 
 @dataclass
@@ -40,17 +42,25 @@ class DynamicGaussiansModelConfig(ModelConfig):
     """What all methods of this package share; the representation is what differs."""
 
     _target: type = field(default_factory=lambda: DynamicGaussiansModel)
-    representation: SpacetimeConfig = field(default_factory=SpacetimeConfig)
+    representation: RepresentationConfig = field(default_factory=SpacetimeConfig)
     """What a Gaussian is."""
-    densification: DensificationConfig = field(default_factory=DensificationConfig)
-    """When Gaussians are added and removed."""
+    densification: DensificationConfig = field(default_factory=GradientDensificationConfig)
+    """When Gaussians are added, moved and removed."""
     guided_sampling: GuidedSamplingConfig = field(default_factory=GuidedSamplingConfig)
     """Extra Gaussians along the rays of badly reconstructed pixels."""
     ssim_weight: float = 0.2
     """Share of structural dissimilarity in the loss; the rest is L1."""
+    perceptual_weight: float = 0.0
+    """Weight of LPIPS on one random crop per picture. It needs AlexNet's weights, which are downloaded on first use; without
+    them the term is left out with one line."""
     opacity_regularization: float = 0.0
-    """Weight of the mean opacity of the active Gaussians. 0.001 to 0.01 removes haze and floaters where few cameras look, at the
-    price of faint detail."""
+    """Weight of the mean over Gaussians of peak opacity times temporal weight: a pull on the peak opacity of what is alive. 0.001
+    to 0.01 removes haze and floaters where few cameras look, at the price of faint detail."""
+    opacity_regularization_over: Literal["active", "all"] = "active"
+    """What the mean is over: the Gaussians alive at t, so that the pull on each does not depend on how short lives are, or all of
+    them, as FreeTimeGS states it."""
+    opacity_regularization_share: float = 1.0
+    """Share of the training after which the regulariser ends."""
     background_color: Literal["capture", "black", "white", "random"] = "capture"
     """Colour behind the scene. capture: what the layout prescribes, else black. random: another one each step, which keeps RGBA
     captures from painting their background; evaluation then uses the capture's."""
@@ -65,11 +75,11 @@ class DynamicGaussiansModelConfig(ModelConfig):
 
     @property
     def sh_degree(self) -> int:
-        """What Nerfstudio's exporter asks for: a SpacetimeGaussian has no spherical harmonics."""
-        return 0
+        """What Nerfstudio's exporter asks for."""
+        return self.representation.setup().sh_degree
 
 
-class DynamicGaussiansModel(SplatfactoModel):
+class DynamicGaussiansModel(SplatfactoView):
     """Drawn as Splatfacto where Nerfstudio asks for one (viewer, exporter); everything else is its own.
 
     ``gauss_params`` holds the canonical parameters. Cameras of one call must share their t.
@@ -100,7 +110,7 @@ class DynamicGaussiansModel(SplatfactoModel):
         rows = self.representation.initialize(points, self.clip)
         self.gauss_params = nn.ParameterDict({name: Parameter(value.float()) for name, value in rows.items()})
         self.decoder = self.representation.make_decoder()
-        self.densifier = GradientDensification(config.densification, self.representation, self.clip, extent)
+        self.densifier = config.densification.setup(self.representation, self.clip, extent)
         self.densifier.camera_centers = metadata.get("train_camera_centers")
         self.guided = GuidedSampling(config.guided_sampling, self.representation, self.clip)
         num_cameras = len(metadata.get("train_camera_names", ()))
@@ -111,8 +121,9 @@ class DynamicGaussiansModel(SplatfactoModel):
         self.viewer_background: Tensor | None = None
         self.crop_box: OrientedBox | None = None
         self.step = 0
-        self.perceptual: dict[str, Any] = {}
-        """Holds the LPIPS network once it is needed: a plain dict keeps its weights out of checkpoints."""
+        self.total_steps: int | None = None
+        """Length of the training, which the trainer fills in; schedules that are shares of it refer to this."""
+        self.perceptual = Perceptual()
         self.rendering: Rendering | None = None
         self._warned_about_time = False
 
@@ -123,10 +134,9 @@ class DynamicGaussiansModel(SplatfactoModel):
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint must say about itself; plain values, loadable with weights_only."""
-        representation = self.config.representation
         return {
             "representation": type(self.representation).__name__,
-            "variant": getattr(representation, "variant", ""),
+            "variant": self.representation.variant,
             "num_frames": self.clip.num_frames,
             "duration_seconds": self.clip.duration_seconds,
             "first_frame": self.clip.first_frame,
@@ -153,7 +163,7 @@ class DynamicGaussiansModel(SplatfactoModel):
                 "the checkpoint was not written by a fourdgs-ns method; give the directory of a run of this method to --load-dir"
             )
         self.set_extra_state(state["_extra_state"])
-        missing = sorted(set(super(SplatfactoModel, self).state_dict()) - set(state))
+        missing = sorted(set(Model.state_dict(self)) - set(state))
         if missing:
             raise UserError(
                 f"the checkpoint lacks {missing[0]}; it is damaged or was written by another version of fourdgs-ns"
@@ -167,6 +177,7 @@ class DynamicGaussiansModel(SplatfactoModel):
 
     def update_to_step(self, step: int) -> None:
         self.step = step
+        self.representation.set_step(step)
 
     # ------------------------------------------------------------------ optimisation
 
@@ -188,8 +199,13 @@ class DynamicGaussiansModel(SplatfactoModel):
             TrainingCallback([after], self.step_post_backward),
         ]
 
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done."""
+        return self.step / self.total_steps if self.total_steps else 0.0
+
     def step_cb(self, optimizers: Optimizers, step: int) -> None:
-        self.step = step
+        self.update_to_step(step)
         self.optimizers = optimizers.optimizers
 
     def step_post_backward(self, step: int) -> None:
@@ -307,7 +323,7 @@ class DynamicGaussiansModel(SplatfactoModel):
             )
         gaussians = self.slice(self.time_of(camera))
         if self.crop_box is not None and not self.training:
-            gaussians = select(gaussians, self.crop_box.within(gaussians.means).reshape(-1))
+            gaussians = gaussians.select(self.crop_box.within(gaussians.means).reshape(-1))
         cameras = self.cameras_for_rasterizer(camera)
         background = self.background()
         behind = background if self.decoder is None else None
@@ -319,7 +335,7 @@ class DynamicGaussiansModel(SplatfactoModel):
             rgb = rendering.alphas * decoded + (1 - rendering.alphas) * background
         if self.training:
             self.rendering = rendering
-            self.active_opacities = gaussians.opacities
+            self.active_weights = gaussians.weights
             self.rendered_cameras, self.rendered_means = cameras, gaussians.means.detach()
             if self.camera_colors is not None and camera.metadata is not None:
                 rgb = self.camera_colors(rgb, camera.metadata["cam_id"][:, 0])
@@ -370,8 +386,17 @@ class DynamicGaussiansModel(SplatfactoModel):
             truth, rgb = truth[None], rgb[None]
         losses = {"photometric": photometric_loss(rgb, truth, self.config.ssim_weight)}
         if self.training:
-            if self.config.opacity_regularization:
-                losses["opacity"] = self.config.opacity_regularization * self.active_opacities.mean()
+            config = self.config
+            if config.perceptual_weight:
+                distance = self.perceptual.distance(*random_crops(rgb, truth, PERCEPTUAL_CROP, self.step))
+                if distance is not None:
+                    losses["perceptual"] = config.perceptual_weight * distance
+            if config.opacity_regularization and self.progress <= config.opacity_regularization_share:
+                assert self.rendering is not None
+                logits = self.gauss_params["opacities"][self.rendering.ids, 0]
+                count = None if config.opacity_regularization_over == "active" else self.num_points
+                mean = opacity_regularizer(logits, self.active_weights, count)
+                losses["opacity"] = config.opacity_regularization * mean
             if self.config.guided_sampling.enabled:
                 self._observe_guided(rgb.detach(), truth, batch)
         return losses
@@ -388,91 +413,11 @@ class DynamicGaussiansModel(SplatfactoModel):
         truth, rgb = self.ground_truth(batch, outputs["background"]), outputs["rgb"]
         scores = {"psnr": float(psnr(rgb, truth)), "ssim": float(ssim(rgb[None], truth[None]))}
         # The few views scored while training go without: loading the network, or failing to, costs more than they do.
-        perceptual = None if batch.get("quick") else self._lpips(rgb, truth)
-        if perceptual is not None:
-            scores["lpips"] = perceptual
-        return scores, {"img": torch.cat([truth, rgb], dim=1)}
-
-    def _lpips(self, rgb: Tensor, truth: Tensor) -> float | None:
-        """LPIPS (AlexNet, inputs scaled to [-1, 1]) when its weights can be had; else None, said once."""
-        if "network" not in self.perceptual:
-            try:
-                from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-
-                network = LearnedPerceptualImagePatchSimilarity(normalize=True).to(self.device).eval()
-            except Exception as error:  # the download fails in many ways: no network, proxy, full disk
-                CONSOLE.print(f"[yellow]LPIPS is left out: its weights are not at hand ({type(error).__name__}).")
-                network = None
-            self.perceptual["network"] = network
-        network = self.perceptual["network"]
-        if network is None:
-            return None
         with torch.no_grad():
-            return float(network(rgb.permute(2, 0, 1)[None].clamp(0, 1), truth.permute(2, 0, 1)[None].clamp(0, 1)))
+            perceptual = None if batch.get("quick") else self.perceptual.distance(rgb[None], truth[None])
+        if perceptual is not None:
+            scores["lpips"] = float(perceptual)
+        return scores, {"img": torch.cat([truth, rgb], dim=1)}
 
     def composite_with_background(self, image: Tensor, background: Tensor) -> Tensor:
         return self.ground_truth({"image": image}, background)
-
-    # ------------------------------------------------------------------ what Nerfstudio's exporter and viewer read
-
-    def _exported(self) -> tuple[Tensor, Tensor, Tensor, GaussiansAtTime]:
-        """Finite Gaussians at the default time in the capture's world: means, quats, log scales, slice."""
-        with torch.no_grad():
-            time = self.default_time()
-            gaussians = self.slice(time)
-            values = {"m": gaussians.means, "q": gaussians.quats, "s": gaussians.scales, "f": gaussians.features}
-            gaussians = select(gaussians, finite_rows({**values, "o": gaussians.opacities[:, None]}))
-            if len(gaussians.ids) == 0:
-                raise UserError(
-                    f"no Gaussian is visible at t = {time:g}; set {EXPORT_TIME_VARIABLE} to another t from 0 to 1"
-                )
-            log_scales = gaussians.scales.log()
-            if self.scene_frame is None:
-                return gaussians.means, gaussians.quats, log_scales, gaussians
-            return *self.scene_frame.capture_from_scene(gaussians.means, gaussians.quats, log_scales), gaussians
-
-    @property
-    def means(self) -> Tensor:
-        return self._exported()[0] if self.exporting else self.gauss_params["means"]
-
-    @property
-    def quats(self) -> Tensor:
-        return self._exported()[1] if self.exporting else self.gauss_params["quats"]
-
-    @property
-    def scales(self) -> Tensor:
-        return self._exported()[2] if self.exporting else self.gauss_params["scales"]
-
-    @property
-    def opacities(self) -> Tensor:
-        if not self.exporting:
-            return self.gauss_params["opacities"]
-        return torch.logit(self._exported()[3].opacities.clamp(1e-6, 1 - 1e-6))[:, None]
-
-    @property
-    def colors(self) -> Tensor:
-        gaussians = self._exported()[3] if self.exporting else self.slice(self.default_time())
-        return self.representation.colors(gaussians)
-
-    @property
-    def shs_0(self) -> Tensor:
-        return (self.colors - 0.5) / SH_C0
-
-    @property
-    def features_dc(self) -> Tensor:
-        return self.shs_0
-
-    @property
-    def features_rest(self) -> Tensor:
-        """No view dependence: [n, 0, 3]."""
-        colors = self.colors
-        return colors.new_zeros(colors.shape[0], 0, 3)
-
-    @property
-    def num_points(self) -> int:
-        return self.gauss_params["means"].shape[0]
-
-
-def select(gaussians: GaussiansAtTime, keep: Tensor) -> GaussiansAtTime:
-    """The Gaussians of a slice where the mask ``keep`` is true."""
-    return GaussiansAtTime(**{name: value[keep] for name, value in vars(gaussians).items()})

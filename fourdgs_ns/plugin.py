@@ -6,12 +6,13 @@ import sys
 from typing import Any
 
 spacetime_gaussian: Any
+freetime: Any
 try:
-    from fourdgs_ns.method_configs import spacetime_gaussian
+    from fourdgs_ns.method_configs import freetime, spacetime_gaussian
 except Exception as error:  # whatever is wrong with this installation, splatfacto must still run
     print(
         f"warning: fourdgs-ns could not be loaded and its methods are missing ({type(error).__name__}: {error}); "
         "reinstall it with: pip install --force-reinstall fourdgs-ns",
         file=sys.stderr,
     )
-    spacetime_gaussian = None
+    spacetime_gaussian = freetime = None

@@ -74,11 +74,13 @@ class DynamicGaussiansTrainer(Trainer):
         elif self.config.load_checkpoint is not None:
             check_checkpoint(self.config.load_checkpoint)
         super().setup(test_mode)
+        self.pipeline.gaussians.total_steps = self.config.max_num_iterations
         self.finished_step = _compat.start_step(self) - 1
         self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.summarize))
 
     def setup_optimizers(self) -> Optimizers:
-        """Learning rates of everything measured in world units are given for a rig of extent 1 and scaled here."""
+        """Learning rates of everything measured in world units are given for a rig of extent 1 and scaled here, as are those
+        that are given per second (Adam's steps have the unit of their parameter)."""
         model = self.pipeline.gaussians
         groups = self.pipeline.get_param_groups()
         config = {
@@ -87,6 +89,8 @@ class DynamicGaussiansTrainer(Trainer):
         for name, spec in model.representation.parameters.items():
             if spec.spatial:
                 config[name]["optimizer"].lr *= model.densifier.extent
+            if spec.per_second and model.clip.duration_seconds > 0:
+                config[name]["optimizer"].lr /= model.clip.duration_seconds**spec.per_second
         return Optimizers(config, groups)
 
     # ------------------------------------------------------------------ the loop
@@ -249,7 +253,7 @@ def follow_length(config: TrainerConfig) -> None:
             scheduler.max_steps = config.max_num_iterations
     model = config.pipeline.model
     if isinstance(model, DynamicGaussiansModelConfig) and model.densification.stop is None:
-        model.densification.stop = config.max_num_iterations // 2
+        model.densification.stop = model.densification.default_stop(config.max_num_iterations)
 
 
 def write_text(path: Path, text: str) -> None:

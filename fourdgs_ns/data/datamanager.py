@@ -85,10 +85,12 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         )
         CONSOLE.log(found.source)
         positions, colors, times = found.positions, found.colors, found.times
+        velocities, static = found.velocities, found.static
         if options.thin_points != "none" and found.timed:
             keep = thin_over_time(positions, colors, times, options.thin_points)
             CONSOLE.log(f"{int(keep.sum())} of them are kept (--thin-points {options.thin_points})")
             positions, colors, times = positions[keep], colors[keep], times[keep]
+            velocities, static = velocities[keep], static[keep]
         positions = metadata["scene_frame"].points_from_capture(positions)
         return PointsOverTime(
             positions=torch.from_numpy(positions),
@@ -96,6 +98,9 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             times=torch.from_numpy(times).float(),
             spacing=torch.from_numpy(mean_neighbor_distance(positions)).float(),
             timed=found.timed,
+            velocities=torch.from_numpy(metadata["scene_frame"].vectors_from_capture(velocities)),
+            static=torch.from_numpy(static),
+            key_interval=found.key_interval,
         )
 
     @property

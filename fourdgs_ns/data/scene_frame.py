@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fourdgs_ns.representation.spherical_harmonics import rotate_sh
+
 
 @dataclass(frozen=True)
 class SceneFrame:
@@ -22,6 +24,10 @@ class SceneFrame:
     def points_from_capture(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Capture coordinates -> scene coordinates."""
         return (self.scale * (points @ self.rotation.T + self.translation)).astype(np.float32)
+
+    def vectors_from_capture(self, vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Displacements in the capture -> displacements in the scene."""
+        return (self.scale * (vectors @ self.rotation.T)).astype(np.float32)
 
     def poses_from_capture(self, world_from_camera: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "n 4 4"]:
         """Poses in the capture's world -> poses in the scene (camera axes unchanged)."""
@@ -39,6 +45,10 @@ class SceneFrame:
         turned = (means / self.scale - translation) @ rotation
         inverse = torch.from_numpy(quaternion_from_matrix(self.rotation.T)).to(quats)
         return turned, multiply_quats(inverse[None], quats), log_scales - float(np.log(self.scale))
+
+    def harmonics_from_scene(self, coefficients: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
+        """Spherical harmonics for directions of the scene -> for directions of the capture's world."""
+        return rotate_sh(coefficients, torch.from_numpy(self.rotation.T.copy()))
 
     def as_matrix(self) -> Float[np.ndarray, "3 4"]:
         """[rotation | translation], what Nerfstudio calls the dataparser transform (its scale is kept apart)."""

@@ -7,29 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fourdgs_ns.densification.rows import edit_rows, forget_moments
-from fourdgs_ns.rasterization.types import Rendering
+from fourdgs_ns.densification.base import Densification, DensificationConfig
+from fourdgs_ns.densification.rows import edit_rows, forget_moments, never_on_a_frame
 from fourdgs_ns.representation.base import Clip, Representation, finite_rows
 
 
 @dataclass
-class DensificationConfig:
-    """When Gaussians are added and removed."""
+class GradientDensificationConfig(DensificationConfig):
+    """When Gaussians are added and removed. By default until half of the training; lower ``stop`` when the count grows but
+    the score does not."""
 
-    start: int = 500
-    """First step after which Gaussians are added."""
-    stop: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
-    """Last step at which Gaussians are added or removed. Default: half of the training. Lower it when the count grows without
-    the score."""
-    every: int = 100
-    """Steps between two such events."""
     gradient_threshold: float = 2e-4
     """Mean screen-space gradient (normalised device units) above which a Gaussian is cloned or split. Lower it for more detail
     and more Gaussians."""
@@ -47,40 +40,22 @@ class DensificationConfig:
     """Steps between two resets of all opacities to 0.01, which lets unneeded Gaussians die. 0 turns it off."""
     reset_opacity_stop: int = 6_000
     """Last step of such a reset."""
-    max_gaussians: int = 1_000_000
-    """No Gaussian is added beyond this count."""
+
+    def setup(self, representation: Representation, clip: Clip, extent: float) -> GradientDensification:
+        return GradientDensification(self, representation, clip, extent)
+
+    def default_stop(self, steps: int) -> int:
+        return steps // 2
 
 
-class GradientDensification:
-    """Gathers statistics of the active Gaussians by row id and applies :class:`DensificationConfig`."""
+class GradientDensification(Densification):
+    """Applies :class:`GradientDensificationConfig`."""
 
-    def __init__(self, config: DensificationConfig, representation: Representation, clip: Clip, extent: float) -> None:
+    def __init__(
+        self, config: GradientDensificationConfig, representation: Representation, clip: Clip, extent: float
+    ) -> None:
+        super().__init__(representation, clip, extent, config.stop)
         self.config = config
-        self.representation = representation
-        self.clip = clip
-        self.extent = extent
-        self.last_step = 0 if config.stop is None else config.stop
-        """Last step at which anything is due; the trainer resolves the default, which depends on the training's length."""
-        self.camera_centers: Float[Tensor, "k 3"] | None = None
-        """Centres of the training cameras, for ``prune_near``."""
-
-    @staticmethod
-    def empty_statistics(n: int, device: torch.device | str) -> dict[str, Tensor]:
-        """Per-row sums that :meth:`observe` fills: screen-space gradient and number of views."""
-        return {"gradient_sum": torch.zeros(n, device=device), "view_count": torch.zeros(n, device=device)}
-
-    @torch.no_grad()
-    def observe(self, statistics: dict[str, Tensor], rendering: Rendering) -> None:
-        """Add one rendering after its backward pass. Only Gaussians alive at its t are in it, so nobody else is diluted."""
-        cameras, height, width = rendering.features.shape[:3]
-        # Pixels -> normalised device units; the loss is a mean over the cameras of the batch, undone here.
-        scale = torch.tensor([width / 2.0, height / 2.0], device=rendering.means2d.device) * cameras
-        norms = (rendering.screen_gradients() * scale).norm(dim=-1)
-        seen = rendering.radii > 0
-        statistics["gradient_sum"].index_add_(
-            0, rendering.ids, torch.where(seen, norms, torch.zeros_like(norms)).sum(0)
-        )
-        statistics["view_count"].index_add_(0, rendering.ids, seen.sum(0).to(norms.dtype))
 
     @torch.no_grad()
     def step(
@@ -91,10 +66,7 @@ class GradientDensification:
         statistics: dict[str, Tensor],
         generator: torch.Generator,
     ) -> dict[str, int] | None:
-        """What is due after ``step`` optimiser steps; returns counts of what was done, or None when nothing was due.
-
-        ``statistics`` is emptied (its tensors are replaced) whenever rows change.
-        """
+        """Counts of ``cloned``, ``split`` and ``pruned`` rows; see :meth:`Densification.step`."""
         config = self.config
         if step > self.last_step or step % config.every != 0:
             return None
@@ -141,14 +113,7 @@ class GradientDensification:
         """Rows that cannot matter: transparent, never alive on any frame, too large, or in front of a lens."""
         config = self.config
         useless = torch.sigmoid(params["opacities"][:, 0]) < config.prune_opacity
-        start, stop = self.representation.lifespan(dict(params.items()))
-        interval = self.clip.frame_interval
-        first_frame, last_frame = (
-            torch.ceil(start.clamp_min(0.0) / interval),
-            torch.floor(stop.clamp_max(1.0) / interval),
-        )
-        # A lifespan between two frames, or outside the clip, is never looked at (1e-4: rounding of frame times).
-        useless |= first_frame > last_frame + 1e-4
+        useless |= never_on_a_frame(self.representation, dict(params.items()), self.clip)
         if config.prune_size and config.reset_opacity_every and step > config.reset_opacity_every:
             useless |= params["scales"].exp().amax(dim=-1) > config.prune_size * self.extent
         if config.prune_near and self.camera_centers is not None:

@@ -13,6 +13,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fourdgs_ns.representation.base import Clip, Parameters, Representation
+
 
 @torch.no_grad()
 def edit_rows(
@@ -62,3 +64,11 @@ def forget_moments(optimizer: Optimizer, rows: Int[Tensor, " k"] | None = None) 
         for key, value in state.items():
             if key != "step":
                 value[slice(None) if rows is None else rows] = 0
+
+
+def never_on_a_frame(representation: Representation, params: Parameters, clip: Clip) -> Bool[Tensor, " n"]:
+    """Rows whose lifespan lies between two frames or outside the clip: nobody ever looks at them."""
+    start, stop = representation.lifespan(params)
+    first = torch.ceil(start.clamp_min(0.0) / clip.frame_interval)
+    last = torch.floor(stop.clamp_max(1.0) / clip.frame_interval)
+    return first > last + 1e-4  # rounding of frame times

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from fourdgs_ns.data.capture import Capture, CaptureCamera
 from fourdgs_ns.errors import UserError
@@ -39,6 +39,15 @@ class InitialPoints:
     """False when the source says no times: then all of them are 0.5."""
     source: str
     """One sentence for the log: where the points come from."""
+    velocities: Float[np.ndarray, "n 3"] = None  # type: ignore[assignment]
+    static: Bool[np.ndarray, " n"] = None  # type: ignore[assignment]
+    key_interval: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.velocities is None:
+            object.__setattr__(self, "velocities", np.zeros_like(self.positions))
+        if self.static is None:
+            object.__setattr__(self, "static", np.zeros(len(self.positions), bool))
 
 
 def load_points(

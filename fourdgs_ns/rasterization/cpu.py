@@ -14,6 +14,7 @@ from fourdgs_ns.rasterization.kernel_threads import run
 from fourdgs_ns.rasterization.projection import project
 from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
 from fourdgs_ns.representation.base import GaussiansAtTime
+from fourdgs_ns.representation.spherical_harmonics import rgb_from_sh
 
 _GAUSSIANS, _TILES = 4096, 8  # per unit of parallel work
 
@@ -41,7 +42,7 @@ class _Blending(torch.autograd.Function):
         counts = np.empty(c * m, np.int64)
         slot_starts = np.zeros(c * m + 1, np.int64)
         tile_starts = np.zeros(c * tiles_x * tiles_y + 1, np.int64)
-        image = means2d.new_empty(c, height, width, features.shape[1] + int(with_depth))
+        image = means2d.new_empty(c, height, width, features.shape[-1] + int(with_depth))
         transmittances = means2d.new_empty(c, height, width)
         lasts = np.empty((c, height, width), np.int32)
         run(cpu_tiles.count_pairs, c * m, _GAUSSIANS, *screen, width, height, counts)
@@ -90,7 +91,7 @@ class _Blending(torch.autograd.Function):
         )
         v_backgrounds = None
         if ctx.needs_input_grad[5]:
-            v_backgrounds = torch.einsum("chw,chwd->cd", transmittances, v_image[..., : features.shape[1]])
+            v_backgrounds = torch.einsum("chw,chwd->cd", transmittances, v_image[..., : features.shape[-1]])
         return v_means2d, v_conics, v_depths, v_opacities, v_features, v_backgrounds, None, None, None
 
 
@@ -98,15 +99,19 @@ def rasterize_cpu(
     gaussians: GaussiansAtTime, cameras: PinholeCameras, backgrounds: Float[Tensor, "c d"], depth: bool
 ) -> Rendering:
     """Draw on the CPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments."""
+    if gaussians.features.dim() == 3:
+        features = rgb_from_sh(gaussians.features, gaussians.means - cameras.centers()[:, None])
+    else:
+        features = gaussians.features[None]
     means2d, conics, depths, radii = project(gaussians.means, gaussians.quats, gaussians.scales, cameras)
     if means2d.requires_grad:
         means2d.retain_grad()
     image, transmittances = _Blending.apply(
-        means2d, conics, depths, gaussians.opacities, gaussians.features, backgrounds, radii,
+        means2d, conics, depths, gaussians.opacities, features, backgrounds, radii,
         (cameras.width, cameras.height), depth,
     )  # fmt: skip
     alphas = 1.0 - transmittances[..., None]
-    channels = gaussians.features.shape[1]
+    channels = features.shape[-1]
     return Rendering(
         features=image[..., :channels] if depth else image,
         alphas=alphas,

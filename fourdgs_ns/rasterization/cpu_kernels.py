@@ -109,16 +109,20 @@ def blend(
     start, end, means2d, conics, opacities, features, depths, with_depth, backgrounds, tiles_x, tiles_y,
     slot_rows, tile_starts, pair_gaussians, pair_slots, image, transmittances, lasts,
 ):  # fmt: skip
-    """Draw. ``image`` [c, h, w, d or d + 1] (depth is one more channel, over background 0), ``transmittances`` and
+    """Draw ``features`` [1, m, d], the same for all cameras, or [c, m, d].
+
+    Fills ``image`` [c, h, w, d or d + 1] (depth is one more channel, over background 0), ``transmittances`` and
     ``lasts`` [c, h, w]: what is left at each pixel, and the position in its tile's list of its last Gaussian (-1)."""
     _, height, width, channels = image.shape
     plain = channels - 1 if with_depth else channels
+    shared = features.shape[0] == 1
     px, py = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
     falloff, weights = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
     sums = np.empty((channels, _PIXELS), np.float32)
     last, left = np.empty(_PIXELS, np.int32), np.empty(_PIXELS, np.float32)
     for task in range(start, end):
         camera, tile = task // (tiles_x * tiles_y), task % (tiles_x * tiles_y)
+        look = 0 if shared else camera
         x0, y0 = tile % tiles_x * TILE, tile // tiles_x * TILE
         rows, columns = min(TILE, height - y0), min(TILE, width - x0)
         _fill_pixel_centers(x0, y0, px, py)
@@ -138,7 +142,7 @@ def blend(
             _absorb(i, j, falloff, left, weights)
             _note_last(i, j, np.int32(k - tile_starts[task]), weights, last)
             for channel in range(plain):
-                _add_scaled(i, j, features[m, channel], weights, sums, channel)
+                _add_scaled(i, j, features[look, m, channel], weights, sums, channel)
             if with_depth:
                 _add_scaled(i, j, depths[camera, m], weights, sums, plain)
             if (k - tile_starts[task]) % 16 == 15 and _all_finished(left):
@@ -221,6 +225,7 @@ def blend_backward(
     """Gradient of every (tile, Gaussian) pair into its row of ``slots`` [pairs, 6 + channels], back to front."""
     _, height, width, channels = v_image.shape
     plain = channels - 1 if with_depth else channels
+    shared = features.shape[0] == 1
     px, py = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
     falloff, weights = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
     odds, shade = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
@@ -229,6 +234,7 @@ def blend_backward(
     v_sums = np.empty((channels, _PIXELS), np.float32)
     for task in range(start, end):
         camera, tile = task // (tiles_x * tiles_y), task % (tiles_x * tiles_y)
+        look = 0 if shared else camera
         x0, y0 = tile % tiles_x * TILE, tile // tiles_x * TILE
         _fill_pixel_centers(x0, y0, px, py)
         left[:] = _ONE
@@ -263,7 +269,7 @@ def blend_backward(
             _fill_zeros(i, j, shade)
             for channel in range(plain):
                 slots[slot, FEATURES + channel] = _channel_gradient(
-                    i, j, features[m, channel], weights, v_sums, channel, shade
+                    i, j, features[look, m, channel], weights, v_sums, channel, shade
                 )
             if with_depth:
                 slots[slot, FEATURES + plain] = _channel_gradient(
@@ -285,7 +291,7 @@ def gather_gradients(
 ):
     """Sum each Gaussian's slots in order: per camera for the screen quantities, over cameras for the shared ones."""
     cameras, count = v_depths.shape
-    plain, columns = v_features.shape[1], slots.shape[1]
+    one_look, plain, columns = v_features.shape[0] == 1, v_features.shape[2], slots.shape[1]
     sums, shared = np.empty(columns, np.float64), np.empty(columns, np.float64)
     for m in range(start, end):
         shared[:] = 0.0
@@ -299,6 +305,10 @@ def gather_gradients(
             v_depths[camera, m] = sums[FEATURES + plain] if with_depth else 0.0
             for column in range(columns):
                 shared[column] += sums[column]
+            if not one_look:
+                for channel in range(plain):
+                    v_features[camera, m, channel] = sums[FEATURES + channel]
         v_opacities[m] = shared[OPACITY]
-        for channel in range(plain):
-            v_features[m, channel] = shared[FEATURES + channel]
+        if one_look:
+            for channel in range(plain):
+                v_features[0, m, channel] = shared[FEATURES + channel]

@@ -37,8 +37,10 @@ def rasterize(
     Raises:
         UserError: The slice is on a GPU and gsplat's CUDA kernels cannot be loaded.
     """
-    m, d = gaussians.features.shape
+    m, d = gaussians.features.shape[0], gaussians.features.shape[-1]
     c = len(cameras)
+    if gaussians.features.dim() == 3:
+        assert gaussians.features.shape[1] in (1, 4, 9, 16) and d == 3, tuple(gaussians.features.shape)
     for name, shape in (("means", (m, 3)), ("quats", (m, 4)), ("scales", (m, 3)), ("opacities", (m,))):
         value = getattr(gaussians, name)
         assert value.shape == shape, (name, tuple(value.shape), shape)

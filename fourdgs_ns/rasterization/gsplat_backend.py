@@ -51,6 +51,7 @@ def rasterize_gsplat(
 ) -> Rendering:
     """Draw on the GPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments."""
     device = gaussians.means.device
+    harmonics = gaussians.features.shape[1] if gaussians.features.dim() == 3 else 0
     drawn, alphas, info = load_gsplat(device).rasterization(
         means=gaussians.means,
         quats=gaussians.quats,
@@ -66,7 +67,7 @@ def rasterize_gsplat(
         eps2d=EPS_2D,
         tile_size=TILE_SIZE,
         packed=False,
-        sh_degree=None,
+        sh_degree=round(harmonics**0.5) - 1 if harmonics else None,
         # gsplat puts depth over 0, not over the background, and divides it by alpha.
         render_mode="RGB+ED" if depth else "RGB",
         backgrounds=backgrounds.contiguous(),
@@ -77,7 +78,7 @@ def rasterize_gsplat(
         means2d.retain_grad()
     if radii.dim() == 3:  # from gsplat 1.5 on: one radius per axis
         radii = radii.amax(-1)
-    channels = gaussians.features.shape[1]
+    channels = gaussians.features.shape[-1]
     return Rendering(
         features=drawn[..., :channels] if depth else drawn,
         alphas=alphas,

@@ -20,7 +20,6 @@ def pixel_rays(cameras: PinholeCameras) -> Float[Tensor, "c h w 6"]:
     across, down = torch.broadcast_tensors(across, down)
     in_camera = torch.stack([across, down, torch.ones_like(across)], dim=-1)
     rotation = cameras.camera_from_world[:, :3, :3]
-    centers = -(rotation.transpose(1, 2) @ cameras.camera_from_world[:, :3, 3:]).squeeze(-1)
     directions = torch.einsum("chwi,cij->chwj", in_camera, rotation)
     directions = torch.nn.functional.normalize(directions, dim=-1)
-    return torch.cat([centers[:, None, None].expand_as(directions), directions], dim=-1)
+    return torch.cat([cameras.centers()[:, None, None].expand_as(directions), directions], dim=-1)

@@ -44,6 +44,11 @@ class PinholeCameras:
     def __len__(self) -> int:
         return self.camera_from_world.shape[0]
 
+    def centers(self) -> Float[Tensor, "c 3"]:
+        """Where the cameras are, world coordinates."""
+        rotation, translation = self.camera_from_world[:, :3, :3], self.camera_from_world[:, :3, 3:]
+        return -(rotation.transpose(1, 2) @ translation).squeeze(-1)
+
 
 @dataclass
 class Rendering:

@@ -6,6 +6,7 @@ same functions serve training, the viewer, exporters and tests.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -52,6 +53,12 @@ class PointsOverTime:
     """Typical distance to a point's neighbours, world units: the standard deviation its Gaussian starts with."""
     timed: bool = True
     """False when nobody knows when the points were seen: they then start alive over the whole clip."""
+    velocities: Float[Tensor, "n 3"] | None = None
+    """World units per unit of t, zero where unknown; None: all unknown."""
+    static: Bool[Tensor, " n"] | None = None
+    """Points that were found at the same place over the clip: they start alive over all of it. None: none is known to be."""
+    key_interval: float = 0.0
+    """Distance in t of the instants at which points were looked for: a point stands for that much time."""
 
     def __post_init__(self) -> None:
         n = self.positions.shape[0]
@@ -59,6 +66,19 @@ class PointsOverTime:
         assert self.colors.shape == (n, 3), self.colors.shape
         assert self.times.shape == (n,), self.times.shape
         assert self.spacing.shape == (n,), self.spacing.shape
+        assert self.velocities is None or self.velocities.shape == (n, 3), self.velocities
+        assert self.static is None or self.static.shape == (n,), self.static
+
+    def start_velocities(self) -> Float[Tensor, "n 3"]:
+        """The velocities, zero where unknown."""
+        return torch.zeros_like(self.positions) if self.velocities is None else self.velocities
+
+    def start_static(self) -> Bool[Tensor, " n"]:
+        """Which points start alive over the whole clip."""
+        n = self.positions.shape[0]
+        if not self.timed:
+            return torch.ones(n, dtype=torch.bool)
+        return torch.zeros(n, dtype=torch.bool) if self.static is None else self.static
 
 
 @dataclass
@@ -75,10 +95,17 @@ class GaussiansAtTime:
     """Standard deviations along the Gaussian's own axes, linear, world units."""
     opacities: Float[Tensor, " m"]
     """Opacity at t in [0, 1], temporal weight included."""
-    features: Float[Tensor, "m d"]
-    """What is blended per pixel: RGB, or channels for a decoder."""
+    features: Float[Tensor, "m *d"]
+    """What is blended per pixel: [m, d] RGB or channels for a decoder, or [m, k, 3] spherical harmonics, k = (degree + 1)^2,
+    which become RGB for the direction from each camera to the mean."""
     velocities: Float[Tensor, "m 3"]
-    """World units per unit of t (multiply by 1 / duration for world units per second)."""
+    """World units per unit of t (divide by the clip's duration for world units per second)."""
+    weights: Float[Tensor, " m"]
+    """Temporal weight in [0, 1], without gradient."""
+
+    def select(self, keep: Tensor) -> GaussiansAtTime:
+        """The Gaussians where the mask ``keep`` is true."""
+        return GaussiansAtTime(**{name: value[keep] for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -89,18 +116,39 @@ class ParameterSpec:
     """Shape of one row."""
     spatial: bool = False
     """True when the value is measured in world units: its learning rate grows with the scene's extent."""
+    per_second: int = 0
+    """Power of the second in the unit for which the learning rate is stated: -1 for a velocity per second, 1 for a time in
+    seconds, 0 when the rate is stated for t in [0, 1]. The trainer converts it with the clip's duration."""
+
+
+class RepresentationConfig(ABC):
+    """Options of a representation; every method's own is a dataclass derived from this."""
+
+    @abstractmethod
+    def setup(self) -> Representation:
+        """The representation with these options."""
 
 
 class Representation(Protocol):
-    """One method's answer to "what does a Gaussian look like at time t?"."""
+    """One method's answer to "what does a Gaussian look like at time t?".
+
+    Canonical parameters that every method has, because densification and exporters read them: ``means`` [n, 3] world units,
+    ``scales`` [n, 3] logarithms of standard deviations, ``opacities`` [n, 1] logits of the peak opacity.
+    """
+
+    variant: str
+    """What a checkpoint must agree about, beside the class: parameters of another variant have other shapes."""
 
     @property
     def parameters(self) -> Mapping[str, ParameterSpec]:
         """Every canonical parameter by name."""
 
     @property
-    def feature_dim(self) -> int:
-        """Channels that are blended per pixel."""
+    def sh_degree(self) -> int:
+        """Degree of the spherical harmonics in a slice; 0 for plain colours."""
+
+    def set_step(self, step: int) -> None:
+        """Grow what grows with training (the degree of spherical harmonics)."""
 
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
         """Canonical parameters, one row per point."""
@@ -115,12 +163,19 @@ class Representation(Protocol):
         """Slice rows ``ids`` at ``t``; differentiable in every parameter that the method trains."""
 
     def children(
-        self, params: Parameters, ids: Int[Tensor, " m"], kind: Literal["clone", "split"], generator: torch.Generator
+        self,
+        params: Parameters,
+        ids: Int[Tensor, " m"],
+        kind: Literal["clone", "split", "relocate"],
+        generator: torch.Generator,
     ) -> dict[str, Tensor]:
         """Rows that densification adds for parents ``ids``: all parameters, temporal attributes included."""
 
     def make_decoder(self) -> nn.Module | None:
         """Module that turns rendered features and rays into RGB, or None when the features are RGB already."""
+
+    def spherical_harmonics(self, gaussians: GaussiansAtTime) -> Float[Tensor, "m k 3"]:
+        """Colour of a slice for formats that know spherical harmonics only; k = 1 without view dependence."""
 
 
 def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:

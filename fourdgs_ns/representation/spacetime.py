@@ -26,16 +26,16 @@ from fourdgs_ns.representation.base import (
     Parameters,
     ParameterSpec,
     PointsOverTime,
+    RepresentationConfig,
     active_rows,
 )
-from fourdgs_ns.representation.rotations import identity_quats, rotation_matrices
-
-SPLIT_SHRINK = 1.6
-"""Standard deviation of a parent over that of each of its two children (3DGS: 0.8 times the number of children)."""
+from fourdgs_ns.representation.children import Kind, make_children
+from fourdgs_ns.representation.rotations import identity_quats
+from fourdgs_ns.representation.spherical_harmonics import sh_from_rgb
 
 
 @dataclass
-class SpacetimeConfig:
+class SpacetimeConfig(RepresentationConfig):
     """How a SpacetimeGaussian looks and starts."""
 
     variant: Literal["lite", "full"] = "lite"
@@ -60,8 +60,9 @@ class SpacetimeRepresentation:
 
     def __init__(self, config: SpacetimeConfig) -> None:
         self.config = config
+        self.variant: str = config.variant
         self.full = config.variant == "full"
-        self.feature_dim = 9 if self.full else 3
+        self.sh_degree = 0
         self.parameters: dict[str, ParameterSpec] = {
             "means": ParameterSpec((3,), spatial=True),
             "scales": ParameterSpec((3,)),
@@ -76,10 +77,14 @@ class SpacetimeRepresentation:
         if self.full:
             self.parameters["features_time"] = ParameterSpec((3,))
 
+    def set_step(self, step: int) -> None:
+        """Nothing grows."""
+
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
-        """One row per point: round, still, at the point's time; see the specification in the README's method notes."""
+        """One row per point: round, at the point's time, with its velocity; static points live over the whole clip."""
         n = points.positions.shape[0]
-        duration = self.config.initial_duration if points.timed else max(self.config.initial_duration, 1.0)
+        duration = torch.full((n,), self.config.initial_duration)
+        duration[points.start_static()] = max(self.config.initial_duration, 1.0)
         colors = points.colors
         if self.full and self.config.decoder_activation == "sigmoid":
             # The decoder ends in a sigmoid: starting from logits shows the point's own colour at step 0.
@@ -90,10 +95,10 @@ class SpacetimeRepresentation:
             "quats": identity_quats(n),
             "opacities": torch.full((n, 1), math.log(self.config.initial_opacity / (1 - self.config.initial_opacity))),
             "features_dc": torch.cat([colors, torch.zeros_like(colors)], dim=-1) if self.full else colors.clone(),
-            "motion": torch.zeros(n, 9),
+            "motion": torch.cat([points.start_velocities(), torch.zeros(n, 6)], dim=-1),
             "omegas": torch.zeros(n, 4),
             "temporal_centers": points.times[:, None].clone(),
-            "log_durations": torch.full((n, 1), math.log(duration)),
+            "log_durations": duration.log()[:, None],
         }
         if self.full:
             rows["features_time"] = torch.zeros(n, 3)
@@ -129,31 +134,20 @@ class SpacetimeRepresentation:
             opacities=(torch.sigmoid(params["opacities"][ids]) * weight).squeeze(-1),
             features=features,
             velocities=(m1 + dt * (2 * m2 + 3 * dt * m3)).detach(),
+            weights=weight.squeeze(-1).detach(),
         )
 
     def children(
-        self, params: Parameters, ids: Int[Tensor, " m"], kind: Literal["clone", "split"], generator: torch.Generator
+        self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """One child per entry of ``ids``, at another moment of the parent's life but on the parent's own curve.
+        """See :func:`fourdgs_ns.representation.children.make_children`.
 
         The published code gives a child a random temporal centre in [0, 1) and keeps the polynomial, which shifts its whole
         path in time. Here the polynomial is re-expanded about the new centre, so that the child passes where its parent does.
-        A split also moves it by a draw from the parent's own Gaussian and shrinks it by 1.6.
         """
-        child = {name: value[ids].detach().clone() for name, value in params.items()}
-        start, stop = (bound[ids].clamp(0.0, 1.0) for bound in self.lifespan(params))
-        draw = torch.rand(ids.shape[0], generator=generator).to(start)
-        shift = start + draw * (stop - start).clamp_min(0.0) - child["temporal_centers"][:, 0]
-        self.move_center(child, shift[:, None])
-        if kind == "split":
-            noise = torch.randn(ids.shape[0], 3, generator=generator).to(start)
-            axes = rotation_matrices(child["quats"])
-            child["means"] += torch.einsum("nij,nj->ni", axes, torch.exp(child["scales"]) * noise)
-            child["scales"] -= math.log(SPLIT_SHRINK)
-        return child
+        return make_children(self, params, ids, kind, generator)
 
-    @staticmethod
-    def move_center(rows: dict[str, Tensor], shift: Float[Tensor, "n 1"]) -> None:
+    def move_center(self, rows: dict[str, Tensor], shift: Float[Tensor, "n 1"]) -> None:
         """Change the temporal centres by ``shift`` in place without changing any path or rotation."""
         m1, m2, m3 = rows["motion"][:, 0:3], rows["motion"][:, 3:6], rows["motion"][:, 6:9]
         rows["means"] = rows["means"] + shift * (m1 + shift * (m2 + shift * m3))
@@ -165,12 +159,12 @@ class SpacetimeRepresentation:
     def make_decoder(self) -> FeatureDecoder | None:
         return FeatureDecoder(self.config.decoder_activation) if self.full else None
 
-    def colors(self, gaussians: GaussiansAtTime) -> Float[Tensor, "m 3"]:
-        """RGB in [0, 1] of each Gaussian for formats that know only one colour; exact for lite, the base colour for full."""
+    def spherical_harmonics(self, gaussians: GaussiansAtTime) -> Float[Tensor, "m 1 3"]:
+        """Degree 0: exact for lite; the base colour without the decoder's part for full."""
         base = gaussians.features[:, :3]
         if self.full and self.config.decoder_activation == "sigmoid":
             base = torch.sigmoid(base)
-        return base.clamp(0.0, 1.0)
+        return sh_from_rgb(base.clamp(0.0, 1.0))[:, None]
 
 
 class FeatureDecoder(nn.Module):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from fourdgs_ns.densification.gradient import DensificationConfig, GradientDensification
+from fourdgs_ns.densification.gradient import GradientDensification, GradientDensificationConfig
 from fourdgs_ns.rasterization.types import Rendering
 from fourdgs_ns.representation.base import Clip, PointsOverTime, finite_rows
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
@@ -21,7 +21,7 @@ def setup(n: int = 10, **options) -> tuple[GradientDensification, nn.ParameterDi
     params = nn.ParameterDict({k: nn.Parameter(v) for k, v in representation.initialize(points, CLIP).items()})
     optimizers = {name: torch.optim.Adam([value], lr=0.0) for name, value in params.items()}
     strategy = GradientDensification(
-        DensificationConfig(**{"start": 0, "stop": 15_000, **options}), representation, CLIP, extent=1.0
+        GradientDensificationConfig(**{"start": 0, "stop": 15_000, **options}), representation, CLIP, extent=1.0
     )
     return strategy, params, optimizers, strategy.empty_statistics(n, "cpu")
 

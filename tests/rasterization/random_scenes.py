@@ -52,4 +52,6 @@ def make_parameters(count: int, channels: int, seed: int, pixels: float = 4.0, w
 def make_slice(parameters: dict[str, Tensor]) -> GaussiansAtTime:
     means = parameters["means"]
     ids = torch.arange(len(means), device=means.device)
-    return GaussiansAtTime(ids=ids, **parameters, velocities=torch.zeros_like(means))
+    return GaussiansAtTime(
+        ids=ids, **parameters, velocities=torch.zeros_like(means), weights=torch.ones_like(means[:, 0])
+    )

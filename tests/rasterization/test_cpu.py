@@ -189,6 +189,7 @@ def test_one_round_gaussian_has_the_known_profile():
         opacities=torch.tensor([opacity]),
         features=torch.tensor([[2.0]]),
         velocities=torch.zeros(1, 3),
+        weights=torch.ones(1),
     )
     picture = rasterize(gaussian, cameras, background=torch.tensor([1.0]), depth=True)
     offsets = torch.arange(size) - size // 2

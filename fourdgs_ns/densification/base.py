@@ -1,0 +1,83 @@
+"""What every strategy of growing and removing Gaussians shares: options, statistics of the active rows, the interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fourdgs_ns.rasterization.types import Rendering
+from fourdgs_ns.representation.base import Clip, Representation
+
+
+@dataclass
+class DensificationConfig(ABC):
+    """Options that all strategies share."""
+
+    start: int = 500
+    """First step after which Gaussians are added."""
+    stop: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    """Last step at which Gaussians are added, moved or removed. Default: a share of the training that the method sets."""
+    every: int = 100
+    """Steps between two such events."""
+    max_gaussians: int = 1_000_000
+    """No Gaussian is added beyond this count."""
+
+    @abstractmethod
+    def setup(self, representation: Representation, clip: Clip, extent: float) -> Densification:
+        """The strategy with these options; ``extent`` is that of the camera rig in world units."""
+
+    @abstractmethod
+    def default_stop(self, steps: int) -> int:
+        """What ``stop`` is by default for a training of ``steps`` steps."""
+
+
+class Densification(ABC):
+    """A strategy: gathers statistics of the active Gaussians by row id and edits rows when something is due."""
+
+    def __init__(self, representation: Representation, clip: Clip, extent: float, last_step: int | None) -> None:
+        self.representation = representation
+        self.clip = clip
+        self.extent = extent
+        self.last_step = last_step or 0
+        """Last step at which anything is due; the trainer resolves the default, which depends on the training's length."""
+        self.camera_centers: Float[Tensor, "k 3"] | None = None
+        """Centres of the training cameras in the scene's frame."""
+
+    @staticmethod
+    def empty_statistics(n: int, device: torch.device | str) -> dict[str, Tensor]:
+        """Per-row sums that :meth:`observe` fills: screen-space gradient and number of views."""
+        return {"gradient_sum": torch.zeros(n, device=device), "view_count": torch.zeros(n, device=device)}
+
+    @torch.no_grad()
+    def observe(self, statistics: dict[str, Tensor], rendering: Rendering) -> None:
+        """Add one rendering after its backward pass. Only Gaussians alive at its t are in it, so nobody else is diluted."""
+        cameras, height, width = rendering.features.shape[:3]
+        # Pixels -> normalised device units; the loss is a mean over the cameras of the batch, undone here.
+        scale = rendering.means2d.new_tensor([width / 2.0, height / 2.0]) * cameras
+        norms = (rendering.screen_gradients() * scale).norm(dim=-1)
+        seen = rendering.radii > 0
+        statistics["gradient_sum"].index_add_(
+            0, rendering.ids, torch.where(seen, norms, torch.zeros_like(norms)).sum(0)
+        )
+        statistics["view_count"].index_add_(0, rendering.ids, seen.sum(0).to(norms.dtype))
+
+    @abstractmethod
+    def step(
+        self,
+        step: int,
+        params: nn.ParameterDict,
+        optimizers: Mapping[str, Optimizer],
+        statistics: dict[str, Tensor],
+        generator: torch.Generator,
+    ) -> dict[str, int] | None:
+        """What is due after ``step`` optimiser steps; returns counts of what was done, or None when nothing was due.
+
+        ``statistics`` is emptied (its tensors are replaced) whenever rows change.
+        """

@@ -1,0 +1,43 @@
+"""LPIPS, when its weights are at hand: they are downloaded on first use, and everything goes on without them."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+
+class Perceptual:
+    """Learned perceptual distance (Zhang et al. 2018, AlexNet, inputs scaled to [-1, 1]), loaded when first asked for.
+
+    A plain object, not a module: the network's weights must stay out of checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self.network: torch.nn.Module | None = None
+        self.missing = False
+
+    def distance(self, image: Float[Tensor, "b h w 3"], target: Float[Tensor, "b h w 3"]) -> Float[Tensor, ""] | None:
+        """Mean distance, differentiable in ``image``; None when the weights cannot be had, which is said once."""
+        network = self._load(image.device)
+        if network is None:
+            return None
+        pictures = [x.permute(0, 3, 1, 2).clamp(0.0, 1.0) for x in (image, target)]
+        value = network(*pictures)
+        network.reset()  # type: ignore[operator]  # the metric would otherwise keep every value it ever computed
+        return value
+
+    def _load(self, device: torch.device) -> torch.nn.Module | None:
+        if self.network is None and not self.missing:
+            try:
+                from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+                network = LearnedPerceptualImagePatchSimilarity(normalize=True).to(device).eval()
+                self.network = network.requires_grad_(False)
+            except Exception as error:  # the download fails in many ways: no network, proxy, full disk
+                CONSOLE.print(
+                    f"[yellow]LPIPS is left out of losses and scores: its weights are not at hand ({type(error).__name__})."
+                )
+                self.missing = True
+        return self.network

@@ -1,0 +1,175 @@
+"""FreeTimeGS (Wang et al., CVPR 2025): Gaussians anywhere in space and time that move in straight lines and fade.
+
+With dt = t - center:
+
+    mean(t)    = mean + velocity dt                                   (eq. 1)
+    weight(t)  = exp(-(dt / s)^2 / 2), s = exp(log_duration)          (eq. 4; unnormalised, 1 at its peak)
+    opacity(t) = sigmoid(opacity) weight(t)                           (eq. 3)
+    colour     = spherical harmonics for the direction from the camera to mean(t)   (eq. 2)
+
+Scale and rotation are constant. Everything is measured in t over the clip; the published learning rates are per second and are
+converted by the trainer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from fourdgs_ns.representation import windows
+from fourdgs_ns.representation.base import (
+    Clip,
+    GaussiansAtTime,
+    Parameters,
+    ParameterSpec,
+    PointsOverTime,
+    RepresentationConfig,
+    active_rows,
+)
+from fourdgs_ns.representation.children import Kind, make_children
+from fourdgs_ns.representation.rotations import identity_quats
+from fourdgs_ns.representation.spherical_harmonics import num_harmonics, sh_from_rgb
+
+
+@dataclass
+class FreeTimeConfig(RepresentationConfig):
+    """How a FreeTime Gaussian looks and starts."""
+
+    sh_degree: Literal[0, 1, 2, 3] = 3
+    """Degree of view-dependent colour. 0 makes files a quarter of the size."""
+    sh_every: int = 1_000
+    """Steps after which the degree grows by one, from 0."""
+    initial_opacity: float = 0.5
+    """Opacity of every Gaussian at the start. 0.5 suits dense clouds, 0.1 sparse ones."""
+    initial_scale: float = 0.5
+    """Standard deviation at the start, as a share of the distance to a point's neighbours: 0.1 to 0.3 for dense clouds, up to 1
+    for sparse ones."""
+    initial_duration_seconds: float = 0.1
+    """Temporal standard deviation at the start; at least the distance of two key frames of the initial cloud."""
+    static_duration: float = 3.0
+    """Temporal standard deviation, in lengths of the clip, of points that were found not to move."""
+    window: windows.WindowKind = "gaussian"
+    """gaussian as published. gated: Gaussians may become permanent (FreeTimeGS++). flat-top: fully visible for a while, and
+    long-lived Gaussians move slowly (SharpTimeGS)."""
+
+    def setup(self) -> FreeTimeRepresentation:
+        return FreeTimeRepresentation(self)
+
+
+class FreeTimeRepresentation:
+    """FreeTimeGS as functions of canonical parameters."""
+
+    def __init__(self, config: FreeTimeConfig) -> None:
+        self.config = config
+        self.variant = f"SH degree {config.sh_degree}, {config.window} window"
+        self.sh_degree: int = config.sh_degree
+        self.active_sh_degree: int = config.sh_degree
+        self.parameters: dict[str, ParameterSpec] = {
+            "means": ParameterSpec((3,), spatial=True),
+            "velocities": ParameterSpec((3,), spatial=True, per_second=-1),
+            "scales": ParameterSpec((3,)),
+            "quats": ParameterSpec((4,)),
+            "opacities": ParameterSpec((1,)),
+            "features_dc": ParameterSpec((3,)),
+            "temporal_centers": ParameterSpec((1,), per_second=1),
+            "log_durations": ParameterSpec((1,)),
+        }
+        if config.sh_degree:
+            self.parameters["features_rest"] = ParameterSpec((num_harmonics(config.sh_degree) - 1, 3))
+        if config.window != "gaussian":
+            self.parameters["window_shapes"] = ParameterSpec((1,))
+
+    def set_step(self, step: int) -> None:
+        """The degree of spherical harmonics at ``step``."""
+        self.active_sh_degree = min(self.config.sh_degree, step // max(self.config.sh_every, 1))
+
+    def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
+        """One row per point: round, at the point's time, with its velocity; static points live over the whole clip."""
+        n = points.positions.shape[0]
+        static = points.start_static()
+        seconds = clip.duration_seconds if clip.duration_seconds > 0 else 1.0
+        duration = max(self.config.initial_duration_seconds / seconds, points.key_interval)
+        durations = torch.where(static, self.config.static_duration, duration)
+        spacing = points.spacing * self.config.initial_scale
+        opacity = self.config.initial_opacity
+        rows = {
+            "means": points.positions.clone(),
+            "velocities": torch.where(static[:, None], 0.0, points.start_velocities()),
+            "scales": spacing.log().clamp(-10.0, 1.0)[:, None].repeat(1, 3),
+            "quats": identity_quats(n),
+            "opacities": torch.full((n, 1), math.log(opacity / (1 - opacity))),
+            "features_dc": sh_from_rgb(points.colors),
+            "temporal_centers": torch.where(static, 0.5, points.times)[:, None],
+            "log_durations": durations.log()[:, None],
+        }
+        if "features_rest" in self.parameters:
+            rows["features_rest"] = torch.zeros(n, *self.parameters["features_rest"].shape)
+        shape = windows.initial_shape(self.config.window, n)
+        if shape is not None:
+            rows["window_shapes"] = shape
+        return rows
+
+    def _shape(self, params: Parameters, ids: Int[Tensor, " m"] | slice) -> Float[Tensor, "m 1"] | None:
+        return params["window_shapes"][ids] if "window_shapes" in params else None
+
+    def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """[center - r, center + r]; start > stop for rows that are never visible."""
+        params = {name: value.detach() for name, value in params.items()}
+        opacity, duration = torch.sigmoid(params["opacities"]), torch.exp(params["log_durations"])
+        reach = windows.reach(self.config.window, opacity, duration, self._shape(params, slice(None)))[:, 0]
+        center = params["temporal_centers"][:, 0]
+        return center - reach, center + reach
+
+    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
+        return active_rows(self, params, t)
+
+    def _damping(self, duration: Tensor, shape: Tensor | None) -> Tensor | float:
+        """What velocities are divided by: 1, or SharpTimeGS's 1 + max(1, lifespan^2), which lets nothing long-lived drift."""
+        if self.config.window != "flat-top" or shape is None:
+            return 1.0
+        return 1 + ((duration + torch.exp(shape)) ** 2).clamp_min(1.0)
+
+    def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+        duration, shape = torch.exp(params["log_durations"][ids]), self._shape(params, ids)
+        dt = t - params["temporal_centers"][ids]
+        weight = windows.weight(self.config.window, dt, duration, shape)
+        velocity = params["velocities"][ids] / self._damping(duration, shape)
+        features = params["features_dc"][ids][:, None]
+        if self.active_sh_degree > 0:
+            rest = params["features_rest"][ids, : num_harmonics(self.active_sh_degree) - 1]
+            features = torch.cat([features, rest], dim=1)
+        return GaussiansAtTime(
+            ids=ids,
+            means=params["means"][ids] + dt * velocity,
+            quats=nn.functional.normalize(params["quats"][ids], dim=-1),
+            scales=torch.exp(params["scales"][ids]),
+            opacities=(torch.sigmoid(params["opacities"][ids]) * weight).squeeze(-1),
+            features=features,
+            velocities=velocity.detach(),
+            weights=weight.squeeze(-1).detach(),
+        )
+
+    def children(
+        self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """See :func:`fourdgs_ns.representation.children.make_children`."""
+        return make_children(self, params, ids, kind, generator)
+
+    def move_center(self, rows: dict[str, Tensor], shift: Float[Tensor, "n 1"]) -> None:
+        """Change the temporal centres by ``shift`` in place without changing any path."""
+        damping = self._damping(torch.exp(rows["log_durations"]), rows.get("window_shapes"))
+        rows["means"] += rows["velocities"] / damping * shift
+        rows["temporal_centers"] += shift
+
+    def make_decoder(self) -> None:
+        return None
+
+    def spherical_harmonics(self, gaussians: GaussiansAtTime) -> Float[Tensor, "m k 3"]:
+        """The slice's own, padded with zeros to the full degree."""
+        missing = num_harmonics(self.sh_degree) - gaussians.features.shape[1]
+        return nn.functional.pad(gaussians.features, (0, 0, 0, missing))

@@ -1,0 +1,106 @@
+"""What Nerfstudio's exporter and viewer read from a Splatfacto model, answered with a slice."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from nerfstudio.models.splatfacto import SplatfactoModel
+from torch import Tensor
+
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.representation.base import GaussiansAtTime, finite_rows
+from fourdgs_ns.representation.spherical_harmonics import SH_C0
+
+if TYPE_CHECKING:
+    from fourdgs_ns.data.scene_frame import SceneFrame
+    from fourdgs_ns.representation.base import Representation
+
+EXPORT_TIME_VARIABLE = "FOURDGS_TIME"
+
+
+class SplatfactoView(SplatfactoModel):
+    """Splatfacto's properties. While ``exporting`` they show the slice at the default time in the capture's own world, else the
+    canonical rows in the scene's frame."""
+
+    exporting: bool
+    representation: Representation
+    scene_frame: SceneFrame | None
+
+    @abstractmethod
+    def slice(self, t: float) -> GaussiansAtTime:
+        """The Gaussians alive at ``t``."""
+
+    @abstractmethod
+    def default_time(self) -> float:
+        """t that is drawn or exported when nothing else says."""
+
+    @torch.no_grad()
+    def exported(self, t: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Finite Gaussians at ``t`` in the capture's world: means, quats, log scales, opacities, spherical harmonics [n, k, 3].
+
+        Raises:
+            UserError: nothing is visible at ``t``.
+        """
+        gaussians = self.slice(t)
+        fields = {name: value for name, value in vars(gaussians).items() if name != "ids"}
+        gaussians = gaussians.select(finite_rows(fields))
+        if len(gaussians.ids) == 0:
+            raise UserError(f"no Gaussian is visible at t = {t:g}; set {EXPORT_TIME_VARIABLE} to another t from 0 to 1")
+        harmonics, log_scales = self.representation.spherical_harmonics(gaussians), gaussians.scales.log()
+        if self.scene_frame is None:
+            return gaussians.means, gaussians.quats, log_scales, gaussians.opacities, harmonics
+        means, quats, log_scales = self.scene_frame.capture_from_scene(gaussians.means, gaussians.quats, log_scales)
+        return means, quats, log_scales, gaussians.opacities, self.scene_frame.harmonics_from_scene(harmonics)
+
+    def _exported(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.exported(self.default_time())
+
+    @property
+    def means(self) -> Tensor:
+        return self._exported()[0] if self.exporting else self.gauss_params["means"]
+
+    @property
+    def quats(self) -> Tensor:
+        return self._exported()[1] if self.exporting else self.gauss_params["quats"]
+
+    @property
+    def scales(self) -> Tensor:
+        return self._exported()[2] if self.exporting else self.gauss_params["scales"]
+
+    @property
+    def opacities(self) -> Tensor:
+        if not self.exporting:
+            return self.gauss_params["opacities"]
+        return torch.logit(self._exported()[3].clamp(1e-6, 1 - 1e-6))[:, None]
+
+    def _harmonics(self) -> Tensor:
+        if self.exporting:
+            return self._exported()[4]
+        return self.representation.spherical_harmonics(self.slice(self.default_time()))
+
+    @property
+    def colors(self) -> Tensor:
+        """RGB without view dependence."""
+        return (self.shs_0 * SH_C0 + 0.5).clamp(0.0, 1.0)
+
+    @property
+    def shs_0(self) -> Tensor:
+        return self._harmonics()[:, 0]
+
+    @property
+    def shs_rest(self) -> Tensor:
+        return self._harmonics()[:, 1:]
+
+    @property
+    def features_dc(self) -> Tensor:
+        return self.shs_0
+
+    @property
+    def features_rest(self) -> Tensor:
+        return self.shs_rest
+
+    @property
+    def num_points(self) -> int:
+        return self.gauss_params["means"].shape[0]
