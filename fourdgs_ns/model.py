@@ -117,7 +117,8 @@ class DynamicGaussiansModel(SplatfactoView):
         self.camera_colors = CameraColors(num_cameras) if config.color_correction else None
         for name, zeros in self.densifier.empty_statistics(self.num_points, "cpu").items():
             self.register_buffer(name, zeros)
-        self.capture_background = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
+        backdrop = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
+        self.register_buffer("capture_background", backdrop, persistent=False)
         self.viewer_background: Tensor | None = None
         self.crop_box: OrientedBox | None = None
         self.step = 0
@@ -305,7 +306,7 @@ class DynamicGaussiansModel(SplatfactoView):
             return torch.full((3,), float(choice == "white"), device=self.device)
         if not self.training and self.viewer_background is not None:
             return self.viewer_background.to(self.device)
-        return self.capture_background.to(self.device)
+        return self.capture_background
 
     def get_outputs(self, camera: Cameras) -> dict[str, Any]:  # type: ignore[override]
         """Draws one or more cameras of one instant.

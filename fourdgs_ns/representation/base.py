@@ -178,6 +178,11 @@ class Representation(Protocol):
         """Colour of a slice for formats that know spherical harmonics only; k = 1 without view dependence."""
 
 
+def gather(params: Parameters, ids: Int[Tensor, " m"]) -> dict[str, Tensor]:
+    """Rows ``ids`` of every parameter. ``params[name][ids]`` would sort the ids in its backward pass, at several times the cost."""
+    return {name: value.index_select(0, ids) for name, value in params.items()}
+
+
 def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:
     """Rows in which every parameter is finite."""
     # The sum of a row is finite only if its entries are: one small reduction per parameter instead of a test per number.
