@@ -86,6 +86,7 @@ class DynamicGaussiansModel(SplatfactoView):
     """
 
     config: DynamicGaussiansModelConfig  # type: ignore[assignment]
+    capture_background: Tensor
 
     def __init__(self, *args, metadata: Mapping[str, Any] | None = None, **kwargs) -> None:
         self.capture_metadata: Mapping[str, Any] = metadata or {}

@@ -179,14 +179,14 @@ class Representation(Protocol):
 
 
 def gather(params: Parameters, ids: Int[Tensor, " m"]) -> dict[str, Tensor]:
-    """Rows ``ids`` of every parameter. ``params[name][ids]`` would sort the ids in its backward pass, at several times the cost."""
+    """Rows ``ids`` of every parameter. ``params[name][ids]`` would sort the ids in its backward pass, at a multiple of the cost."""
     return {name: value.index_select(0, ids) for name, value in params.items()}
 
 
 def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:
     """Rows in which every parameter is finite."""
     # The sum of a row is finite only if its entries are: one small reduction per parameter instead of a test per number.
-    totals = [value.detach().flatten(1).sum(dim=1) for value in params.values()]
+    totals = [v.detach() if v.dim() == 1 else v.detach().flatten(1).sum(dim=1) for v in params.values()]
     return torch.isfinite(torch.stack(totals)).all(dim=0)
 
 

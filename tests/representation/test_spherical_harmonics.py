@@ -35,7 +35,9 @@ def test_colour_of_a_constant_and_of_a_linear_term():
     torch.testing.assert_close(rgb_from_sh(sh_from_rgb(colors)[:, None], torch.randn(5, 3)), colors)
     coefficients = torch.zeros(1, 4, 3)
     coefficients[0, 2, 1] = 1.0
-    torch.testing.assert_close(rgb_from_sh(coefficients, torch.tensor([[0.0, 0.0, 7.0]]))[0, 1], torch.tensor(0.98860251))
+    torch.testing.assert_close(
+        rgb_from_sh(coefficients, torch.tensor([[0.0, 0.0, 7.0]]))[0, 1], torch.tensor(0.98860251)
+    )
     # Negative colours are cut at 0 and the constant term is the average of the two sides.
     assert rgb_from_sh(-3 * coefficients, torch.tensor([[0.0, 0.0, 1.0]]))[0, 1] == 0
     assert math.isclose(SH_C0, 0.5 / math.sqrt(math.pi))
