@@ -159,7 +159,7 @@ class Representation(Protocol):
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
         """Ids of the rows that can colour a pixel at ``t`` (not differentiable)."""
 
-    def at(self, params: Parameters, t: float, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+    def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
         """Slice rows ``ids`` at ``t``; differentiable in every parameter that the method trains."""
 
     def children(
@@ -179,7 +179,7 @@ class Representation(Protocol):
 
 
 def gather(params: Parameters, ids: Int[Tensor, " m"]) -> dict[str, Tensor]:
-    """Rows ``ids`` of every parameter. ``params[name][ids]`` would sort the ids in its backward pass, at a multiple of the cost."""
+    """Rows ``ids`` of every parameter. ``params[name][ids]`` would sort the ids in its backward pass, which costs far more."""
     return {name: value.index_select(0, ids) for name, value in params.items()}
 
 

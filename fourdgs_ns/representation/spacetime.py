@@ -117,11 +117,12 @@ class SpacetimeRepresentation:
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
         return active_rows(self, params, t)
 
-    def at(self, params: Parameters, t: float, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+    def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
         rows = gather(params, ids)
         dt = t - rows["temporal_centers"]
         weight = torch.exp(-((dt / torch.exp(rows["log_durations"])) ** 2))
-        dt = dt.detach()
+        # The centre learns by the weight alone; t itself, where it is learned, by the motion too.
+        dt = t - rows["temporal_centers"].detach()
         m1, m2, m3 = rows["motion"].split(3, dim=-1)
         features = rows["features_dc"]
         if self.full:
