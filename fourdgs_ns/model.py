@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -33,6 +33,9 @@ from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 from fourdgs_ns.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
 from fourdgs_ns.timing import CameraTimes
+
+SliceEdit = Callable[[GaussiansAtTime, PinholeCameras], GaussiansAtTime]
+"""What is changed about a slice before it is drawn: Gaussians left out, or others' features, [m, 3] RGB."""
 
 PERCEPTUAL_CROP = 256
 """Side in pixels of the crops that LPIPS is trained on."""
@@ -126,6 +129,8 @@ class DynamicGaussiansModel(SplatfactoView):
         backdrop = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
         self.register_buffer("capture_background", backdrop, persistent=False)
         self.viewer_background: Tensor | None = None
+        self.viewer_draws: Callable[[Cameras], dict[str, Any]] | None = None
+        """Draws the viewer's pictures in place of ``get_outputs``; training, scores and files never see it."""
         self.crop_box: OrientedBox | None = None
         self.step = 0
         self.total_steps: int | None = None
@@ -330,8 +335,8 @@ class DynamicGaussiansModel(SplatfactoView):
             return self.viewer_background.to(self.device)
         return self.capture_background
 
-    def get_outputs(self, camera: Cameras) -> dict[str, Any]:  # type: ignore[override]
-        """Draws one or more cameras of one instant.
+    def get_outputs(self, camera: Cameras, edit: SliceEdit | None = None) -> dict[str, Any]:  # type: ignore[override]
+        """Draws one or more cameras of one instant; ``edit`` changes the slice first.
 
         Returns rgb, accumulation and (outside training) depth, each [h, w, ...] for one camera and [b, h, w, ...] for a batch
         in training; depth is the expected z in scene units; background is the colour used.
@@ -348,13 +353,17 @@ class DynamicGaussiansModel(SplatfactoView):
         if self.crop_box is not None and not self.training:
             gaussians = gaussians.select(self.crop_box.within(gaussians.means).reshape(-1))
         cameras = self.cameras_for_rasterizer(camera)
+        if edit is not None:
+            gaussians = edit(gaussians, cameras)
         background = self.background()
-        behind = background if self.decoder is None else None
+        # Three channels are RGB already: what an edit gave, whatever the method's own features are.
+        decoder = None if gaussians.features.shape[1:] == (3,) else self.decoder
+        behind = background if decoder is None else None
         rendering = rasterize(gaussians, cameras, background=behind, depth=not self.training)
-        if self.decoder is None:
+        if decoder is None:
             rgb = rendering.features
         else:
-            decoded = self.decoder(rendering.features, pixel_rays(cameras))
+            decoded = decoder(rendering.features, pixel_rays(cameras))
             rgb = rendering.alphas * decoded + (1 - rendering.alphas) * background
         if self.training:
             self.rendering = rendering
@@ -378,8 +387,10 @@ class DynamicGaussiansModel(SplatfactoView):
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
         """One camera [1], with an optional crop box that acts on the Gaussians where they are at t."""
         self.set_crop(obb_box)
+        # Nobody but the viewer sets a background of its own just before it asks.
+        draws = self.get_outputs if self.viewer_draws is None or self.viewer_background is None else self.viewer_draws
         try:
-            return self.get_outputs(camera)
+            return draws(camera)
         finally:
             self.viewer_background = None
 

@@ -18,9 +18,12 @@ from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from fourdgs_ns import _compat
 from fourdgs_ns.data.datamanager import MultiViewVideoDatamanager, MultiViewVideoDatamanagerConfig
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.model import DynamicGaussiansModel, DynamicGaussiansModelConfig
+from fourdgs_ns.viewer.controls import TimeControls
+from fourdgs_ns.viewer.inspector import Inspector
 
 
 @dataclass
@@ -49,6 +52,11 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         super().__init__(config, *args, test_mode=test_mode, world_size=world_size, **kw)  # type: ignore[arg-type,misc]
         # Nerfstudio asks for "inference" where it exports or renders without the dataset.
         self.gaussians.exporting = test_mode == "inference"
+        inspector = Inspector(self)
+        self.gaussians.viewer_draws = inspector.draw
+        self.time_controls = TimeControls(inspector)
+        """Found by the viewer, which then shows them."""
+        _compat.mend_ns_render(type(self.datamanager))
 
     @property
     def gaussians(self) -> DynamicGaussiansModel:
