@@ -69,8 +69,8 @@ def compose(
     """One picture of two.
 
     Args:
-        layout: wipe: truth left of ``position``, render right of it, a white line between. side by side: truth, then render, twice
-            as wide. difference: |truth - render|, brighter. truth, render: one of them.
+        layout: wipe: truth left of ``position``, render right of it, a white line between. side by side: truth, then render,
+            twice as wide. difference: |truth - render|, brighter. truth, render: one of them.
         position: share of the width at which the wipe stands.
     """
     if layout == "render":

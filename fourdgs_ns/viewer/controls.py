@@ -206,16 +206,15 @@ class TimeControls(_compat.AttachedControl):
     def _run(self) -> None:
         last, reported = perf_counter(), 0.0
         while not self.stopped.is_set():
-            self.busy.wait(STATUS_SECONDS)
+            if not self.busy.is_set():
+                self.busy.wait(STATUS_SECONDS)
+                last = perf_counter()  # playback starts now: idleness is not skipped
             self.stopped.wait(TICK_SECONDS)
             now = perf_counter()
             elapsed, last = now - last, now
-            if not self.busy.is_set():
-                elapsed = 0.0
             with self.lock:
                 was_playing = self.playhead.playing
-                # Resuming from idleness must not skip what passed meanwhile.
-                self.playhead.advance(min(elapsed, STATUS_SECONDS))
+                self.playhead.advance(elapsed)
             if was_playing:
                 self.show()
             if self.orbit_radians:
