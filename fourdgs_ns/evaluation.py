@@ -46,7 +46,9 @@ class MovingRegions:
         self._still: dict[str, Bool[np.ndarray, "h w"]] = {}
         for name in dataset.camera_names:
             camera = dataset.capture.camera(name)
-            self.source[name] = "masks" if camera.masks else "variance" if len(camera.world_from_camera) == 1 else "none"
+            self.source[name] = (
+                "masks" if camera.masks else "variance" if len(camera.world_from_camera) == 1 else "none"
+            )
 
     def of(self, view: int) -> Bool[Tensor, "h w"] | None:
         """The region of one view; None where it cannot be told."""
@@ -148,7 +150,9 @@ def _add_moving(
         return
     scores["psnr_moving"] = value
     for key, data_range in SSIM_RANGES.items():
-        scores[key.replace("ssim", "ssim_moving")] = float(ssim_map(render[None], truth[None], data_range)[0][region].mean())
+        scores[key.replace("ssim", "ssim_moving")] = float(
+            ssim_map(render[None], truth[None], data_range)[0][region].mean()
+        )
     if "lpips" in scores:
         pasted = torch.where(region[..., None], render, truth)
         distance = pipeline.gaussians.perceptual.distance(pasted[None], truth[None])

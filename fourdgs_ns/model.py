@@ -110,7 +110,9 @@ class DynamicGaussiansModel(SplatfactoView):
         self.clip: Clip = metadata.get("clip", Clip(1, 0.0))
         self.scene_frame: SceneFrame | None = metadata.get("scene_frame")
         extent = float(metadata.get("scene_extent", 1.0))
-        self.near = config.near * float(metadata.get("focus_distance", 1.0))
+        self.focus_distance = float(metadata.get("focus_distance", 1.0))
+        """From the cameras to what they look at, world units."""
+        self.near = config.near * self.focus_distance
         points: PointsOverTime | None = metadata.get("points_over_time")
         if points is None:
             # A checkpoint is about to be loaded: one placeholder row that load_state_dict replaces.

@@ -36,7 +36,9 @@ class Perceptual:
             try:
                 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-                network = LearnedPerceptualImagePatchSimilarity(net_type=self.backbone, normalize=True).to(device).eval()
+                network = (
+                    LearnedPerceptualImagePatchSimilarity(net_type=self.backbone, normalize=True).to(device).eval()
+                )
                 self.network = network.requires_grad_(False)
             except Exception as error:  # the download fails in many ways: no network, proxy, full disk
                 CONSOLE.print(

@@ -9,12 +9,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 import viser
 import viser.transforms as vtf
+from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 
 from fourdgs_ns import _compat
 from fourdgs_ns.viewer.colorings import COLORINGS
-from fourdgs_ns.viewer.comparison import LAYOUTS
+from fourdgs_ns.viewer.comparison import LAYOUTS, nearest_view
 from fourdgs_ns.viewer.inspector import OWN_COLORS, Inspector, Statistics
 from fourdgs_ns.viewer.playback import REPEATS, Playhead, time_at
 
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 TICK_SECONDS = 1 / 60
 STATUS_SECONDS = 0.5
 SPEEDS = {"0.1x": 0.1, "0.25x": 0.25, "0.5x": 0.5, "1x": 1.0, "2x": 2.0, "4x": 4.0}
-STEPS = {"|<": None, "-10": -10, "-1": -1, "+1": 1, "+10": 10, ">|": None}
-MARKS = 5
+STEPS = {"-10": -10, "-1": -1, "+1": 1, "+10": 10}
+MARKS = 3
 ABOVE_THE_TABS = -10.0
 
 
@@ -77,6 +79,8 @@ class TimeControls(_compat.AttachedControl):
         self.duration_seconds = clip.duration_seconds
         self.times = [float(s) / (clip.duration_seconds or 1.0) for s in seconds]
         self.playhead = Playhead.of(clip)
+        # The viewer interrupts a drawing by an exception when a browser moves; loading kernels must not be what it hits.
+        self.inspector.warm_up()
         _compat.hide_time_slider(viewer)
         gui = viewer.viser_server.gui
         with gui.add_folder("Playback", order=ABOVE_THE_TABS):
@@ -85,6 +89,8 @@ class TimeControls(_compat.AttachedControl):
             self._build_inspect(gui)
         with gui.add_folder("Compare", order=ABOVE_THE_TABS + 2, expand_by_default=False):
             self._build_compare(gui)
+        # Nerfstudio puts a new browser anywhere; the capture's cameras know where the scene is.
+        viewer.viser_server.on_client_connect(lambda client: self.stand_at(client, 0))
         self.thread = threading.Thread(target=self._run, name="playback", daemon=True)
         self.thread.start()
 
@@ -140,6 +146,10 @@ class TimeControls(_compat.AttachedControl):
         layout.on_update(lambda _: self._ask(layout=layout.value))
         wipe = gui.add_slider("Wipe", 0.0, 1.0, 0.01, 0.5, hint="Truth is left of the line, the render right of it.")
         wipe.on_update(lambda _: self._ask(wipe=wipe.value))
+        stand = gui.add_button("Stand at nearest camera", hint="Move there, to orbit or walk on from it.")
+        stand.on_click(
+            lambda event: self.stand_at(event.client, self.nearest_view(event.client)) if event.client else None
+        )
 
     # ------------------------------------------------------------------ what widgets do
 
@@ -169,11 +179,28 @@ class TimeControls(_compat.AttachedControl):
 
     def step(self, label: str) -> None:
         """One of the buttons of ``STEPS``."""
-        ends = {"|<": 0, ">|": len(self.times) - 1}
-        if label in ends:
-            self._locked(lambda: self.playhead.seek(ends[label]))
-        else:
-            self._locked(lambda: self.playhead.step(STEPS[label] or 0))
+        self._locked(lambda: self.playhead.step(STEPS[label]))
+
+    def nearest_view(self, client: viser.ClientHandle) -> int:
+        """The view of the compared data that is nearest to a browser's camera."""
+        pose = np.eye(4)[:3]
+        turned = vtf.SO3(client.camera.wxyz) @ vtf.SO3.from_x_radians(np.pi)
+        pose[:, :3], pose[:, 3] = turned.as_matrix(), client.camera.position / VISER_NERFSTUDIO_SCALE_RATIO
+        return nearest_view(torch.from_numpy(pose), self.time(), self.inspector.dataset())
+
+    def stand_at(self, client: viser.ClientHandle, view: int) -> None:
+        """Put a browser's camera where a view was taken, turning about the point that the rig looks at."""
+        model, camera = self.inspector.pipeline.gaussians, self.inspector.dataset().cameras[view]
+        pose = camera.camera_to_worlds.numpy()
+        distance = model.focus_distance * VISER_NERFSTUDIO_SCALE_RATIO
+        # Just past the picture that the viewer hangs before this camera, which would cover everything.
+        ahead = 2 * self.viewer.config.camera_frustum_scale
+        place = pose[:, 3] * VISER_NERFSTUDIO_SCALE_RATIO - ahead * pose[:, 2]
+        with suppress(AssertionError, RuntimeError), client.atomic():  # it may be gone already
+            client.camera.position = place
+            client.camera.up_direction = pose[:, 1]
+            client.camera.look_at = place - pose[:, 2] * (distance - ahead)
+            client.camera.fov = float(2 * np.arctan(camera.height.item() / 2 / camera.fy.item()))
 
     def set_orbit(self, degrees_per_second: float) -> None:
         """Turn every browser's camera about what it looks at; 0 stops."""

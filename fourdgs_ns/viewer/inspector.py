@@ -125,6 +125,15 @@ class Inspector:
             self._ranges = age, slice_ranges(model, self.pipeline.datamanager.train_dataset.cameras)
         return self._ranges[1]
 
+    @torch.no_grad()
+    def warm_up(self) -> None:
+        """Draw one small picture, so that kernels are loaded and compiled."""
+        model = self.pipeline.gaussians
+        was_training = model.training
+        model.eval()
+        model.get_outputs(fitted(self.pipeline.datamanager.train_dataset.cameras[0:1], 32, 32))
+        model.train(was_training)
+
     def dataset(self) -> MultiViewVideoDataset:
         """The views that are compared with."""
         manager = self.pipeline.datamanager

@@ -90,7 +90,7 @@ class Browser:
 
     def text(self) -> str:
         """Everything that is written on the page."""
-        return self.run("document.body.innerText") or ""
+        return self.run("document.body ? document.body.innerText : ''") or ""
 
     def picture(self, file: Path | None = None, clip: tuple[int, int, int, int] | None = None) -> np.ndarray:
         """The page as it looks, RGB; of ``clip`` = x, y, width, height only. Kept as PNG in ``file``."""
@@ -128,3 +128,34 @@ class Browser:
     def press(self, key: str, code: int) -> None:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+
+    def widget(self, label: str, kind: str) -> str:
+        """JavaScript for the ``kind`` (a CSS selector) in the row of a panel that is labelled ``label``."""
+        return (
+            f"(() => {{ let e = [...document.querySelectorAll('*')].find(x => x.childElementCount === 0 && x.offsetParent "
+            f"&& x.textContent.trim() === {json.dumps(label)}); "
+            f"while (e && !e.querySelector({json.dumps(kind)})) e = e.parentElement; "
+            f"return e && e.querySelector({json.dumps(kind)}); }})()"
+        )
+
+    def click_on(self, find: str, x_share: float = 0.5) -> None:
+        """Click into the element that a JavaScript expression returns."""
+        x, y, width, height = self.box(find)
+        self.click(x + width * x_share, y + height / 2)
+
+    def open_folder(self, label: str) -> None:
+        self.click_on(
+            f"[...document.querySelectorAll('*')].find(x => x.offsetParent && [...x.childNodes].some(n => n.nodeType === 3 "
+            f"&& n.textContent.trim() === {json.dumps(label)}))"
+        )
+
+    def choose(self, label: str, option: str) -> None:
+        """Take ``option`` in the drop-down that is labelled ``label``."""
+        self.click_on(self.widget(label, "input"))
+        option_find = (
+            f"[...document.querySelectorAll('[role=option], .mantine-Select-option')].find(o => o.offsetParent "
+            f"&& o.innerText.trim() === {json.dumps(option)})"
+        )
+        wait_for(lambda: self.run(f"!!{option_find}"), 10)
+        time.sleep(0.3)  # it slides in
+        self.click_on(option_find)
