@@ -94,7 +94,7 @@ def temporal_deviation(frames: np.ndarray, most: int = 60) -> Float[np.ndarray, 
         frames: uint8 [n, h, w, c]; at most ``most`` of them, spread evenly, are looked at.
     """
     picks = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
-    total = np.zeros(frames.shape[1:3] + (3,))
+    total = np.zeros((*frames.shape[1:3], 3))
     squares = np.zeros_like(total)
     for i in picks:
         frame = frames[i][..., :3].astype(np.float64) / 255.0

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import tyro
 
+from fourdgs_ns.cli.compare import Compare
+from fourdgs_ns.cli.evaluate import Evaluate
+from fourdgs_ns.cli.render import Render
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
-COMMANDS: dict[str, Callable[..., Synth]] = {"synth": Synth}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "synth": Synth,
+    "render": Render,
+    "evaluate": Evaluate,
+    "compare": Compare,
+}
 
 
 def entry_point(arguments: list[str] | None = None) -> None:

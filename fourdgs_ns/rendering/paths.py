@@ -42,15 +42,20 @@ def frame_rate(clip: Clip) -> float:
 def running_times(clip: Clip, first: float, last: float, speed: float, fps: float) -> Float[np.ndarray, " n"]:
     """t of each picture of a video at ``fps`` in which the clip runs from t = ``first`` to ``last`` at ``speed``.
 
-    Speeds under 1 are slow motion: instants between frames are drawn. At speed 1 and the capture's own frame rate every picture is
-    a frame. ``last`` < ``first`` runs backwards.
+    Speeds under 1 are slow motion: instants between frames are drawn. At speed 1 and the capture's own frame rate every
+    picture is a frame. ``last`` < ``first`` runs backwards.
     """
     seconds = abs(last - first) * clip.duration_seconds
     count = round(seconds * fps / speed) + 1
     return np.linspace(first, last, count) if count > 1 else np.array([first])
 
 
-def orbit(pose: Float[np.ndarray, "3 4"], target: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"], degrees: Float[np.ndarray, " n"]) -> Poses:  # fmt: skip
+def orbit(
+    pose: Float[np.ndarray, "3 4"],
+    target: Float[np.ndarray, "3"],
+    up: Float[np.ndarray, "3"],
+    degrees: Float[np.ndarray, " n"],
+) -> Poses:
     """``pose`` turned about the axis ``up`` through ``target`` by each of ``degrees``: distance and tilt stay."""
     axis = up / np.linalg.norm(up)
     poses = np.empty((len(degrees), 3, 4))
@@ -75,7 +80,7 @@ def sway(degrees: float, count: int) -> Float[np.ndarray, " n"]:
 
 
 def spiral(pose: Float[np.ndarray, "3 4"], distance: float, radius: float, turns: float, count: int) -> Poses:
-    """The camera circles in its own image plane with ``radius`` and drifts to and fro, always towards the point ``distance`` ahead.
+    """The camera circles in its own image plane with ``radius`` and drifts to and fro, facing the point ``distance`` ahead.
 
     It starts and ends at ``pose`` moved by ``radius`` along its x axis; half as far forward and back as sideways.
     """
@@ -89,7 +94,9 @@ def spiral(pose: Float[np.ndarray, "3 4"], distance: float, radius: float, turns
     return poses
 
 
-def looking_at(place: Float[np.ndarray, "3"], focus: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 4"]:  # fmt: skip
+def looking_at(
+    place: Float[np.ndarray, "3"], focus: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "3 4"]:
     """The pose at ``place`` whose optical axis goes through ``focus``, with ``up`` as nearly upright as it can be."""
     back = (place - focus) / np.linalg.norm(place - focus)
     right = np.cross(up, back)

@@ -79,7 +79,7 @@ def write_sequence(sequence: Sequence, draw: Callable[[int], UInt8[np.ndarray, "
         if sequence.is_video:
             _encode(sequence)
     except OSError as error:
-        raise _not_writable(sequence.out, error) from error
+        raise not_writable(sequence.out, error) from error
     return len(missing)
 
 
@@ -117,7 +117,7 @@ def _check(sequence: Sequence, digest: str) -> None:
             pass
         (folder / RECIPE).write_text(json.dumps({"digest": digest, **sequence.recipe}, indent=2, default=str))
     except OSError as error:
-        raise _not_writable(out, error) from error
+        raise not_writable(out, error) from error
 
 
 def write_png(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -151,7 +151,8 @@ def _encode(sequence: Sequence) -> None:
     shutil.rmtree(sequence.folder)
 
 
-def _not_writable(out: Path, error: OSError) -> UserError:
+def not_writable(out: Path, error: OSError) -> UserError:
+    """The one line for an output that the system refused."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     why = "the disk is full" if full else (error.strerror or str(error)).lower()
     then = "free some space and type the same command again, it goes on" if full else "give another --out"

@@ -5,6 +5,7 @@ The last picture of each test is kept in ``$FOURDGS_TEST_ARTEFACTS`` (default: t
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import time
@@ -56,6 +57,8 @@ def browser(address, tmp_path, request):
             return "Gaussians alive" in browser.text()
 
         wait_for(reached, 180)
+        if "Hide Train Cams" in browser.text():  # the server remembers it for the next browser
+            browser.click_button("Hide Train Cams")
         yield browser
         browser.picture(ARTEFACTS / f"{request.node.name}.png")
     finally:
@@ -76,7 +79,6 @@ def settled(browser: Browser) -> np.ndarray:
 
 
 def test_slider_buttons_and_play_move_the_picture(browser):
-    browser.click_button("Hide Train Cams")
     first = settled(browser)
     assert f"0.000 s of 0.100 s, frame 0 of {FRAMES - 1}" in browser.text()
     slider = browser.widget("Frame", "[role=slider]")
@@ -89,7 +91,8 @@ def test_slider_buttons_and_play_move_the_picture(browser):
     # A loop goes on with the first frame.
     browser.click_button("+1")
     wait_for(lambda: "frame 0 of" in browser.text())
-    np.testing.assert_array_equal(settled(browser), first)
+    # Pictures travel as JPEG, whose quality follows the load.
+    assert np.abs(settled(browser) - first).mean() < 0.3 * np.abs(last - first).mean()
 
     browser.choose("Speed", "0.1x")
     browser.click_button("Play")
@@ -101,14 +104,15 @@ def test_slider_buttons_and_play_move_the_picture(browser):
 
     wait_for(advanced)
     pictures = [browser.picture(clip=SCENE).astype(int) for _ in range(8) if time.sleep(0.3) is None]
-    assert max(np.abs(a - b).max() for a, b in zip(pictures, pictures[1:])) > 5
+    assert max(np.abs(a - b).max() for a, b in itertools.pairwise(pictures)) > 5
     browser.click_button("Pause")
-    stopped = settled(browser)
-    np.testing.assert_array_equal(settled(browser), stopped)
+    settled(browser)
+    frame = [line for line in browser.text().splitlines() if " s, frame " in line]
+    time.sleep(1.5)
+    assert [line for line in browser.text().splitlines() if " s, frame " in line] == frame
 
 
 def test_colourings_and_comparison_with_the_truth(browser):
-    browser.click_button("Hide Train Cams")
     own = settled(browser)
     browser.open_folder("Inspect")
     time.sleep(1)
@@ -132,7 +136,6 @@ def test_colourings_and_comparison_with_the_truth(browser):
 
 
 def test_orbit_moves_the_camera_while_time_stands_still(browser):
-    browser.click_button("Hide Train Cams")
     before = settled(browser)
     slider = browser.widget("Orbit", "[role=slider]")
     browser.run(f"{slider}.focus()")
