@@ -55,14 +55,15 @@ def mend_ns_render(datamanager: type) -> None:
             continue
         stock: Any = getattr(module, "get_interpolated_camera_path", None)
         if stock is not None and not hasattr(stock, "carries_times"):
-            module.get_interpolated_camera_path = _with_times(stock)  # type: ignore[attr-defined]
+            module.get_interpolated_camera_path = carrying_times(stock)  # type: ignore[attr-defined]
         accepted: Any = getattr(module, "RandomCamerasDataManager", None)
         if isinstance(accepted, type):
             # isinstance takes tuples inside tuples: the assertion now also knows whole pictures.
             module.RandomCamerasDataManager = (accepted, datamanager)  # type: ignore[attr-defined]
 
 
-def _with_times(stock: Callable[..., Cameras]) -> Callable[..., Cameras]:
+def carrying_times(stock: Callable[..., Cameras]) -> Callable[..., Cameras]:
+    """Nerfstudio's ``get_interpolated_camera_path``, with times where it drops them."""
     from nerfstudio.cameras.camera_utils import get_interpolated_poses_many
 
     def interpolated(cameras: Cameras, steps: int, order_poses: bool) -> Cameras:

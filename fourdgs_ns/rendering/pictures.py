@@ -23,7 +23,7 @@ from fourdgs_ns.viewer.inspector import SliceRanges, coloring_edit, slice_ranges
 
 Output = Literal["rgb", "depth", "motion", "truth", "difference"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
-STRIP_HEIGHT = 24
+STRIP_HEIGHT, TEXT_SIZE = 42, 0.45
 STRIP_COLOR, INK = (24, 24, 28), (235, 235, 235)
 
 
@@ -81,19 +81,18 @@ class Painter:
 
     def _numbers(self, run: LoadedRun, rgb: Tensor, truth: Tensor | None) -> str:
         if truth is None:
-            return f"{run.name}  {run.pipeline.gaussians.num_points:,} Gaussians"
+            return f"{run.name}\n{run.pipeline.gaussians.num_points:,} Gaussians"
         scores = f"{float(psnr(rgb, truth)):.2f} dB  SSIM {float(ssim(rgb[None], truth[None])):.4f}"
-        return f"{run.name}  {scores}" if len(self.runs) > 1 else scores
+        return f"{run.name}\n{scores}"
 
     def _labelled(self, picture: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
         if not self.strip:
             return picture
         strip = np.full((STRIP_HEIGHT, picture.shape[1], 3), STRIP_COLOR, np.uint8)
-        size = min(
-            0.45,
-            0.45 * (picture.shape[1] - 12) / max(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0], 1),
-        )
-        cv2.putText(strip, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)
+        for row, line in enumerate(text.split("\n")):
+            length = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SIZE, 1)[0][0]
+            size = TEXT_SIZE * min(1.0, (picture.shape[1] - 12) / max(length, 1))
+            cv2.putText(strip, line, (6, 16 + 18 * row), cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)
         return np.concatenate([picture, strip])
 
     def _truth(self, index: int) -> Float[Tensor, "h w 3"] | None:
