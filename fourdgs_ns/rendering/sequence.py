@@ -135,20 +135,24 @@ def write_png(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
 
 def _encode(sequence: Sequence) -> None:
     temporary = sequence.folder / "video.part.mp4"
-    first = cv2.imread(str(sequence.file(0)))
+    first = _read_png(sequence.file(0))
     height, width = (2 * (n // 2) for n in first.shape[:2])
     video = Video(temporary, width, height, sequence.fps, "420")
     try:
         for index in range(sequence.count):
-            picture = cv2.imread(str(sequence.file(index)))
-            if picture is None:
-                sequence.file(index).unlink()
-                raise UserError(f"{sequence.file(index)} is damaged and was removed; type the same command again")
-            video.add(np.ascontiguousarray(picture[:height, :width, ::-1]))
+            video.add(np.ascontiguousarray(_read_png(sequence.file(index))[:height, :width]))
     finally:
         video.close()
     os.replace(temporary, sequence.out)
     shutil.rmtree(sequence.folder)
+
+
+def _read_png(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    picture = cv2.imread(str(path))
+    if picture is None:
+        path.unlink()
+        raise UserError(f"{path} is damaged and was removed; type the same command again")
+    return picture[..., ::-1]  # type: ignore[return-value]
 
 
 def not_writable(out: Path, error: OSError) -> UserError:
