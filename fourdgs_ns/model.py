@@ -19,6 +19,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from fourdgs_ns import regularizers
 from fourdgs_ns.appearance import CameraColors
 from fourdgs_ns.data.scene_frame import SceneFrame
 from fourdgs_ns.densification.base import DensificationConfig
@@ -62,6 +63,16 @@ class DynamicGaussiansModelConfig(ModelConfig):
     them, as FreeTimeGS states it."""
     opacity_regularization_share: float = 1.0
     """Share of the training after which the regulariser ends."""
+    velocity_smoothness: float = 0.0
+    """Weight of the difference between velocities of neighbours (scene units per clip). Up to 1e-3; calms noise in the motion of
+    large surfaces, smears where objects touch."""
+    trajectory_smoothness: float = 0.0
+    """Weight of the acceleration of what is alive (scene units per clip squared). Up to 1e-4; straight lines have none."""
+    temporal_consistency: float = 0.0
+    """Weight of the difference between the change over neighbouring frames as drawn and as filmed. Up to 0.2; less flicker, at
+    twice the time per step."""
+    temporal_window: int = 1
+    """Farthest neighbour, in frames, that the temporal consistency looks at."""
     background_color: Literal["capture", "black", "white", "random"] = "capture"
     """Colour behind the scene. capture: what the layout prescribes, else black. random: another one each step, which keeps RGBA
     captures from painting their background; evaluation then uses the capture's."""
@@ -81,6 +92,18 @@ class DynamicGaussiansModelConfig(ModelConfig):
     def sh_degree(self) -> int:
         """What Nerfstudio's exporter asks for."""
         return self.representation.setup().sh_degree
+
+
+@dataclass
+class Drawn:
+    """One drawing of cameras of one instant."""
+
+    rgb: Float[Tensor, "b h w 3"]
+    rendering: Rendering
+    gaussians: GaussiansAtTime
+    cameras: PinholeCameras
+    background: Float[Tensor, "3"]
+    t: float
 
 
 class DynamicGaussiansModel(SplatfactoView):
@@ -128,10 +151,14 @@ class DynamicGaussiansModel(SplatfactoView):
         self.viewer_background: Tensor | None = None
         self.crop_box: OrientedBox | None = None
         self.step = 0
+        self.metrics_every = 1
+        """Steps between two that compute training metrics: nobody reads the others."""
         self.total_steps: int | None = None
         """Length of the training, which the trainer fills in; schedules that are shares of it refer to this."""
         self.perceptual = Perceptual()
         self.rendering: Rendering | None = None
+        self.drawn: Drawn | None = None
+        """What the last training step drew."""
         self._warned_about_time = False
 
     @property
@@ -222,7 +249,7 @@ class DynamicGaussiansModel(SplatfactoView):
         assert self.rendering is not None
         if step < self.densifier.last_step:
             self.densifier.observe(self.statistics, self.rendering)
-        self.rendering = None
+        self.rendering = self.drawn = None
         if self.camera_colors is not None:
             self.camera_colors.center()
         if self.camera_times is not None:
@@ -344,7 +371,26 @@ class DynamicGaussiansModel(SplatfactoView):
                 "this command of Nerfstudio asks for rays, but this method draws whole pictures; leave --render-nearest-camera "
                 "away, and export with ns-export gaussian-splat"
             )
-        gaussians = self.slice(self.exposure_time(camera))
+        drawn = self._draw(camera)
+        rendering, background = drawn.rendering, drawn.background
+        if self.training:
+            self.drawn, self.rendering = drawn, rendering
+            return {"rgb": drawn.rgb, "accumulation": rendering.alphas, "background": background}
+        depth = rendering.depths
+        assert depth is not None
+        # Where nothing was drawn the far end of what was looks better in the viewer than a hole at depth 0.
+        depth = torch.where(rendering.alphas > 0, depth, depth.max())
+        return {
+            "rgb": drawn.rgb[0].clamp(0.0, 1.0),
+            "depth": depth[0],
+            "accumulation": rendering.alphas[0],
+            "background": background.expand(*depth.shape[1:3], 3),
+        }
+
+    def _draw(self, camera: Cameras) -> Drawn:
+        """Slice, rasterise, decode; in training also as each camera would have seen it."""
+        t = self.exposure_time(camera)
+        gaussians = self.slice(t)
         if self.crop_box is not None and not self.training:
             gaussians = gaussians.select(self.crop_box.within(gaussians.means).reshape(-1))
         cameras = self.cameras_for_rasterizer(camera)
@@ -356,23 +402,9 @@ class DynamicGaussiansModel(SplatfactoView):
         else:
             decoded = self.decoder(rendering.features, pixel_rays(cameras))
             rgb = rendering.alphas * decoded + (1 - rendering.alphas) * background
-        if self.training:
-            self.rendering = rendering
-            self.active_weights = gaussians.weights
-            self.rendered_cameras, self.rendered_means = cameras, gaussians.means.detach()
-            if self.camera_colors is not None and camera.metadata is not None:
-                rgb = self.camera_colors(rgb, camera.metadata["cam_id"][:, 0])
-            return {"rgb": rgb, "accumulation": rendering.alphas, "background": background}
-        depth = rendering.depths
-        assert depth is not None
-        # Where nothing was drawn the far end of what was looks better in the viewer than a hole at depth 0.
-        depth = torch.where(rendering.alphas > 0, depth, depth.max())
-        return {
-            "rgb": rgb[0].clamp(0.0, 1.0),
-            "depth": depth[0],
-            "accumulation": rendering.alphas[0],
-            "background": background.expand(cameras.height, cameras.width, 3),
-        }
+        if self.training and self.camera_colors is not None and camera.metadata is not None:
+            rgb = self.camera_colors(rgb, camera.metadata["cam_id"][:, 0])
+        return Drawn(rgb, rendering, gaussians, cameras, background, float(t))
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
@@ -400,6 +432,8 @@ class DynamicGaussiansModel(SplatfactoView):
         return image
 
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
+        if self.training and self.step % self.metrics_every:
+            return {}
         truth = self.ground_truth(batch, outputs["background"])
         return {"psnr": psnr(outputs["rgb"].detach(), truth), "gaussian_count": float(self.num_points)}
 
@@ -415,20 +449,43 @@ class DynamicGaussiansModel(SplatfactoView):
                 if distance is not None:
                     losses["perceptual"] = config.perceptual_weight * distance
             if config.opacity_regularization and self.progress <= config.opacity_regularization_share:
-                assert self.rendering is not None
-                logits = self.gauss_params["opacities"][self.rendering.ids, 0]
+                assert self.rendering is not None and self.drawn is not None
+                logits = self.gauss_params["opacities"].index_select(0, self.rendering.ids)[:, 0]
                 count = None if config.opacity_regularization_over == "active" else self.num_points
-                mean = opacity_regularizer(logits, self.active_weights, count)
+                mean = opacity_regularizer(logits, self.drawn.gaussians.weights, count)
                 losses["opacity"] = config.opacity_regularization * mean
+            losses |= self._priors(rgb, truth, batch)
             if self.config.guided_sampling.enabled:
                 self._observe_guided(rgb.detach(), truth, batch)
         return losses
 
-    def _observe_guided(self, rgb: Tensor, truth: Tensor, batch: dict) -> None:
+    def _priors(self, rgb: Tensor, truth: Tensor, batch: dict) -> dict[str, Tensor]:
+        """The terms of :mod:`fourdgs_ns.regularizers` that are on."""
+        config, losses = self.config, {}
         assert self.rendering is not None
+        assert self.drawn is not None
+        if config.velocity_smoothness or config.trajectory_smoothness:
+            ids = regularizers.sample_rows(self.rendering.ids, self.step)
+            where, velocities, accelerations = regularizers.paths(
+                self.representation, self.canonical(), self.drawn.t, ids, self.clip.frame_interval
+            )
+            if config.velocity_smoothness:
+                smoothness = regularizers.velocity_smoothness(where.detach(), velocities)
+                losses["velocity"] = config.velocity_smoothness * smoothness
+            if config.trajectory_smoothness:
+                losses["trajectory"] = config.trajectory_smoothness * regularizers.trajectory_smoothness(accelerations)
+        if config.temporal_consistency:
+            other = self._draw(batch["neighbor_cameras"])
+            other_truth = self.ground_truth({"image": batch["neighbor_image"]}, other.background)
+            change = regularizers.temporal_consistency(rgb, other.rgb, truth, other_truth)
+            losses["consistency"] = config.temporal_consistency * change
+        return losses
+
+    def _observe_guided(self, rgb: Tensor, truth: Tensor, batch: dict) -> None:
+        assert self.drawn is not None
         self.guided.observe(
             self.step, rgb, truth, [int(c) for c in batch["camera_ids"]],
-            len(self.capture_metadata["train_camera_names"]), self.rendered_cameras, self.rendered_means,
+            len(self.capture_metadata["train_camera_names"]), self.drawn.cameras, self.drawn.gaussians.means.detach(),
             torch.Generator().manual_seed(self.step),
         )  # fmt: skip
 
