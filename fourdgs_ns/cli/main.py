@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import tyro
 
+from fourdgs_ns.cli.bench import Bench
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
-COMMANDS: dict[str, Callable[..., Synth]] = {"synth": Synth}
+COMMANDS: dict[str, Callable[..., Any]] = {"bench": Bench, "synth": Synth}
 
 
 def entry_point(arguments: list[str] | None = None) -> None:
