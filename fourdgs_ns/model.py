@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -157,6 +157,8 @@ class DynamicGaussiansModel(SplatfactoView):
         """Length of the training, which the trainer fills in; schedules that are shares of it refer to this."""
         self.perceptual = Perceptual()
         self.rendering: Rendering | None = None
+        self.view_cache: dict[tuple[int, int], PinholeCameras] = {}
+        """Training views by camera and frame, on the device."""
         self.drawn: Drawn | None = None
         """What the last training step drew."""
         self._warned_about_time = False
@@ -318,6 +320,24 @@ class DynamicGaussiansModel(SplatfactoView):
         Raises:
             UserError: a camera is no pinhole camera.
         """
+        if not (self.training and camera.metadata is not None and "frame_id" in camera.metadata):
+            return self._convert(camera)
+        # Training comes back to the same views again and again: each is converted and sent to the device once.
+        ids = torch.cat([camera.metadata["cam_id"], camera.metadata["frame_id"]], dim=1).tolist()
+        views = []
+        for k, (camera_id, frame_id) in enumerate(ids):
+            if (camera_id, frame_id) not in self.view_cache:
+                self.view_cache[camera_id, frame_id] = self._convert(camera[k : k + 1])
+            views.append(self.view_cache[camera_id, frame_id])
+        if len(views) == 1:
+            return views[0]
+        return replace(
+            views[0],
+            camera_from_world=torch.cat([view.camera_from_world for view in views]),
+            intrinsics=torch.cat([view.intrinsics for view in views]),
+        )
+
+    def _convert(self, camera: Cameras) -> PinholeCameras:
         kind = int(camera.camera_type.flatten()[0])
         if kind != CameraType.PERSPECTIVE.value:
             raise UserError(
