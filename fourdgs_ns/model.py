@@ -28,6 +28,7 @@ from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.losses import opacity_regularizer, photometric_loss, psnr, random_crops, ssim
 from fourdgs_ns.perceptual import Perceptual
+from fourdgs_ns.poses import CameraPoses
 from fourdgs_ns.rasterization import PinholeCameras, Rendering, rasterize
 from fourdgs_ns.rasterization.rays import pixel_rays
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, RepresentationConfig
@@ -85,6 +86,9 @@ class DynamicGaussiansModelConfig(ModelConfig):
     time_offsets: bool = False
     """Learn one time offset per physical training camera (zero in the median), for rigs whose clocks are apart, and report
     them. Needs batches of one camera."""
+    pose_correction: bool = False
+    """Learn one small pose correction per physical training camera (nothing on average) and write the refined calibration into
+    the run's folder. Needs batches of one camera."""
     default_time: float = 0.0
     """t in [0, 1] that is drawn or exported when nothing else says. The environment variable FOURDGS_TIME overrides it."""
 
@@ -144,6 +148,7 @@ class DynamicGaussiansModel(SplatfactoView):
         num_cameras = len(metadata.get("train_camera_names", ()))
         self.camera_colors = CameraColors(num_cameras) if config.color_correction else None
         self.camera_times = CameraTimes(num_cameras) if config.time_offsets else None
+        self.camera_poses = CameraPoses(num_cameras) if config.pose_correction else None
         for name, zeros in self.densifier.empty_statistics(self.num_points, "cpu").items():
             self.register_buffer(name, zeros)
         backdrop = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
@@ -228,6 +233,8 @@ class DynamicGaussiansModel(SplatfactoView):
             groups["camera_colors"] = list(self.camera_colors.parameters())
         if self.camera_times is not None:
             groups["camera_times"] = list(self.camera_times.parameters())
+        if self.camera_poses is not None:
+            groups["camera_poses"] = list(self.camera_poses.parameters())
         return groups
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
@@ -252,10 +259,9 @@ class DynamicGaussiansModel(SplatfactoView):
         if step < self.densifier.last_step:
             self.densifier.observe(self.statistics, self.rendering)
         self.rendering = self.drawn = None
-        if self.camera_colors is not None:
-            self.camera_colors.center()
-        if self.camera_times is not None:
-            self.camera_times.center()
+        for correction in (self.camera_colors, self.camera_times, self.camera_poses):
+            if correction is not None:
+                correction.center()
         statistics = self.statistics
         # Seeded by the step: a resumed run splits as the uninterrupted one does.
         generator = torch.Generator().manual_seed(step)
@@ -304,15 +310,19 @@ class DynamicGaussiansModel(SplatfactoView):
 
     def exposure_time(self, camera: Cameras) -> float | Tensor:
         """t of ``camera``; in training corrected by its learned offset."""
-        t = self.time_of(camera)
-        if self.camera_times is None or not self.training or camera.metadata is None:
-            return t
+        t, corrected = self.time_of(camera), self.corrected_camera(camera)
+        return t if self.camera_times is None or corrected is None else self.camera_times(t, corrected)
+
+    def corrected_camera(self, camera: Cameras) -> int | None:
+        """Number of the one training camera whose clock and pose are corrected in this drawing; None when none is."""
+        if not self.training or camera.metadata is None or (self.camera_times is None and self.camera_poses is None):
+            return None
         if len(camera) != 1:
             raise UserError(
-                "time offsets are learned for one camera at a time: add --pipeline.datamanager.batch-size 1, or leave "
-                "--pipeline.model.time-offsets away"
+                "time offsets and poses are learned for one camera at a time: add --pipeline.datamanager.batch-size 1, or leave "
+                "--pipeline.model.time-offsets and --pipeline.model.pose-correction away"
             )
-        return self.camera_times(t, camera.metadata["cam_id"].flatten()[0].to(self.device))
+        return int(camera.metadata["cam_id"].flatten()[0])
 
     def cameras_for_rasterizer(self, camera: Cameras) -> PinholeCameras:
         """Nerfstudio cameras (OpenGL, one size) -> camera_from_world matrices with OpenCV axes on the model's device.
@@ -321,13 +331,13 @@ class DynamicGaussiansModel(SplatfactoView):
             UserError: a camera is no pinhole camera.
         """
         if not (self.training and camera.metadata is not None and "frame_id" in camera.metadata):
-            return self._convert(camera)
+            return self.convert_cameras(camera)
         # Training comes back to the same views again and again: each is converted and sent to the device once.
         ids = torch.cat([camera.metadata["cam_id"], camera.metadata["frame_id"]], dim=1).tolist()
         views = []
         for k, (camera_id, frame_id) in enumerate(ids):
             if (camera_id, frame_id) not in self.view_cache:
-                self.view_cache[camera_id, frame_id] = self._convert(camera[k : k + 1])
+                self.view_cache[camera_id, frame_id] = self.convert_cameras(camera[k : k + 1])
             views.append(self.view_cache[camera_id, frame_id])
         if len(views) == 1:
             return views[0]
@@ -337,7 +347,8 @@ class DynamicGaussiansModel(SplatfactoView):
             intrinsics=torch.cat([view.intrinsics for view in views]),
         )
 
-    def _convert(self, camera: Cameras) -> PinholeCameras:
+    def convert_cameras(self, camera: Cameras) -> PinholeCameras:
+        """Nerfstudio cameras of one size for the rasteriser, on the model's device."""
         kind = int(camera.camera_type.flatten()[0])
         if kind != CameraType.PERSPECTIVE.value:
             raise UserError(
@@ -413,7 +424,9 @@ class DynamicGaussiansModel(SplatfactoView):
         gaussians = self.slice(t)
         if self.crop_box is not None and not self.training:
             gaussians = gaussians.select(self.crop_box.within(gaussians.means).reshape(-1))
-        cameras = self.cameras_for_rasterizer(camera)
+        cameras, corrected = self.cameras_for_rasterizer(camera), self.corrected_camera(camera)
+        if self.camera_poses is not None and corrected is not None:
+            gaussians = self.camera_poses.transform(gaussians, corrected, cameras.centers()[0])
         background = self.background()
         behind = background if self.decoder is None else None
         rendering = rasterize(gaussians, cameras, background=behind, depth=not self.training)
