@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 
 from fourdgs_ns.initialization.instants import PosedImage
 
-LARGEST_RESIDUAL = 1.0
+LARGEST_RESIDUAL = 0.5
 """Pixels by which a camera's flow may disagree with the common 3D motion, plus ``RELATIVE_RESIDUAL`` of the flow."""
 RELATIVE_RESIDUAL = 0.1
 LARGEST_ROUND_TRIP = 0.5

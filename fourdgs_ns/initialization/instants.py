@@ -48,6 +48,12 @@ class PosedImage:
         return self.world_from_camera[:3, 3]
 
 
+def clip_times(capture: Capture) -> Float[np.ndarray, " f"]:
+    """t in [0, 1] of every instant of the clip (0 for a clip of one instant)."""
+    duration = capture.duration_seconds
+    return capture.times_seconds / duration if duration > 0 else np.zeros(capture.num_frames)
+
+
 def matching_downscale(camera: CaptureCamera, downscale: float) -> float:
     """How many times smaller than its source a frame is when it is matched; ``downscale`` is that of training."""
     longest = max(camera.width, camera.height)

@@ -117,7 +117,10 @@ def fuse(
     for r, group in enumerate(groups):
         for c in group:
             linked[c].add(r)
-    used = [None if m is None else np.zeros((m.depth.shape[0] // stride + 1, m.depth.shape[1] // stride + 1), bool) for m in maps]
+    used = [
+        None if m is None else np.zeros((m.depth.shape[0] // stride + 1, m.depth.shape[1] // stride + 1), bool)
+        for m in maps
+    ]
     found = []
     for r, own in enumerate(maps):
         if own is None:
@@ -188,9 +191,7 @@ def _projection(view: GrayView) -> Float[np.ndarray, "3 4"]:
     return view.intrinsics @ np.linalg.inv(view.world_from_camera)[:3]
 
 
-def _lift(
-    view: GrayView, pixels: Float[np.ndarray, "n 2"], depth: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, "n 3"]:
+def _lift(view: GrayView, pixels: Float[np.ndarray, "n 2"], depth: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
     """World points of pixels at depths."""
     rays = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1) @ np.linalg.inv(view.intrinsics).T
     return (rays * depth[:, None]) @ view.world_from_camera[:3, :3].T + view.world_from_camera[:3, 3]

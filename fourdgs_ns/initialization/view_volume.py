@@ -138,7 +138,9 @@ def view_volume(cameras: Sequence[CaptureCamera]) -> ViewVolume:
     return ViewVolume(world_from_camera, np.stack(matrices), np.array(sizes), near, far)
 
 
-def depth_limits(world_from_camera: Float[np.ndarray, "v 4 4"]) -> tuple[Float[np.ndarray, " v"], Float[np.ndarray, " v"]]:
+def depth_limits(
+    world_from_camera: Float[np.ndarray, "v 4 4"],
+) -> tuple[Float[np.ndarray, " v"], Float[np.ndarray, " v"]]:
     """Least and largest depth along each camera's optical axis at which the rig's scene is expected."""
     axes = world_from_camera[:, :3, 2]
     spread = np.degrees(np.arccos(np.clip((axes @ axes.T).min(), -1.0, 1.0)))
