@@ -62,8 +62,8 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     """Most triangulated points per key frame. Default: all of sift, 30000 of dense and roma."""
     thin_points: Literal["none", "static", "sparse"] = "none"
     """What later key frames add to triangulated or given points. none: all their points, so that each instant has its own
-    (triangulated ones that rest at most key frames come once in any case). static: only those without a twin of the same colour at the same place, for long-lived Gaussians. sparse: the loneliest 25 %
-    of each, as published for the lite variant."""
+    (triangulated ones that rest come once in any case). static: only those without a twin of the same colour at the same place,
+    for long-lived Gaussians. sparse: the loneliest 25 % of each, as published for the lite variant."""
     num_random_points: int = 50_000
     """Number of points when they are random."""
 

@@ -44,10 +44,9 @@ def image_flow(
     # The preset stops at half the resolution, which doubles the error of a velocity.
     search.setFinestScale(0)
     search.setVariationalRefinementIterations(2)
-    there = search.calc(a, b, None)
-    back = search.calc(b, a, None)
-    moved = sample(there, pixels)
-    error = np.linalg.norm(moved + sample(back, pixels + moved), axis=1)
+    there, back = (search.calc(p, q, np.zeros((*a.shape, 2), np.float32)) for p, q in ((a, b), (b, a)))
+    moved = sample(np.asarray(there), pixels)
+    error = np.linalg.norm(moved + sample(np.asarray(back), pixels + moved), axis=1)
     h, w = a.shape
     inside = np.all((pixels + moved >= 0) & (pixels + moved <= (w, h)), axis=1)
     return moved, inside & (error <= LARGEST_ROUND_TRIP + RELATIVE_ROUND_TRIP * np.linalg.norm(moved, axis=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -86,7 +86,9 @@ def read_instants(
             yield f, {image.camera: image for image in pool.map(next, present)}
 
 
-def _images_of(capture: Capture, camera: CaptureCamera, picks: Sequence[int], scale: float) -> Iterator[PosedImage]:
+def _images_of(
+    capture: Capture, camera: CaptureCamera, picks: Sequence[int], scale: float
+) -> Generator[PosedImage, None, None]:
     pinhole = training_camera(camera, scale)
     resample = resampler(camera, pinhole)
     part = camera.take(picks)

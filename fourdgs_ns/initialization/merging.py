@@ -52,11 +52,11 @@ class Merged:
     """The cloud over time, and what the report says about it."""
 
     cloud: CloudOverTime
+    sightings: CloudOverTime
+    """The points of all key frames, each at its own time, before those that rest were joined."""
     summaries: tuple[KeyFrameSummary, ...]
     lonely_cameras: tuple[int, ...]
     """Positions among the training cameras of those that see no point."""
-    sightings: int
-    """Points of all key frames before those that rest were joined."""
 
 
 def merge_key_frames(found: KeyFrames, velocities: VelocitySource = "flow") -> Merged:
@@ -84,7 +84,7 @@ def merge_key_frames(found: KeyFrames, velocities: VelocitySource = "flow") -> M
     positions = np.where(static[:, None], means, positions).astype(np.float32)
     keep = keep_once(positions, colors, times, static)
     merged_times = np.where(static, np.float32(MID_CLIP), times)
-    cloud = CloudOverTime(positions[keep], colors[keep], merged_times[keep], moved[keep], static[keep])
+    merged = CloudOverTime(positions[keep], colors[keep], merged_times[keep], moved[keep], static[keep])
     summaries = []
     for k, (start, end) in enumerate(zip(np.cumsum([0, *sizes[:-1]]), np.cumsum(sizes))):
         part = slice(start, end)
@@ -92,10 +92,11 @@ def merge_key_frames(found: KeyFrames, velocities: VelocitySource = "flow") -> M
         write_points_ply(file, positions[part], colors[part], times[part], moved[part], static[part])
         summaries.append(_summary(found.frames[k], clouds[k], static[part], known[k]))
     write_points_ply(
-        found.directory / "points.ply", cloud.positions, cloud.colors, cloud.times, cloud.velocities, cloud.static
+        found.directory / "points.ply", merged.positions, merged.colors, merged.times, merged.velocities, merged.static
     )
     seen = np.sum([c.observations for c in clouds], axis=0) if count else np.zeros(0, int)
-    return Merged(cloud, tuple(summaries), tuple(int(c) for c in np.flatnonzero(seen == 0)), len(positions))
+    sightings = CloudOverTime(positions, colors, times, moved, static)
+    return Merged(merged, sightings, tuple(summaries), tuple(int(c) for c in np.flatnonzero(seen == 0)))
 
 
 def _towards_neighbor(found: KeyFrames, k: int) -> tuple[np.ndarray, np.ndarray]:

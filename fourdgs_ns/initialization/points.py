@@ -147,7 +147,7 @@ def _triangulated(
     if len(cameras) < 2:
         return None, f"{capture.root} has a single training camera, whose frames cannot be triangulated"
     stage = initialize(capture, cameras, **options)
-    n, instants = stage.merged.sightings, len(stage.key_frames.frames)
+    n, instants = len(stage.merged.sightings.positions), len(stage.key_frames.frames)
     found = f"{n} points triangulated from {len(cameras)} cameras at {instants} instants of {capture.root}"
     if n < FEWEST_POINTS:
         return None, "; ".join([f"only {found}", *stage.notes])

@@ -39,7 +39,7 @@ def print_report(console: Console, capture: Capture, stage: Initialization) -> N
     console.print(table)
     moving = ~cloud.static
     console.print(
-        f"{merged.sightings} points in all; merged: {int(cloud.static.sum())} at rest, kept once, and "
+        f"{len(merged.sightings.positions)} points in all; merged: {int(cloud.static.sum())} at rest, kept once, and "
         f"{int(moving.sum())} others with their key frame",
         highlight=False,
     )
@@ -55,7 +55,9 @@ def print_report(console: Console, capture: Capture, stage: Initialization) -> N
 
 def print_truth(console: Console, truth: TruthReport) -> None:
     """How right the points are."""
-    table = Table(title=f"against the ground truth ({truth.points} merged points, size {truth.scene_size:.2f} units)")
+    table = Table(
+        title=f"against the ground truth ({truth.points} points of all key frames, size {truth.scene_size:.2f} units)"
+    )
     table.add_column("measure")
     table.add_column("value", justify="right")
     rows = {
@@ -67,7 +69,7 @@ def print_truth(console: Console, truth: TruthReport) -> None:
         "median relative error of the velocity": _number(truth.relative_error, ".1%"),
         "moving points with a velocity within 20 %": _number(truth.within_20_percent, ".1%"),
         "moving points taken to rest": _number(truth.moving_called_static, ".2%"),
-        "merged points on what never moves, recognised": _number(truth.resting_called_static, ".1%"),
+        "points on what never moves, recognised": _number(truth.resting_called_static, ".1%"),
         "95 % of these are slower than (sizes per clip)": _number(truth.resting_speed, ".4f"),
     }
     for row in rows.items():

@@ -70,7 +70,7 @@ def initialize(
 
 
 def _notes(capture: Capture, names: Sequence[str], merged: Merged) -> list[str]:
-    if merged.sightings == 0:
+    if len(merged.sightings.positions) == 0:
         return [
             f"the {len(names)} cameras of {capture.root} have no match in common at any key frame; check poses and "
             "synchronisation, or try --matcher dense"

@@ -30,7 +30,7 @@ NEAR = 3.0
 
 @dataclass(frozen=True)
 class TruthReport:
-    """Errors of the points as they are handed on, after merging."""
+    """Errors of the points of all key frames, each with the velocity that it is handed on with."""
 
     points: int
     scene_size: float
@@ -65,10 +65,10 @@ def has_truth(capture: Capture) -> bool:
 def check_against_truth(capture: Capture, stage: Initialization) -> TruthReport:
     """Compare the points with the exact scene that the capture was rendered from.
 
-    Distances are to the depth maps of the training cameras at the point's instant (any, for points that rest),
-    rendered again for this. Velocities are those of the nearest of the surface points that the generator tracked.
+    Distances are to the depth maps of the training cameras at the point's instant, rendered again for this. Velocities
+    are those of the nearest of the surface points that the generator tracked.
 
-    Raises UserError when the capture has no ground truth or was cut with --frames.
+    Raises UserError when the capture has no ground truth.
     """
     if not has_truth(capture):
         raise UserError(
@@ -79,12 +79,11 @@ def check_against_truth(capture: Capture, stage: Initialization) -> TruthReport:
         raise UserError(f"{capture.root} has a single camera that moves; check a capture of another --layout")
     renderer = build_renderer(recipe)
     rig = [camera for camera in build_rig(recipe, renderer) if camera.name in set(stage.cameras)]
-    cloud, numbers = stage.cloud, capture.numbers()
+    cloud, numbers = stage.merged.sightings, capture.numbers()
     with np.load(capture.root / TRUTH) as stored:
         tracked = {name: stored[name] for name in ("positions", "velocities", "objects")}
     frames = [int(numbers[f]) for f in stage.key_frames.frames]
     times = stage.key_frames.times.astype(np.float32)
-    # A point that rests is right wherever it was seen; it is compared at the middle key frame.
     nearest = np.abs(cloud.times[:, None] - times[None]).argmin(axis=1)
     n = len(cloud.positions)
     distance, objects, velocity = np.full(n, np.inf), np.zeros(n, int), np.zeros((n, 3))
@@ -103,7 +102,7 @@ def check_against_truth(capture: Capture, stage: Initialization) -> TruthReport:
 def _report(
     capture: Capture, stage: Initialization, distance: np.ndarray, on_actor: np.ndarray, velocity: np.ndarray
 ) -> TruthReport:
-    cloud = stage.cloud
+    cloud = stage.merged.sightings
     poses = np.concatenate([capture.camera(name).world_from_camera for name in stage.cameras])
     size = float(np.median(np.linalg.norm(poses[:, :3, 3] - attention_point(poses), axis=1)))
     placed = distance < 2 * SAME_PLACE * size
