@@ -73,6 +73,8 @@ def depth_map(reference: GrayView, neighbors: Sequence[GrayView], near: float, f
     scores = _sweep(small, others, planes)
     best = scores.max(axis=0)
     sure = best > CONFIDENT
+    if not sure.any():
+        return DepthMap(reference, np.full(reference.gray.shape, far), np.zeros(reference.gray.shape, np.float32))
     if np.count_nonzero(sure) > 0.01 * sure.size:
         low, high = np.percentile(planes[scores.argmax(axis=0)[sure]], [RANGE_PERCENT, 100 - RANGE_PERCENT])
         margin = RANGE_MARGIN * (high - low) + 1e-6 * high

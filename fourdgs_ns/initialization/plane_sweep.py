@@ -19,6 +19,8 @@ from fourdgs_ns.initialization.matchers import TriangulatedPoints, no_points
 from fourdgs_ns.initialization.view_volume import attention_point, depth_limits
 
 DEFAULT_MAX_POINTS = 30_000
+MOST_WORKERS = 4
+"""Depth maps computed at once: each takes up to half a GB."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class DenseMatcher:
         def work(r: int) -> DepthMap | None:
             return depth_map(views[r], [views[c] for c in groups[r]], near[r], far[r]) if groups[r] else None
 
-        with ThreadPoolExecutor(max(1, min(len(images), os.cpu_count() or 1))) as pool:
+        with ThreadPoolExecutor(max(1, min(len(images), MOST_WORKERS, os.cpu_count() or 1))) as pool:
             maps = list(pool.map(work, range(len(images))))
         return fuse(images, maps, groups, self.max_points, self.options)
 
