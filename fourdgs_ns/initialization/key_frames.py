@@ -17,7 +17,7 @@ from fourdgs_ns.data.frame_store import cache_directory
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization.cache_key import cache_key
 from fourdgs_ns.initialization.instants import PosedImage, matching_downscale, read_instants
-from fourdgs_ns.initialization.matchers import Matcher
+from fourdgs_ns.initialization.matchers import Matcher, TriangulatedPoints
 from fourdgs_ns.initialization.velocities import VelocitySource, flow_frames, flow_velocities
 
 AUTOMATIC_PER_SECOND = 3
@@ -32,6 +32,8 @@ class KeyFrame:
     colors: UInt8[np.ndarray, "n 3"]
     errors: Float[np.ndarray, " n"]
     """Root mean square reprojection error in pixels."""
+    footprints: Float[np.ndarray, " n"]
+    """Size of a pixel at the point in the nearest camera that sees it, in world units."""
     observations: Int[np.ndarray, " c"]
     """How many of the points each training camera sees, in the order in which the cameras were given."""
     velocities: Float[np.ndarray, "n 3"]
@@ -150,11 +152,20 @@ def _key_frame(
         points.positions,
         points.colors,
         points.errors,
+        _footprints(points, images),
         np.array([counts.get(camera.name, 0) for camera in cameras]),
         velocities,
         known,
         np.array(flow),
     )
+
+
+def _footprints(points: TriangulatedPoints, images: Sequence[PosedImage]) -> Float[np.ndarray, " n"]:
+    smallest = np.full(len(points.positions), np.inf)
+    for seen, image in zip(points.seen_by.T, images):
+        depth = (points.positions - image.center) @ image.world_from_camera[:3, 2]
+        smallest = np.where(seen, np.minimum(smallest, depth / image.intrinsics[0, 0]), smallest)
+    return smallest
 
 
 def _save(path: Path, cloud: KeyFrame) -> None:

@@ -1,4 +1,4 @@
-"""Which points of a cloud over time rest: those that are found again, in place and colour, at most other instants."""
+"""Which points of a cloud over time rest: those that are found again and again in the same place and colour."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from scipy.spatial import cKDTree
 from fourdgs_ns.initialization.neighbors import mean_neighbor_distance
 from fourdgs_ns.initialization.thinning import thin_over_time, twins
 
-STATIC_REACH = 0.5
-"""How near its twins a resting point must be, relative to the spacing of the points of its key frame."""
-STATIC_SHARE = 0.5
-"""Share of the other key frames that must hold a twin."""
+STATIC_PIXELS = 2.0
+"""How near its twins a resting point must be, in pixels as the cameras see it: points are found to about one."""
+STATIC_SPACINGS = 1.0
+"""And relative to the spacing of the points of its key frame: among closer ones another may pass for a twin."""
+STATIC_SHARE = 1 / 3
+"""Share of the other key frames that must hold a twin. Features of what rests are found again about every other time."""
 MOST_COMPARED = 10
 """Key frames that each one is compared with, spread over the clip."""
 
@@ -22,13 +24,14 @@ def find_static(
     colors: UInt8[np.ndarray, "n 3"],
     times: Float[np.ndarray, " n"],
     velocities: Float[np.ndarray, "n 3"],
+    footprints: Float[np.ndarray, " n"],
     key_interval: float,
 ) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
     """Which points rest, and where: the mean of a point and its twins, which is less noisy than either.
 
-    A point rests when at least half of the other key frames hold a twin, that is a point nearer than half the local
-    spacing and of the same colour, and when its velocity (world units per unit of t) would not take it farther than
-    that by the next key frame. With a single key frame only the velocity counts, and what has none rests.
+    A point rests when at least a third of the other key frames hold a twin, that is a point of the same colour within
+    two pixels and the local spacing, and when its velocity (world units per unit of t) would not take it farther than
+    that by the next key frame. ``footprints``: size of a pixel at each point, in world units. With a single key frame only the velocity counts, and what has none rests.
     Points of one key frame share exactly the same time.
     """
     means = np.array(positions, np.float64)
@@ -40,7 +43,7 @@ def find_static(
         others = np.array([j for j in range(len(instants)) if j != k])
         if len(others) > MOST_COMPARED:
             others = others[np.unique(np.linspace(0, len(others) - 1, MOST_COMPARED).round().astype(int))]
-        reach = STATIC_REACH * mean_neighbor_distance(positions[ids])
+        reach = static_reach(positions[ids], footprints[ids])
         found, total = np.zeros(len(ids), int), means[ids].copy()
         for j in others:
             twin = twins(trees[j], colors[members[j]], positions[ids], colors[ids], reach)
@@ -53,14 +56,20 @@ def find_static(
     return static, means
 
 
+def static_reach(positions: Float[np.ndarray, "n 3"], footprints: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """How far from each point of one key frame its twins may be, in world units."""
+    return np.minimum(STATIC_PIXELS * footprints, STATIC_SPACINGS * mean_neighbor_distance(positions))
+
+
 def keep_once(
     positions: Float[np.ndarray, "n 3"],
     colors: UInt8[np.ndarray, "n 3"],
     times: Float[np.ndarray, " n"],
     static: Bool[np.ndarray, " n"],
+    footprints: Float[np.ndarray, " n"],
 ) -> Bool[np.ndarray, " n"]:
     """All points that move, and of the ``static`` ones those that no earlier key frame holds already."""
     keep = ~static
     ids = np.flatnonzero(static)
-    keep[ids] = thin_over_time(positions[ids], colors[ids], times[ids], "static", STATIC_REACH)
+    keep[ids] = thin_over_time(positions[ids], colors[ids], times[ids], "static", STATIC_PIXELS * footprints[ids])
     return keep

@@ -24,12 +24,13 @@ def thin_over_time(
     colors: UInt8[np.ndarray, "n 3"],
     times: Float[np.ndarray, " n"],
     rule: Literal["static", "sparse"] = "static",
-    reach: float = STATIC_DISTANCE,
+    reach: Float[np.ndarray, " n"] | None = None,
 ) -> Bool[np.ndarray, " n"]:
     """Which points of a cloud over time to keep: all of the first frame, and of every later one
 
     * ``static``: those without a twin among the points kept from earlier frames, i.e. a point nearer than ``reach``
-      times the local spacing (mean distance to three neighbours in the same frame) and of the same colour. Static surfaces
+      (world units; None: a quarter of the local spacing, the mean distance to three neighbours in the same frame) and
+      of the same colour. Static surfaces
       are found again in every frame and stay once; what moves or changes its colour stays.
     * ``sparse``: the 25 % with the largest distance to their nearest neighbour in the same frame, the rule of
       SpacetimeGaussian (``preprocesspoints`` 3).
@@ -46,7 +47,7 @@ def thin_over_time(
             order = np.argsort(-mean_neighbor_distance(positions[ids], k=1), kind="stable")
             keep[ids[order[: int(KEPT_SHARE * len(ids))]]] = True
         else:
-            near = reach * mean_neighbor_distance(positions[ids])
+            near = STATIC_DISTANCE * mean_neighbor_distance(positions[ids]) if reach is None else reach[ids]
             earlier = np.flatnonzero(keep)
             found = twins(cKDTree(positions[earlier]), colors[earlier], positions[ids], colors[ids], near)
             keep[ids] = found < 0

@@ -43,9 +43,7 @@ def draw_texture(rng: np.random.Generator, pixels: int) -> np.ndarray:
     return np.clip(128 + 60 * noise / noise.std(), 0, 255).astype(np.uint8)
 
 
-def draw(
-    image: np.ndarray, texture: np.ndarray, x: float, z: float, side: float, projection: np.ndarray
-) -> np.ndarray:
+def draw(image: np.ndarray, texture: np.ndarray, x: float, z: float, side: float, projection: np.ndarray) -> np.ndarray:
     """Paint a square plane, centred at (x, 0, z), over the image."""
     per_pixel = side / len(texture)
     # The warp maps pixel centres at integers, the projection puts them at i + 0.5.
