@@ -31,8 +31,8 @@ def find_static(
 
     A point rests when at least a third of the other key frames hold a twin, that is a point of the same colour within
     two pixels and the local spacing, and when its velocity (world units per unit of t) would not take it farther than
-    that by the next key frame. ``footprints``: size of a pixel at each point, in world units. With a single key frame only the velocity counts, and what has none rests.
-    Points of one key frame share exactly the same time.
+    that by the next key frame. ``footprints``: size of a pixel at each point, in world units. With a single key frame
+    only the velocity counts, and what has none rests. Points of one key frame share exactly the same time.
     """
     means = np.array(positions, np.float64)
     instants = np.unique(times)

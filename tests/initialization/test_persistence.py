@@ -16,11 +16,11 @@ def scene(noise=0.02):
     """A wall that rests, a patch that moves on by 3 units, and one that waits at first: (cloud, which is which)."""
     rng = np.random.default_rng(1)
     plane = np.stack(np.meshgrid(np.arange(10.0), np.arange(10.0), [0.0]), axis=-1).reshape(-1, 3)
-    patch = plane[:16] * 0.9 + [0, 0, 5.0]
+    patch = plane[:16] * 0.9 + np.array([0, 0, 5.0])
     positions, times, kind = [], [], []
     for k, t in enumerate(TIMES):
-        waiting = patch + [0, 0, 5.0] + [0, 4.0 * max(k - 1, 0), 0]
-        parts = [plane + noise * rng.normal(size=plane.shape), patch + [0, 3.3 * k, 0], waiting]
+        waiting = patch + np.array([0, 0, 5.0]) + np.array([0, 4.0 * max(k - 1, 0), 0])
+        parts = [plane + noise * rng.normal(size=plane.shape), patch + np.array([0, 3.3 * k, 0]), waiting]
         positions += parts
         for i, part in enumerate(parts):
             kind.append(np.full(len(part), i))

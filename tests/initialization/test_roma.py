@@ -110,9 +110,9 @@ def test_cheirality_parallax_and_error_are_tested(images):
     assert errors[:2].max() < 1e-6
     # Rays that meet behind the cameras: the disparity of a point in front, turned around.
     flipped = project(other.projection, np.array([[0.0, 0.0, -0.3]]))[:, :2]
-    behind = a[:1] + 3 * (a[:1] - project(one.projection, np.array([[0.0, 0.0, -0.3]]))[:, :2]) + [200.0, 0.0]
-    assert not triangulate_pair(one, other, behind, flipped + [[-250.0, 0.0]])[2].any()
-    assert not triangulate_pair(one, other, a[:1], b[:1] + [[0.0, 9.0]])[2].any()
+    behind = a[:1] + 3 * (a[:1] - project(one.projection, np.array([[0.0, 0.0, -0.3]]))[:, :2]) + np.array([200.0, 0.0])
+    assert not triangulate_pair(one, other, behind, flipped + np.array([[-250.0, 0.0]]))[2].any()
+    assert not triangulate_pair(one, other, a[:1], b[:1] + np.array([[0.0, 9.0]]))[2].any()
     assert triangulate_pair(one, other, a[:0], b[:0])[0].shape == (0, 3)
 
 

@@ -47,7 +47,7 @@ def test_what_is_inconsistent_has_no_velocity(case):
     points = 10 * grid()
     others, colors = np.repeat(points + 1.0, 3, axis=0), same(192)
     if case == "too far":
-        others = np.repeat(points + [0.0, 0.0, 36.0], 3, axis=0)
+        others = np.repeat(points + np.array([0.0, 0.0, 36.0]), 3, axis=0)
     elif case == "other colour":
         colors = same(192, 200)
     elif case == "apart":
