@@ -56,7 +56,7 @@ def run(rig, monkeypatch):
 
 def test_moving_and_resting_points_are_told_apart_and_written(run):
     moving = GRID[:40] * 0.5 + np.array([0, 0, 2])
-    stage = run([np.concatenate([GRID, moving + np.array([0, 0.8 * k, 0]])) for k in range(3)], velocities="neighbors")
+    stage = run([np.concatenate([GRID, moving + np.array([0, 0.8 * k, 0])]) for k in range(3)], velocities="neighbors")
     cloud = stage.cloud
     assert cloud.static.sum() == 400 and (~cloud.static).sum() == 120 and not stage.notes
     assert (cloud.times[cloud.static] == 0.5).all() and (cloud.velocities[cloud.static] == 0).all()
@@ -80,7 +80,7 @@ def test_clip_of_one_or_two_frames_is_a_static_scene(rig, run, frames):
 def test_each_shortcoming_is_one_clear_line(run):
     (line,) = run([[], [], []]).notes
     assert "no match in common" in line and "--matcher dense" in line
-    (line,) = run([GRID, [], GRID + np.array([5, 5, 5]]), max_points=7).notes
+    (line,) = run([GRID, [], GRID + np.array([5, 5, 5])], max_points=7).notes
     assert "no point was found at 1 of 3 key frames" in line and "frame 1)" in line
     stage = run([GRID] * 3, blind=("cam4",))
     assert "camera cam4" in stage.notes[0] and "--train-cameras" in stage.notes[0]
@@ -98,7 +98,7 @@ def test_options_without_sense_are_named(run, options, message):
 def test_load_points_hands_on_velocities_rest_and_interval(rig, monkeypatch):
     dense = np.concatenate([GRID + np.array([0, 0, 0.01 * k]) for k in range(3)])
     moving = GRID[:40] * 0.5 + np.array([0, 0, 5])
-    clouds = [np.concatenate([dense, moving + np.array([0, 0.8 * k, 0]])) for k in range(3)]
+    clouds = [np.concatenate([dense, moving + np.array([0, 0.8 * k, 0])]) for k in range(3)]
     monkeypatch.setattr(stages, "make_matcher", lambda name, max_points: Found(clouds))
     points = load_points(rig.capture, train_cameras=rig.train, downscale=1.0, velocities="none", progress=False)
     assert points.timed and points.key_interval == 0.5 and points.static.sum() == 1200 and not points.velocities.any()
@@ -119,7 +119,7 @@ def test_automatic_key_frames_are_three_per_second_within_limits():
 
 
 def test_report_fits_one_screen_and_says_the_numbers(rig, run):
-    stage = run([np.concatenate([GRID, GRID[:7] + np.array([0, 0, 3 + k]])) for k in range(3)])
+    stage = run([np.concatenate([GRID, GRID[:7] + np.array([0, 0, 3 + k])]) for k in range(3)])
     console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
     print_report(console, rig.capture, stage)
     text = console.export_text()
