@@ -9,10 +9,11 @@ from typing import Any
 import tyro
 
 from fourdgs_ns.cli.bench import Bench
+from fourdgs_ns.cli.init import Init
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
-COMMANDS: dict[str, Callable[..., Any]] = {"bench": Bench, "synth": Synth}
+COMMANDS: dict[str, Callable[..., Any]] = {"bench": Bench, "init": Init, "synth": Synth}
 
 
 def entry_point(arguments: list[str] | None = None) -> None:

@@ -80,6 +80,9 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             downscale=metadata["downscale"],
             key_frames=options.key_frames,
             method=options.initial_points,
+            matcher=options.matcher,
+            max_points=options.max_points,
+            velocities=options.velocities,
             num_random=options.num_random_points,
             seed=self.config.seed,
         )
