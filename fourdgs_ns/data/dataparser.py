@@ -61,8 +61,8 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     max_points: Optional[int] = None  # noqa: UP045
     """Most triangulated points per key frame. Default: all of sift, 30000 of dense and roma."""
     velocities: Literal["flow", "neighbors", "none"] = "flow"
-    """How triangulated points get their velocity. flow: optical flow to the frames around a key frame. neighbors: the nearest points
-    of the next key frame. none: all start at rest."""
+    """How triangulated points get their velocity. flow: optical flow to the frames around a key frame. neighbors: the nearest
+    points of the next key frame. none: all start at rest."""
     thin_points: Literal["none", "static", "sparse"] = "none"
     """What later key frames add to triangulated or given points. none: all their points, so that each instant has its own
     (triangulated ones that rest come once in any case). static: only those without a twin of the same colour at the same place,
