@@ -56,6 +56,7 @@ def rasterize_gsplat(
         means=gaussians.means,
         quats=gaussians.quats,
         scales=gaussians.scales,
+        covars=gaussians.covariances,
         opacities=gaussians.opacities,
         colors=gaussians.features,
         viewmats=cameras.camera_from_world.to(device, torch.float32).contiguous(),
