@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -115,8 +115,7 @@ class GaussiansAtTime:
 
     def select(self, keep: Tensor) -> GaussiansAtTime:
         """The Gaussians where the mask ``keep`` is true."""
-        chosen = {name: value[keep] for name, value in self.tensors().items()}
-        return GaussiansAtTime(**{"quats": None, "scales": None, **chosen})
+        return replace(self, **{name: value[keep] for name, value in self.tensors().items()})
 
 
 @dataclass(frozen=True)

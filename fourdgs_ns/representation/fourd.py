@@ -39,7 +39,6 @@ from fourdgs_ns.representation.children import (
     Kind,
 )
 from fourdgs_ns.representation.ellipsoids import axes_of, largest_deviation
-from fourdgs_ns.representation.rotations import identity_quats
 from fourdgs_ns.representation.rotations4d import quats_of_static, rotation_matrices_4d, time_rows
 from fourdgs_ns.representation.spherical_harmonics import num_harmonics, sh_from_rgb
 from fourdgs_ns.representation.velocity_form import (
@@ -262,15 +261,17 @@ class FourDRepresentation:
 
     # ------------------------------------------------------------------ growth
 
-    def longest_axes(self, params: Parameters) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
-        """Longest of each row's four axes and its length in world units, t counted by ``clip_length``; static rows have three."""
+    def axis_lengths(self, params: Parameters) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "n 4"]]:
+        """What each of the four axes adds to a row's shape at one instant, and to its duration counted by ``clip_length``.
+
+        World units. An axis along the path of a moving Gaussian adds to the duration only. Static rows have no duration.
+        """
         with torch.no_grad():
             shape = self.quaternion_form(params)
-            time = time_rows(shape.left, shape.right).square()
-            lengths = shape.deviations * (1 - time + time * self.config.clip_length**2).clamp_min(0.0).sqrt()
-            lengths[:, 3:].masked_fill_(self.is_static(params), 0.0)
-            length, axis = lengths.max(dim=-1)
-            return axis, length
+            factor = rotation_matrices_4d(shape.left, shape.right) * shape.deviations[:, None, :]
+            instant = factor[:, :3] - velocity_form(shape).velocities[:, :, None] * factor[:, 3:]
+            duration = torch.where(self.is_static(params), 0.0, factor[:, 3].abs() * self.config.clip_length)
+            return instant.norm(dim=1), duration
 
     def children(
         self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator
@@ -278,8 +279,7 @@ class FourDRepresentation:
         """One child per entry of ``ids``.
 
         * clone: a copy, as published;
-        * split: moved along the longest of the four axes by a draw from the parent's Gaussian, and shorter along it by 1.6. The new
-          place and moment belong together: a Gaussian that is long in time passes on its path;
+        * split: see :meth:`halves`, along the longest of the four axes;
         * relocate: moved by half a draw from the whole 4D Gaussian, and smaller to match: many such children together have
           their parent's mean and covariance.
         """
@@ -287,19 +287,35 @@ class FourDRepresentation:
         child = {name: value.clone() for name, value in parents.items()}
         if kind == "clone":
             return child
-        static = self.is_static(parents)
-        shape = self.quaternion_form(parents)
-        draw = torch.randn(len(ids), 4, generator=generator).to(child["means"])
         if kind == "split":
-            chosen = nn.functional.one_hot(self.longest_axes(parents)[0], 4).to(draw)
-            draw, shrink = draw * chosen, -math.log(SPLIT_SHRINK) * chosen
-        else:
-            kept = math.sqrt(1 - RELOCATED_SPREAD**2)
-            draw, shrink = RELOCATED_SPREAD * draw, torch.full_like(draw, math.log(kept))
-            # Smaller on the screen (by kept^2) and briefer (by kept): as much denser, in optical depth, to hide as much.
-            depth = -nn.functional.logsigmoid(-child["opacities"]) / kept**2 / torch.where(static, 1.0, kept)
-            child["opacities"] = depth.expm1().log().clamp_max(MAX_LOGIT)
-        draw[:, 3:].masked_fill_(static, 0.0)
+            instant, duration = self.axis_lengths(parents)
+            return self.halves(params, ids, (instant.square() + duration.square()).argmax(dim=-1), generator)
+        kept = math.sqrt(1 - RELOCATED_SPREAD**2)
+        draw = torch.randn(len(ids), 4, generator=generator).to(child["means"])
+        self._scatter(child, RELOCATED_SPREAD * draw, torch.full_like(draw, math.log(kept)))
+        # Smaller on the screen (by kept^2) and briefer (by kept): as much denser, in optical depth, to hide as much.
+        brief = torch.where(self.is_static(parents), 1.0, kept)
+        depth = -nn.functional.logsigmoid(-child["opacities"]) / kept**2 / brief
+        child["opacities"] = depth.expm1().log().clamp_max(MAX_LOGIT)
+        return child
+
+    def halves(
+        self, params: Parameters, ids: Int[Tensor, " m"], axes: Int[Tensor, " m"], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Children of a split along axis ``axes`` of each parent: moved along it by a draw from the parent's Gaussian, and shorter.
+
+        Place and moment change together, so that halves of one that is long in time lie on its path.
+        """
+        child = {name: value[ids].detach().clone() for name, value in params.items()}
+        chosen = nn.functional.one_hot(axes, 4).to(child["means"])
+        draw = torch.randn(len(ids), 1, generator=generator).to(chosen)
+        self._scatter(child, draw * chosen, -math.log(SPLIT_SHRINK) * chosen)
+        return child
+
+    def _scatter(self, child: dict[str, Tensor], draw: Float[Tensor, "n 4"], shrink: Float[Tensor, "n 4"]) -> None:
+        """Move rows in place by ``draw`` standard deviations along their axes and add ``shrink`` to the sizes' logarithms."""
+        static, shape = self.is_static(child), self.quaternion_form(child)
+        draw = torch.cat([draw[:, :3], draw[:, 3:].masked_fill(static, 0.0)], dim=-1)
         rotations = rotation_matrices_4d(shape.left, shape.right)
         offset = (rotations @ (shape.deviations * draw)[:, :, None]).squeeze(-1)
         child["means"] += offset[:, :3]
@@ -308,15 +324,11 @@ class FourDRepresentation:
         child["temporal_scales"] = torch.where(
             static, child["temporal_scales"], child["temporal_scales"].clamp_max(MAX_TEMPORAL_SCALE) + shrink[:, 3:]
         )
-        self._bring_into_clip(child, static)
-        return child
-
-    def _bring_into_clip(self, rows: dict[str, Tensor], static: Bool[Tensor, "n 1"]) -> None:
-        """Move temporal centres beyond the clip to its ends, along each row's path: nothing out there is ever looked at."""
-        center = rows["temporal_centers"]
-        shift = torch.where(static, 0.0, center.clamp(0.0, 1.0) - center)
-        rows["means"] += shift * velocity_form(self.quaternion_form(rows)).velocities
-        rows["temporal_centers"] = center + shift
+        # Centres beyond the clip come back along their paths: nothing out there is ever looked at.
+        center = child["temporal_centers"]
+        back = torch.where(static, 0.0, center.clamp(0.0, 1.0) - center)
+        child["means"] += back * velocity_form(self.quaternion_form(child)).velocities
+        child["temporal_centers"] = center + back
 
     def make_decoder(self) -> None:
         return None

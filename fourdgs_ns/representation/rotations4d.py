@@ -1,8 +1,8 @@
 """Rotations of space-time: every rotation of four dimensions is v -> l v conj(r) for two unit quaternions l and r.
 
-Axes are ordered (x, y, z, t) and a 4-vector is the quaternion t + z i + y j + x k. With this order the time axis is the quaternions'
-real axis, so that l = +-r turns space only: the difference of the two is the motion (Yang et al., ICLR 2024, in the convention of
-their code since September 2024).
+Axes are ordered (x, y, z, t) and a 4-vector is the quaternion t + z i + y j + x k. With this order the time axis is the
+quaternions' real axis, so that l = +-r turns space only: the difference of the two is the motion (Yang et al., ICLR 2024, in the
+convention of their code since September 2024).
 """
 
 from __future__ import annotations
