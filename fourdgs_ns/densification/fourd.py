@@ -36,8 +36,8 @@ class FourDDensificationConfig(GradientDensificationConfig):
     prune_frames: float = 0.5
     """Gaussians whose temporal standard deviation is below this many frame intervals are removed: each serves one picture."""
     static_duration: float = 1.0
-    """Gaussians whose temporal standard deviation exceeds this many lengths of the clip become independent of time (Hybrid 3D-4DGS):
-    from then on every picture trains them fully. 0 turns it off."""
+    """Gaussians whose temporal standard deviation exceeds this many lengths of the clip become independent of time (Hybrid
+    3D-4DGS): from then on every picture trains them fully. 0 turns it off."""
     static_travel: float = 2.0
     """Those that move farther than this many of their own standard deviations during the clip stay as they are."""
 

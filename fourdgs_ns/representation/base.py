@@ -85,8 +85,8 @@ class PointsOverTime:
 class GaussiansAtTime:
     """A slice: the ordinary 3D Gaussians that are alive at one t, ready for any 3DGS rasteriser.
 
-    Shapes are stated once: as ``quats`` and ``scales``, or as ``covariances`` with both None. Methods whose covariance is not built
-    from three axes give the latter; ``representation.ellipsoids.slice_axes`` finds the axes for whoever needs them.
+    Shapes are stated once: as ``quats`` and ``scales``, or as ``covariances`` with both None. Methods whose covariance is not
+    built from three axes give the latter; ``representation.ellipsoids.slice_axes`` finds the axes for whoever needs them.
     """
 
     ids: Int[Tensor, " m"]

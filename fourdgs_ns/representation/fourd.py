@@ -1,15 +1,15 @@
 """4D Gaussian splatting (Yang et al., ICLR 2024): Gaussians of four dimensions with spherindrical harmonics (4DSH).
 
-A row is a Gaussian in (x, y, z, t): a mean, a temporal centre, four sizes and two quaternions. Conditioned on t it is a 3D Gaussian
-of constant covariance that moves in a straight line (``velocity_form``), so that with dt = t - center
+A row is a Gaussian in (x, y, z, t): a mean, a temporal centre, four sizes and two quaternions. Conditioned on t it is a 3D
+Gaussian of constant covariance that moves in a straight line (``velocity_form``), so that with dt = t - center
 
     mean(t)    = mean + velocity dt
     weight(t)  = exp(-(dt / duration)^2 / 2)          the marginal of time, 1 at its peak instead of normalised
     opacity(t) = sigmoid(opacity) weight(t)
     colour(t)  = sum over n of cos(2 pi n dt / period) c_n,   c_n spherical harmonics: ordinary ones once t is known
 
-A row may be static: its temporal scale is ``STATIC_MARK``. It is then a 3D Gaussian for ever, turned by its left quaternion alone,
-whose temporal parameters get no gradient; colours may still vary with t.
+A row may be static: its temporal scale is ``STATIC_MARK``. It is then a 3D Gaussian for ever, turned by its left quaternion
+alone, whose temporal parameters get no gradient; colours may still vary with t.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ class FourDConfig(RepresentationConfig):
     initial_opacity: float = 0.1
     """Opacity of every Gaussian at the start."""
     initial_duration: float = 0.2
-    """Standard deviation in t at the start, as a share of the clip, of points whose time is known; at least the distance of two key
-    frames of the initial cloud. Published: 0.14 for clips of 10 s."""
+    """Standard deviation in t at the start, as a share of the clip, of points whose time is known; at least the distance of two
+    key frames of the initial cloud. Published: 0.14 for clips of 10 s."""
     static_duration: float = 2.0
     """The same, in lengths of the clip, of points that were found not to move."""
     clip_length: float = 0.1
-    """What the clip's length counts, in world units, when the longest of a Gaussian's four axes is sought to split it along. 0.1: a
-    Gaussian over a tenth of the clip is as long as one over a hundredth of the scene."""
+    """What the clip's length counts, in world units, when the longest of a Gaussian's four axes is sought to split it along. 0.1:
+    a Gaussian over a tenth of the clip is as long as one over a hundredth of the scene."""
 
     def setup(self) -> FourDRepresentation:
         return FourDRepresentation(self)
@@ -250,7 +250,7 @@ class FourDRepresentation:
         return harmonics
 
     def frozen(self, params: Parameters, ids: Int[Tensor, " m"]) -> dict[str, Tensor]:
-        """Values for rows ``ids`` that make each one, for ever, its own slice in the middle of the clip; colours stay as they are."""
+        """Values for rows ``ids`` that make each one, for ever, its own slice in the middle of the clip; colours stay."""
         middle = self.at({name: value.detach() for name, value in params.items()}, MIDDLE, ids)
         assert middle.covariances is not None
         quats, scales = axes_of(middle.covariances)
@@ -302,7 +302,7 @@ class FourDRepresentation:
     def halves(
         self, params: Parameters, ids: Int[Tensor, " m"], axes: Int[Tensor, " m"], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Children of a split along axis ``axes`` of each parent: moved along it by a draw from the parent's Gaussian, and shorter.
+        """Children of a split along axis ``axes`` of each parent: moved along it by a draw from the parent's Gaussian.
 
         Place and moment change together, so that halves of one that is long in time lie on its path.
         """

@@ -83,7 +83,9 @@ def dense_rasterize(
     cameras: PinholeCameras,
 ) -> Pictures:  # fmt: skip
     """What ``rasterize(..., depth=True)`` must return."""
-    return dense_rasterize_covariances(means, world_covariances(quats, scales), opacities, features, background, cameras)
+    return dense_rasterize_covariances(
+        means, world_covariances(quats, scales), opacities, features, background, cameras
+    )
 
 
 def dense_rasterize_covariances(

@@ -8,7 +8,9 @@ from torch import Tensor
 from fourdgs_ns.representation.fourd import STATIC_MARK, FourDConfig, FourDRepresentation
 
 
-def random_rows(n: int = 40, seed: int = 0, static: int = 0, **options) -> tuple[FourDRepresentation, dict[str, Tensor]]:
+def random_rows(
+    n: int = 40, seed: int = 0, static: int = 0, **options
+) -> tuple[FourDRepresentation, dict[str, Tensor]]:
     """Rows of moderate shape, quaternions of any length; the first ``static`` ones do not depend on time."""
     generator = torch.Generator().manual_seed(seed)
     representation = FourDConfig(**options).setup()

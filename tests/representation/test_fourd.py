@@ -48,7 +48,9 @@ def test_slice_equals_the_schur_conditional_of_four_dimensions(t):
         sigma = covariance_4d(r, i)
         dt = t - r["temporal_centers"][i, 0]
         mean = r["means"][i] + sigma[:3, 3] / sigma[3, 3] * dt
-        conditional = np.linalg.inv(np.linalg.inv(sigma)[:3, :3])  # the precision's block, inverted: not a Schur complement
+        conditional = np.linalg.inv(
+            np.linalg.inv(sigma)[:3, :3]
+        )  # the precision's block, inverted: not a Schur complement
         weight = math.exp(-0.5 * dt**2 / sigma[3, 3])
         np.testing.assert_allclose(got.means[i], mean, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(got.covariances[i], conditional, rtol=1e-8, atol=1e-12)
