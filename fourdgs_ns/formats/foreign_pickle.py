@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import zipfile
 from pathlib import Path
@@ -38,9 +37,8 @@ def load_foreign(path: Path) -> Any:
     with torch.serialization.safe_globals(_allowed()):
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError,
-                TypeError, AttributeError, UnicodeDecodeError, ImportError) as error:  # fmt: skip
-            # torch's own unpickler knows no other way to fail on hostile bytes than with whatever they led it to.
+        except Exception as error:
+            # Damaged or hostile bytes fail with whatever they led torch's restricted unpickler to.
             text = " ".join(str(error).split())
     named = re.search(r"GLOBAL ([\w.]+)", text)
     if named is not None:

@@ -191,7 +191,10 @@ class Representation(Protocol):
 def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:
     """Rows in which every parameter is finite."""
     # The sum of a row is finite only if its entries are: one small reduction per parameter instead of a test per number.
-    totals = [value.detach().flatten(1).sum(dim=1) for value in params.values()]
+    totals = [
+        value.detach().sum(dim=tuple(range(1, value.dim()))) if value.dim() > 1 else value.detach()
+        for value in params.values()
+    ]
     return torch.isfinite(torch.stack(totals)).all(dim=0)
 
 
