@@ -47,7 +47,7 @@ def cloud(n: int = 40) -> PointsOverTime:
 
 def test_steadiness_is_that_of_a_gaussian_in_time():
     representation = FourDConfig(sh_degree=0).setup()
-    params = representation.initialize(cloud(3), CLIP)
+    params = {name: value.double() for name, value in representation.initialize(cloud(3), CLIP).items()}
     durations = torch.tensor([0.1, 0.4, 2.0])
     params["temporal_scales"] = durations.log()[:, None].double()
     params["temporal_centers"] = torch.full((3, 1), 0.45, dtype=torch.float64)

@@ -31,6 +31,7 @@ from fourdgs_ns.representation.base import (
     PointsOverTime,
     RepresentationConfig,
     active_rows,
+    gather,
 )
 from fourdgs_ns.representation.children import (
     MAX_LOGIT,
@@ -52,6 +53,7 @@ MAX_TEMPORAL_SCALE = 5.0
 """Bound of the logarithm of a row's temporal size, 148 clips: beyond it nothing changes but the rounding."""
 STATIC_MARK = 10.0
 """Temporal scale of rows that do not depend on time. Training cannot reach it: beyond the bound above there is no gradient."""
+HARMONICS = ("features_dc", "features_rest", "features_time")
 MIDDLE = 0.5
 """The t at which rows that become static are sliced."""
 
@@ -178,20 +180,19 @@ class FourDRepresentation:
             "temporal_scales": means.new_full((n, 1), STATIC_MARK),
         }
 
-    def is_static(self, params: Parameters, ids: Int[Tensor, " m"] | slice = slice(None)) -> Bool[Tensor, "m 1"]:
+    def is_static(self, params: Parameters) -> Bool[Tensor, "n 1"]:
         """Rows that do not depend on time."""
-        return params["temporal_scales"][ids].detach() >= STATIC_MARK
+        return params["temporal_scales"].detach() >= STATIC_MARK
 
-    def quaternion_form(self, params: Parameters, ids: Int[Tensor, " m"] | slice = slice(None)) -> QuaternionForm:
+    def quaternion_form(self, params: Parameters) -> QuaternionForm:
         """Shapes of rows as they are trained; a static row's right quaternion and temporal size are replaced."""
-        static = self.is_static(params, ids)
-        left = params["left_quats"][ids]
+        static, left = self.is_static(params), params["left_quats"]
         # A bound, not a barrier: there is no gradient beyond it, so that nothing drifts to where rounding dominates.
-        temporal = torch.where(static, 0.0, params["temporal_scales"][ids].clamp_max(MAX_TEMPORAL_SCALE))
+        temporal = torch.where(static, 0.0, params["temporal_scales"].clamp_max(MAX_TEMPORAL_SCALE))
         return QuaternionForm(
             left=left,
-            right=torch.where(static, left, params["right_quats"][ids]),
-            deviations=torch.exp(torch.cat([params["scales"][ids], temporal], dim=-1)),
+            right=torch.where(static, left, params["right_quats"]),
+            deviations=torch.exp(torch.cat([params["scales"], temporal], dim=-1)),
         )
 
     def durations(self, params: Parameters) -> Float[Tensor, "n 1"]:
@@ -218,19 +219,19 @@ class FourDRepresentation:
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
         return active_rows(self, params, t)
 
-    def at(self, params: Parameters, t: float, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
-        static = self.is_static(params, ids)
-        shape = velocity_form(self.quaternion_form(params, ids))
-        dt = t - params["temporal_centers"][ids]
+    def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+        rows = gather({name: value for name, value in params.items() if name not in HARMONICS}, ids)
+        static, shape = self.is_static(rows), velocity_form(self.quaternion_form(rows))
+        dt = t - rows["temporal_centers"]
         weight = windows.weight("gaussian", torch.where(static, 0.0, dt), shape.durations, None)
         velocity = torch.where(static, 0.0, shape.velocities)
         return GaussiansAtTime(
             ids=ids,
-            means=params["means"][ids] + dt * velocity,
+            means=rows["means"] + dt * velocity,
             quats=None,
             scales=None,
             covariances=shape.covariances,
-            opacities=(torch.sigmoid(params["opacities"][ids]) * weight).squeeze(-1),
+            opacities=(torch.sigmoid(rows["opacities"]) * weight).squeeze(-1),
             features=self._harmonics_at(params, dt, ids),
             velocities=velocity.detach(),
             weights=weight.squeeze(-1).detach(),
@@ -239,14 +240,17 @@ class FourDRepresentation:
     def _harmonics_at(
         self, params: Parameters, dt: Float[Tensor, "m 1"], ids: Int[Tensor, " m"]
     ) -> Float[Tensor, "m k 3"]:
-        """4DSH folded at one instant into ordinary spherical harmonics of the degree reached so far."""
-        k = num_harmonics(self.active_sh_degree)
-        harmonics = params["features_dc"][ids][:, None]
+        """4DSH folded at one instant into ordinary spherical harmonics of the degrees reached so far."""
+        k, degree = num_harmonics(self.active_sh_degree), self.active_temporal_degree
+        harmonics = params["features_dc"].index_select(0, ids)[:, None]
         if k > 1:
-            harmonics = torch.cat([harmonics, params["features_rest"][ids, : k - 1]], dim=1)
-        for n in range(1, self.active_temporal_degree + 1):
-            wave = torch.cos(2 * math.pi * n / self.config.period * dt)
-            harmonics = harmonics + wave[:, :, None] * params["features_time"][ids, n - 1, :k]
+            rest = params["features_rest"][:, : k - 1]
+            harmonics = torch.cat([harmonics, rest.index_select(0, ids)], dim=1)
+        if degree:
+            orders = torch.arange(1, degree + 1, device=dt.device, dtype=dt.dtype)
+            waves = torch.cos(2 * math.pi / self.config.period * dt * orders)
+            varying = params["features_time"][:, :degree, :k].index_select(0, ids)
+            harmonics = harmonics + (waves[:, :, None, None] * varying).sum(dim=1)
         return harmonics
 
     def frozen(self, params: Parameters, ids: Int[Tensor, " m"]) -> dict[str, Tensor]:

@@ -133,7 +133,7 @@ def test_three_dimensions_become_a_scene_that_stands_still(tmp_path):
     raw = gaussians()
     raw["features"] = raw["features"][:, :16].contiguous()
     path = save(tmp_path / "chkpnt.pth", static_tuple(raw))
-    with pytest.raises(UserError, match="without time.*--dimensions 3"):
+    with pytest.raises(UserError, match=r"without time.*--dimensions 3"):
         read_fudan(path, ImportOptions(), D_NERF)
     model = read_fudan(path, ImportOptions(dimensions=3), D_NERF)
     early, late = at(model, 0.0), at(model, 1.0)

@@ -16,7 +16,7 @@ from .test_cpu import relative_error
 NAMES = ("means", "covariances", "opacities", "features")
 
 
-def covariance_parameters(count: int, channels: int, seed: int, **options) -> dict[str, Tensor]:
+def covariance_parameters(count: int, channels: int | tuple[int, int], seed: int, **options) -> dict[str, Tensor]:
     parameters = make_parameters(count, channels, seed, **options)
     exact = world_covariances(parameters["quats"].double(), parameters["scales"].double())
     return {
@@ -30,7 +30,7 @@ def covariance_parameters(count: int, channels: int, seed: int, **options) -> di
 def covariance_slice(parameters: dict[str, Tensor]) -> GaussiansAtTime:
     means = parameters["means"]
     return GaussiansAtTime(
-        ids=torch.arange(len(means)), quats=None, scales=None, **parameters,
+        ids=torch.arange(len(means), device=means.device), quats=None, scales=None, **parameters,
         velocities=torch.zeros_like(means), weights=torch.ones_like(means[:, 0]),
     )  # fmt: skip
 
