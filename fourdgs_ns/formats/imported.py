@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Optional
+from typing import TYPE_CHECKING, Literal, Optional
 
-from torch import Tensor
+if TYPE_CHECKING:  # the command line reads the options below: it must not wait for torch
+    from torch import Tensor
 
-from fourdgs_ns.representation.base import Clip, RepresentationConfig
+    from fourdgs_ns.representation.base import Clip, RepresentationConfig
 
 
 @dataclass(frozen=True)
@@ -44,5 +45,5 @@ class ImportOptions:
     """gaussian_dim of the training: 3 for a file without time, which becomes a scene that stands still."""
 
 
-Reader = Callable[[Path, ImportOptions, Clip | None], ImportedModel]
+Reader = Callable[[Path, ImportOptions, "Clip | None"], ImportedModel]
 """Reads a file; the clip is that of the capture the model belongs to, when it is known."""

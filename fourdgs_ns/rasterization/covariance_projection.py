@@ -6,23 +6,20 @@ The same formulas as in :mod:`fourdgs_ns.rasterization.projection` with ``T = J 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.rasterization.kernel_threads import kernel, run
+from fourdgs_ns.rasterization.kernel_threads import kernel
 from fourdgs_ns.rasterization.projection import (
-    CHUNK,
+    Projection,
     covariance_gradient,
     load_camera_point,
     load_jacobian,
     outline,
     point_gradient,
 )
-from fourdgs_ns.rasterization.types import EPS_2D, FAR, PinholeCameras
+from fourdgs_ns.rasterization.types import EPS_2D, PinholeCameras
 
 
 @kernel
@@ -124,38 +121,8 @@ def _project_backward(
                 v_covariances[m, j, i] = v_full[i, j] + v_full[j, i]
 
 
-class _Projection(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, means: Tensor, covariances: Tensor, cameras: PinholeCameras) -> tuple[Tensor, ...]:
-        m, c = means.shape[0], len(cameras)
-        means2d, conics, depths = means.new_empty(c, m, 2), means.new_empty(c, m, 3), means.new_empty(c, m)
-        radii = torch.empty(c, m, dtype=torch.int32)
-        inputs = [t.detach().contiguous() for t in (means, covariances)]
-        inputs += [t.to(means).contiguous() for t in (cameras.camera_from_world, cameras.intrinsics)]
-        run(
-            _project, m, CHUNK,
-                *(t.numpy() for t in inputs), cameras.width, cameras.height, float(cameras.near), FAR,
-                *(t.numpy() for t in (means2d, conics, depths, radii)),
-            )  # fmt: skip
-        ctx.save_for_backward(*inputs, radii)
-        ctx.size = (cameras.width, cameras.height)
-        ctx.mark_non_differentiable(radii)
-        return means2d, conics, depths, radii
-
-    @staticmethod
-    def backward(ctx: Any, v_means2d: Tensor, v_conics: Tensor, v_depths: Tensor, _: Tensor) -> tuple:  # type: ignore[override]
-        *inputs, radii = ctx.saved_tensors
-        gradients = tuple(torch.empty_like(t) for t in inputs[:2])
-        run(
-            _project_backward, radii.shape[1], CHUNK,
-                *(t.numpy() for t in inputs), *ctx.size, radii.numpy(),
-                *(t.contiguous().numpy() for t in (v_means2d, v_conics, v_depths)), *(t.numpy() for t in gradients),
-            )  # fmt: skip
-        return *gradients, None
-
-
 def project_covariances(
     means: Float[Tensor, "m 3"], covariances: Float[Tensor, "m 3 3"], cameras: PinholeCameras
 ) -> tuple[Float[Tensor, "c m 2"], Float[Tensor, "c m 3"], Float[Tensor, "c m"], Int[Tensor, "c m"]]:
     """As :func:`fourdgs_ns.rasterization.projection.project`, for world covariances."""
-    return _Projection.apply(means, covariances, cameras)  # type: ignore[no-any-return]
+    return Projection.apply((_project, _project_backward), cameras, means, covariances)  # type: ignore[no-any-return]

@@ -251,34 +251,36 @@ def _project_backward(
             v_quats[m, 0] = v_quats[m, 1] = v_quats[m, 2] = v_quats[m, 3] = 0.0
 
 
-class _Projection(torch.autograd.Function):
+class Projection(torch.autograd.Function):
+    """Ties a pair of kernels into autograd; ``rows`` are the centres and whatever states the shapes."""
+
     @staticmethod
-    def forward(ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, cameras: PinholeCameras) -> tuple[Tensor, ...]:
-        m, c = means.shape[0], len(cameras)
+    def forward(ctx: Any, kernels: tuple[Any, Any], cameras: PinholeCameras, *rows: Tensor) -> tuple[Tensor, ...]:
+        means, m, c = rows[0], rows[0].shape[0], len(cameras)
         means2d, conics, depths = means.new_empty(c, m, 2), means.new_empty(c, m, 3), means.new_empty(c, m)
         radii = torch.empty(c, m, dtype=torch.int32)
-        inputs = [t.detach().contiguous() for t in (means, quats, scales)]
+        inputs = [t.detach().contiguous() for t in rows]
         inputs += [t.to(means).contiguous() for t in (cameras.camera_from_world, cameras.intrinsics)]
         run(
-            _project, m, CHUNK,
+            kernels[0], m, CHUNK,
                 *(t.numpy() for t in inputs), cameras.width, cameras.height, float(cameras.near), FAR,
                 *(t.numpy() for t in (means2d, conics, depths, radii)),
             )  # fmt: skip
         ctx.save_for_backward(*inputs, radii)
-        ctx.size = (cameras.width, cameras.height)
+        ctx.kernel, ctx.size = kernels[1], (cameras.width, cameras.height)
         ctx.mark_non_differentiable(radii)
         return means2d, conics, depths, radii
 
     @staticmethod
     def backward(ctx: Any, v_means2d: Tensor, v_conics: Tensor, v_depths: Tensor, _: Tensor) -> tuple:  # type: ignore[override]
         *inputs, radii = ctx.saved_tensors
-        gradients = tuple(torch.empty_like(t) for t in inputs[:3])
+        gradients = tuple(torch.empty_like(t) for t in inputs[:-2])  # the last two are the cameras
         run(
-            _project_backward, radii.shape[1], CHUNK,
+            ctx.kernel, radii.shape[1], CHUNK,
                 *(t.numpy() for t in inputs), *ctx.size, radii.numpy(),
                 *(t.contiguous().numpy() for t in (v_means2d, v_conics, v_depths)), *(t.numpy() for t in gradients),
             )  # fmt: skip
-        return *gradients, None
+        return None, None, *gradients
 
 
 def project(
@@ -291,4 +293,4 @@ def project(
         world units); radii in whole pixels (3 standard deviations along the longest axis, rounded up). A Gaussian that
         is nearer than ``cameras.near``, does not reach the image or is not finite has radius 0 and zeros elsewhere.
     """
-    return _Projection.apply(means, quats, scales, cameras)  # type: ignore[no-any-return]
+    return Projection.apply((_project, _project_backward), cameras, means, quats, scales)  # type: ignore[no-any-return]

@@ -63,10 +63,10 @@ def test_slice_equals_the_schur_conditional_of_four_dimensions(t):
         np.testing.assert_allclose(got.features[i], harmonics, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("static", [0, 3])
+@pytest.mark.parametrize("static", [0, 2])
 def test_gradients(static):
     """gradcheck of everything that a slice shows, in everything that is trained."""
-    representation, rows = random_rows(n=3, static=static, sh_degree=1)
+    representation, rows = random_rows(n=2, static=static, sh_degree=1, temporal_degree=1)
     for name in ("means", "features_rest"):
         rows[name] *= 0.3
     names = [name for name in rows if not (static and name == "temporal_scales")]
@@ -75,7 +75,7 @@ def test_gradients(static):
 
     def evaluate(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         params = {**rows, **dict(zip(names, values))}
-        g = representation.at(params, 0.6, torch.arange(3))
+        g = representation.at(params, 0.6, torch.arange(2))
         assert g.covariances is not None
         return g.means, g.covariances, g.opacities, g.features
 

@@ -12,7 +12,7 @@ from fourdgs_ns.representation.rotations4d import rotation_matrices_4d
 
 from .fourd_rows import random_rows
 
-MANY = 40_000
+MANY = 10_000
 
 
 def covariance_4d(rows: dict[str, torch.Tensor], i: int = 0) -> torch.Tensor:
@@ -52,7 +52,7 @@ def test_halves_lie_along_one_axis_in_space_and_time(axis):
     size = torch.exp(torch.cat([rows["scales"][0], rows["temporal_scales"][0]]))[axis]
     along = offsets @ direction
     torch.testing.assert_close(offsets, along[:, None] * direction)
-    assert abs(float(along.std() / size) - 1) < 0.02 and abs(float(along.mean() / size)) < 0.02
+    assert abs(float(along.std() / size) - 1) < 0.03 and abs(float(along.mean() / size)) < 0.03
     shrunk = torch.cat([child["scales"], child["temporal_scales"]], dim=-1)[0]
     before = torch.cat([rows["scales"], rows["temporal_scales"]], dim=-1)[0]
     expected = torch.zeros(4, dtype=torch.float64)
@@ -95,8 +95,8 @@ def test_scattered_copies_have_their_parents_mean_and_covariance_in_four_dimensi
     offsets = places(child) - places(rows)
     mixture = torch.cov(offsets.T) + covariance_4d(child)
     largest = float(sigma.diagonal().sqrt().max())
-    torch.testing.assert_close(mixture, sigma, rtol=0.03, atol=0.02 * largest**2)
-    assert float(offsets.mean(0).abs().max()) < 0.02 * largest
+    torch.testing.assert_close(mixture, sigma, rtol=0.06, atol=0.03 * largest**2)
+    assert float(offsets.mean(0).abs().max()) < 0.03 * largest
     assert bool((child["opacities"] > rows["opacities"]).all())
 
 
