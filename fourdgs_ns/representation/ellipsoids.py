@@ -61,6 +61,7 @@ def largest_deviation(covariances: Float[Tensor, "n 3 3"]) -> Float[Tensor, " n"
     rest = covariances - mean[:, None, None] * torch.eye(3, dtype=covariances.dtype, device=covariances.device)
     spread = (rest.square().sum(dim=(1, 2)) / 6).sqrt()
     safe = spread.clamp_min(torch.finfo(spread.dtype).tiny ** 0.25)
-    cosine = torch.linalg.det(rest / safe[:, None, None]) / 2
+    first, second, third = (rest / safe[:, None, None]).unbind(dim=1)
+    cosine = (torch.linalg.cross(first, second) * third).sum(dim=-1) / 2
     angle = torch.acos(cosine.clamp(-1.0, 1.0)) / 3
     return (mean + 2 * spread * torch.cos(angle)).clamp_min(0.0).sqrt()

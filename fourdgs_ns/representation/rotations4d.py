@@ -7,14 +7,17 @@ convention of their code since September 2024).
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 
-def _generators() -> Float[Tensor, "16 16"]:
-    """Row 4 i + j: the matrix (flattened) of v -> e_i v conj(e_j) for the basis quaternions e."""
+@cache
+def _generators(device: torch.device, dtype: torch.dtype) -> Float[Tensor, "16 16"]:
+    """Row 4 i + j: the matrix (flattened) of v -> e_i v conj(e_j) for the basis quaternions e. Made once per device."""
     product = torch.zeros(4, 4, 4)  # product[k, a, b]: component k of e_a e_b
     for a, b, k, sign in [
         (0, 0, 0, 1), (0, 1, 1, 1), (0, 2, 2, 1), (0, 3, 3, 1), (1, 0, 1, 1), (1, 1, 0, -1), (1, 2, 3, 1), (1, 3, 2, -1),
@@ -25,10 +28,7 @@ def _generators() -> Float[Tensor, "16 16"]:
     left = product.permute(1, 0, 2)  # left[i] v = e_i v
     right = product.permute(2, 0, 1) * conjugate[:, None, None]  # right[j] v = v conj(e_j)
     matrices = torch.einsum("iab,jbc->ijac", left, right)
-    return matrices.flip(-1, -2).reshape(16, 16)
-
-
-_GENERATORS = _generators()
+    return matrices.flip(-1, -2).reshape(16, 16).to(device, dtype)
 
 
 def _turns(left: Float[Tensor, "n 4"], right: Float[Tensor, "n 4"]) -> Float[Tensor, "n 16"]:
@@ -39,12 +39,12 @@ def _turns(left: Float[Tensor, "n 4"], right: Float[Tensor, "n 4"]) -> Float[Ten
 
 def rotation_matrices_4d(left: Float[Tensor, "n 4"], right: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 4"]:
     """Rotation matrices (x, y, z, t) of quaternions (real part first), which need not have unit length but must not be zero."""
-    return (_turns(left, right) @ _GENERATORS.to(left)).reshape(-1, 4, 4)
+    return (_turns(left, right) @ _generators(left.device, left.dtype)).reshape(-1, 4, 4)
 
 
 def time_rows(left: Float[Tensor, "n 4"], right: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     """Last row of :func:`rotation_matrices_4d` alone: how much of time each of a Gaussian's axes has."""
-    return _turns(left, right) @ _GENERATORS[:, 12:].to(left)
+    return _turns(left, right) @ _generators(left.device, left.dtype)[:, 12:]
 
 
 def quats_from_rotations_4d(rotations: Float[Tensor, "n 4 4"]) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "n 4"]]:
@@ -52,7 +52,7 @@ def quats_from_rotations_4d(rotations: Float[Tensor, "n 4 4"]) -> tuple[Float[Te
 
     The generators are orthogonal, so projecting on them gives the rank-one matrix of all products l_i r_j.
     """
-    products = (rotations.flatten(1) @ _GENERATORS.T.to(rotations) / 4).reshape(-1, 4, 4)
+    products = (rotations.flatten(1) @ _generators(rotations.device, rotations.dtype).T / 4).reshape(-1, 4, 4)
     best = products.norm(dim=-1).argmax(dim=-1)
     right = functional.normalize(products[torch.arange(len(products), device=best.device), best], dim=-1)
     return functional.normalize((products @ right[:, :, None]).squeeze(-1), dim=-1), right
