@@ -193,6 +193,14 @@ def gather(params: Parameters, ids: Int[Tensor, " m"]) -> dict[str, Tensor]:
     return {name: value.index_select(0, ids) for name, value in params.items()}
 
 
+def uses_kernels(params: Parameters, t: float | Tensor) -> bool:
+    """Whether a slice at ``t`` goes through the fused kernels: float32 rows on a GPU, and t a number rather than a tensor that
+    might be learned."""
+    return not isinstance(t, Tensor) and all(
+        value.is_cuda and value.dtype == torch.float32 and value.is_contiguous() for value in params.values()
+    )
+
+
 def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:
     """Rows in which every parameter is finite."""
     # The sum of a row is finite only if its entries are: one small reduction per parameter instead of a test per number.
