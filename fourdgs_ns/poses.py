@@ -43,6 +43,9 @@ class CameraPoses(nn.Module):
         quat = quats_from_vectors(self.rotations[camera].reshape(1, 3))
         matrix = rotation_matrices(quat)[0]
         means = (gaussians.means - center) @ matrix.T + center + self.shifts[camera].reshape(3)
+        if gaussians.covariances is not None:
+            return replace(gaussians, means=means, covariances=matrix @ gaussians.covariances @ matrix.T)
+        assert gaussians.quats is not None
         return replace(gaussians, means=means, quats=multiply_quats(quat, gaussians.quats))
 
     @torch.no_grad()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.poses import CameraPoses, quats_from_vectors
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
 from fourdgs_ns.representation.freetime import FreeTimeConfig
+from fourdgs_ns.representation.rotations import rotation_matrices
 from tests.densification.test_relocation import scene
 from tests.rasterization.random_scenes import make_cameras
 
@@ -28,8 +30,15 @@ def test_rotation_vectors():
     torch.autograd.gradcheck(quats_from_vectors, vectors[[0, 2]].double().requires_grad_())
 
 
-def test_moving_the_scene_equals_moving_the_camera():
-    poses, cameras, gaussians = CameraPoses(2), make_cameras(2, 64, 48), the_slice()
+def as_covariances(gaussians):
+    """The same slice, its shapes stated by covariances."""
+    factors = rotation_matrices(gaussians.quats) * gaussians.scales[:, None, :]
+    return dataclasses.replace(gaussians, quats=None, scales=None, covariances=factors @ factors.transpose(1, 2))
+
+
+@pytest.mark.parametrize("state", [lambda g: g, as_covariances], ids=["axes", "covariances"])
+def test_moving_the_scene_equals_moving_the_camera(state):
+    poses, cameras, gaussians = CameraPoses(2), make_cameras(2, 64, 48), state(the_slice())
     poses.rotations.data[1], poses.shifts.data[1] = torch.tensor([0.02, -0.03, 0.01]), torch.tensor([0.05, 0.0, -0.04])
     single = dataclasses.replace(
         cameras, camera_from_world=cameras.camera_from_world[1:], intrinsics=cameras.intrinsics[1:]

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from fourdgs_ns.bench.timing import median_ms
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.rasterization.door import DIFFERENTIABLE
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, Representation, RepresentationConfig
+from fourdgs_ns.representation.fourd import FourDConfig, FourDRepresentation
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.velocity_form import velocity_form
 
 REPRESENTATIONS: Mapping[str, Callable[[], RepresentationConfig]] = {
     "spacetime lite": lambda: SpacetimeConfig(variant="lite"),
     "spacetime full": lambda: SpacetimeConfig(variant="full"),
     "freetime SH 3": lambda: FreeTimeConfig(sh_degree=3),
     "freetime SH 0": lambda: FreeTimeConfig(sh_degree=0),
+    "4dgs SH 3, time 2": lambda: FourDConfig(sh_degree=3, temporal_degree=2),
+    "4dgs SH 3": lambda: FourDConfig(sh_degree=3, temporal_degree=0),
 }
 PIXELS = 2.0
 """Standard deviation on the screen of a typical Gaussian, in pixels: what trained scenes have at these counts."""
@@ -63,7 +68,7 @@ def make_scene(
     start, stop = representation.lifespan(params)
     half = 0.5 * (stop - start)
     wanted = 10.0 if share >= 1 else 0.5 * share / (1 - share)
-    params["log_durations"] += torch.log(wanted / half)[:, None]
+    stretch(representation, params, (wanted / half)[:, None])
     if share < 1:
         params["temporal_centers"] = -wanted + (1 + 2 * wanted) * torch.rand(rows, 1, generator=g)
     intrinsics = torch.tensor([[[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]], device=device)
@@ -71,12 +76,22 @@ def make_scene(
     return representation, {name: value.float().to(device).contiguous() for name, value in params.items()}, cameras
 
 
+def stretch(representation: Representation, params: dict[str, Tensor], factor: Tensor) -> None:
+    """Multiply all durations by ``factor`` [n, 1] in place; velocities and shapes stay."""
+    if not isinstance(representation, FourDRepresentation):
+        params["log_durations"] += torch.log(factor)
+        return
+    form = velocity_form(representation.quaternion_form(params))
+    form.durations *= factor
+    params |= representation.rows_from(params["means"], params["temporal_centers"], form)
+
+
 def frozen(gaussians: GaussiansAtTime) -> GaussiansAtTime:
     """The slice as leaves of their own."""
-    fields = {name: value.detach().clone() for name, value in vars(gaussians).items()}
-    for name in ("means", "quats", "scales", "opacities", "features"):
+    fields = {name: value.detach().clone() for name, value in gaussians.tensors().items()}
+    for name in DIFFERENTIABLE & fields.keys():
         fields[name].requires_grad_()
-    return GaussiansAtTime(**fields)
+    return replace(gaussians, **fields)
 
 
 def measure(
@@ -99,7 +114,7 @@ def measure(
         weights = torch.rand_like(forward_floor().detach())
 
         def both() -> None:
-            for value in (*leaves.values(), still.means, still.quats, still.scales, still.opacities, still.features):
+            for value in (*leaves.values(), *still.tensors().values()):
                 value.grad = None
             (forward() * weights).sum().backward()
 

@@ -100,7 +100,7 @@ def measure(trainer: DynamicGaussiansTrainer, steps: int) -> StepTimes:
         trainer.optimizers.step_all()
         stepped = now()
         assert model.rendering is not None
-        model.densifier.observe(model.statistics, model.rendering)
+        model.densifier.observe(model.statistics, model.rendering, model.canonical())
         observed = now()
         taken = (
             marks[1] - marks[0], marks[2] - marks[1], drawn - marks[3] - (marks[2] - marks[1]), lost - drawn,

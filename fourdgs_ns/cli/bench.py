@@ -28,7 +28,7 @@ class Bench:
     """render: width and height in pixels."""
     data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
     """step: the capture to train on."""
-    method: Literal["spacetime-gaussian", "freetime"] = "freetime"
+    method: Literal["spacetime-gaussian", "freetime", "4dgs-4dsh"] = "freetime"
     """step: the method."""
     initial_gaussians: int = 100_000
     """step: random Gaussians to train with; their number does not change."""
@@ -88,9 +88,8 @@ class Bench:
 
         if self.data is None:
             raise UserError("bench step trains on a capture; name its folder with --data")
-        config = {c.config.method_name: c.config for c in (method_configs.spacetime_gaussian, method_configs.freetime)}[
-            self.method
-        ]
+        methods = (method_configs.spacetime_gaussian, method_configs.freetime, method_configs.fourdgs_4dsh)
+        config = {c.config.method_name: c.config for c in methods}[self.method]
         data = config.pipeline.datamanager
         assert isinstance(data, MultiViewVideoDatamanagerConfig)
         parser = data.dataparser
