@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -19,6 +19,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from fourdgs_ns import regularizers
 from fourdgs_ns.appearance import CameraColors
 from fourdgs_ns.data.scene_frame import SceneFrame
 from fourdgs_ns.densification.base import DensificationConfig
@@ -27,6 +28,7 @@ from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.losses import opacity_regularizer, photometric_loss, psnr, random_crops, ssim
 from fourdgs_ns.perceptual import Perceptual
+from fourdgs_ns.poses import CameraPoses
 from fourdgs_ns.rasterization import PinholeCameras, Rendering, rasterize
 from fourdgs_ns.rasterization.rays import pixel_rays
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, RepresentationConfig
@@ -65,6 +67,16 @@ class DynamicGaussiansModelConfig(ModelConfig):
     them, as FreeTimeGS states it."""
     opacity_regularization_share: float = 1.0
     """Share of the training after which the regulariser ends."""
+    velocity_smoothness: float = 0.0
+    """Weight of the difference between velocities of neighbours (scene units per clip). Up to 1e-3; calms noise in the motion of
+    large surfaces, smears where objects touch."""
+    trajectory_smoothness: float = 0.0
+    """Weight of the acceleration of what is alive (scene units per clip squared). Up to 1e-4; straight lines have none."""
+    temporal_consistency: float = 0.0
+    """Weight of the difference between the change over neighbouring frames as drawn and as filmed. Up to 0.2; less flicker, at
+    twice the time per step."""
+    temporal_window: int = 1
+    """Farthest neighbour, in frames, that the temporal consistency looks at."""
     background_color: Literal["capture", "black", "white", "random"] = "capture"
     """Colour behind the scene. capture: what the layout prescribes, else black. random: another one each step, which keeps RGBA
     captures from painting their background; evaluation then uses the capture's."""
@@ -77,6 +89,9 @@ class DynamicGaussiansModelConfig(ModelConfig):
     time_offsets: bool = False
     """Learn one time offset per physical training camera (zero in the median), for rigs whose clocks are apart, and report
     them. Needs batches of one camera."""
+    pose_correction: bool = False
+    """Learn one small pose correction per physical training camera (nothing on average) and write the refined calibration into
+    the run's folder. Needs batches of one camera."""
     default_time: float = 0.0
     """t in [0, 1] that is drawn or exported when nothing else says. The environment variable FOURDGS_TIME overrides it."""
 
@@ -84,6 +99,18 @@ class DynamicGaussiansModelConfig(ModelConfig):
     def sh_degree(self) -> int:
         """What Nerfstudio's exporter asks for."""
         return self.representation.setup().sh_degree
+
+
+@dataclass
+class Drawn:
+    """One drawing of cameras of one instant."""
+
+    rgb: Float[Tensor, "b h w 3"]
+    rendering: Rendering
+    gaussians: GaussiansAtTime
+    cameras: PinholeCameras
+    background: Float[Tensor, "3"]
+    t: float
 
 
 class DynamicGaussiansModel(SplatfactoView):
@@ -126,7 +153,10 @@ class DynamicGaussiansModel(SplatfactoView):
         num_cameras = len(metadata.get("train_camera_names", ()))
         self.camera_colors = CameraColors(num_cameras) if config.color_correction else None
         self.camera_times = CameraTimes(num_cameras) if config.time_offsets else None
-        for name, zeros in self.densifier.empty_statistics(self.num_points, "cpu").items():
+        self.camera_poses = CameraPoses(num_cameras) if config.pose_correction else None
+        statistics = self.densifier.empty_statistics(self.num_points, "cpu")
+        self.statistic_names = tuple(statistics)
+        for name, zeros in statistics.items():
             self.register_buffer(name, zeros)
         backdrop = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
         self.register_buffer("capture_background", backdrop, persistent=False)
@@ -135,16 +165,22 @@ class DynamicGaussiansModel(SplatfactoView):
         """Draws the viewer's pictures in place of ``get_outputs``; training, scores and files never see it."""
         self.crop_box: OrientedBox | None = None
         self.step = 0
+        self.metrics_every = 1
+        """Steps between two that compute training metrics: nobody reads the others."""
         self.total_steps: int | None = None
         """Length of the training, which the trainer fills in; schedules that are shares of it refer to this."""
         self.perceptual = Perceptual()
         self.rendering: Rendering | None = None
+        self.view_cache: dict[tuple[int, int], PinholeCameras] = {}
+        """Training views by camera and frame, on the device."""
+        self.drawn: Drawn | None = None
+        """What the last training step drew."""
         self._warned_about_time = False
 
     @property
     def statistics(self) -> dict[str, Tensor]:
         """Densification statistics, kept as buffers so that checkpoints hold them."""
-        return {"gradient_sum": self.gradient_sum, "view_count": self.view_count}
+        return {name: getattr(self, name) for name in self.statistic_names}
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint must say about itself; plain values, loadable with weights_only."""
@@ -206,6 +242,8 @@ class DynamicGaussiansModel(SplatfactoView):
             groups["camera_colors"] = list(self.camera_colors.parameters())
         if self.camera_times is not None:
             groups["camera_times"] = list(self.camera_times.parameters())
+        if self.camera_poses is not None:
+            groups["camera_poses"] = list(self.camera_poses.parameters())
         return groups
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
@@ -228,12 +266,11 @@ class DynamicGaussiansModel(SplatfactoView):
         """Statistics, growth and pruning after the optimiser's step, so that no step is lost."""
         assert self.rendering is not None
         if step < self.densifier.last_step:
-            self.densifier.observe(self.statistics, self.rendering)
-        self.rendering = None
-        if self.camera_colors is not None:
-            self.camera_colors.center()
-        if self.camera_times is not None:
-            self.camera_times.center()
+            self.densifier.observe(self.statistics, self.rendering, self.canonical())
+        self.rendering = self.drawn = None
+        for correction in (self.camera_colors, self.camera_times, self.camera_poses):
+            if correction is not None:
+                correction.center()
         statistics = self.statistics
         # Seeded by the step: a resumed run splits as the uninterrupted one does.
         generator = torch.Generator().manual_seed(step)
@@ -242,7 +279,8 @@ class DynamicGaussiansModel(SplatfactoView):
         if added:
             statistics = self.densifier.empty_statistics(self.num_points, self.device)
         if changed or added:
-            self.gradient_sum, self.view_count = statistics["gradient_sum"], statistics["view_count"]
+            for name in self.statistic_names:
+                setattr(self, name, statistics[name])
 
     # ------------------------------------------------------------------ rendering
 
@@ -282,15 +320,19 @@ class DynamicGaussiansModel(SplatfactoView):
 
     def exposure_time(self, camera: Cameras) -> float | Tensor:
         """t of ``camera``; in training corrected by its learned offset."""
-        t = self.time_of(camera)
-        if self.camera_times is None or not self.training or camera.metadata is None:
-            return t
+        t, corrected = self.time_of(camera), self.corrected_camera(camera)
+        return t if self.camera_times is None or corrected is None else self.camera_times(t, corrected)
+
+    def corrected_camera(self, camera: Cameras) -> int | None:
+        """Number of the one training camera whose clock and pose are corrected in this drawing; None when none is."""
+        if not self.training or camera.metadata is None or (self.camera_times is None and self.camera_poses is None):
+            return None
         if len(camera) != 1:
             raise UserError(
-                "time offsets are learned for one camera at a time: add --pipeline.datamanager.batch-size 1, or leave "
-                "--pipeline.model.time-offsets away"
+                "time offsets and poses are learned for one camera at a time: add --pipeline.datamanager.batch-size 1, or leave "
+                "--pipeline.model.time-offsets and --pipeline.model.pose-correction away"
             )
-        return self.camera_times(t, camera.metadata["cam_id"].flatten()[0].to(self.device))
+        return int(camera.metadata["cam_id"].flatten()[0])
 
     def cameras_for_rasterizer(self, camera: Cameras) -> PinholeCameras:
         """Nerfstudio cameras (OpenGL, one size) -> camera_from_world matrices with OpenCV axes on the model's device.
@@ -298,6 +340,25 @@ class DynamicGaussiansModel(SplatfactoView):
         Raises:
             UserError: a camera is no pinhole camera.
         """
+        if not (self.training and camera.metadata is not None and "frame_id" in camera.metadata):
+            return self.convert_cameras(camera)
+        # Training comes back to the same views again and again: each is converted and sent to the device once.
+        ids = torch.cat([camera.metadata["cam_id"], camera.metadata["frame_id"]], dim=1).tolist()
+        views = []
+        for k, (camera_id, frame_id) in enumerate(ids):
+            if (camera_id, frame_id) not in self.view_cache:
+                self.view_cache[camera_id, frame_id] = self.convert_cameras(camera[k : k + 1])
+            views.append(self.view_cache[camera_id, frame_id])
+        if len(views) == 1:
+            return views[0]
+        return replace(
+            views[0],
+            camera_from_world=torch.cat([view.camera_from_world for view in views]),
+            intrinsics=torch.cat([view.intrinsics for view in views]),
+        )
+
+    def convert_cameras(self, camera: Cameras) -> PinholeCameras:
+        """Nerfstudio cameras of one size for the rasteriser, on the model's device."""
         kind = int(camera.camera_type.flatten()[0])
         if kind != CameraType.PERSPECTIVE.value:
             raise UserError(
@@ -351,10 +412,31 @@ class DynamicGaussiansModel(SplatfactoView):
                 "this command of Nerfstudio asks for rays, but this method draws whole pictures; leave --render-nearest-camera "
                 "away, and export with ns-export gaussian-splat"
             )
-        gaussians = self.slice(self.exposure_time(camera))
+        drawn = self._draw(camera, edit)
+        rendering, background = drawn.rendering, drawn.background
+        if self.training:
+            self.drawn, self.rendering = drawn, rendering
+            return {"rgb": drawn.rgb, "accumulation": rendering.alphas, "background": background}
+        depth = rendering.depths
+        assert depth is not None
+        # Where nothing was drawn the far end of what was looks better in the viewer than a hole at depth 0.
+        depth = torch.where(rendering.alphas > 0, depth, depth.max())
+        return {
+            "rgb": drawn.rgb[0].clamp(0.0, 1.0),
+            "depth": depth[0],
+            "accumulation": rendering.alphas[0],
+            "background": background.expand(*depth.shape[1:3], 3),
+        }
+
+    def _draw(self, camera: Cameras, edit: SliceEdit | None = None) -> Drawn:
+        """Slice, rasterise, decode; in training also as each camera would have seen it."""
+        t = self.exposure_time(camera)
+        gaussians = self.slice(t)
         if self.crop_box is not None and not self.training:
             gaussians = gaussians.select(self.crop_box.within(gaussians.means).reshape(-1))
-        cameras = self.cameras_for_rasterizer(camera)
+        cameras, corrected = self.cameras_for_rasterizer(camera), self.corrected_camera(camera)
+        if self.camera_poses is not None and corrected is not None:
+            gaussians = self.camera_poses.transform(gaussians, corrected, cameras.centers()[0])
         if edit is not None:
             gaussians = edit(gaussians, cameras)
         background = self.background()
@@ -367,23 +449,9 @@ class DynamicGaussiansModel(SplatfactoView):
         else:
             decoded = decoder(rendering.features, pixel_rays(cameras))
             rgb = rendering.alphas * decoded + (1 - rendering.alphas) * background
-        if self.training:
-            self.rendering = rendering
-            self.active_weights = gaussians.weights
-            self.rendered_cameras, self.rendered_means = cameras, gaussians.means.detach()
-            if self.camera_colors is not None and camera.metadata is not None:
-                rgb = self.camera_colors(rgb, camera.metadata["cam_id"][:, 0])
-            return {"rgb": rgb, "accumulation": rendering.alphas, "background": background}
-        depth = rendering.depths
-        assert depth is not None
-        # Where nothing was drawn the far end of what was looks better in the viewer than a hole at depth 0.
-        depth = torch.where(rendering.alphas > 0, depth, depth.max())
-        return {
-            "rgb": rgb[0].clamp(0.0, 1.0),
-            "depth": depth[0],
-            "accumulation": rendering.alphas[0],
-            "background": background.expand(cameras.height, cameras.width, 3),
-        }
+        if self.training and self.camera_colors is not None and camera.metadata is not None:
+            rgb = self.camera_colors(rgb, camera.metadata["cam_id"][:, 0])
+        return Drawn(rgb, rendering, gaussians, cameras, background, float(t))
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
@@ -413,6 +481,8 @@ class DynamicGaussiansModel(SplatfactoView):
         return image
 
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Any]:
+        if self.training and self.step % self.metrics_every:
+            return {}
         truth = self.ground_truth(batch, outputs["background"])
         return {"psnr": psnr(outputs["rgb"].detach(), truth), "gaussian_count": float(self.num_points)}
 
@@ -428,20 +498,43 @@ class DynamicGaussiansModel(SplatfactoView):
                 if distance is not None:
                     losses["perceptual"] = config.perceptual_weight * distance
             if config.opacity_regularization and self.progress <= config.opacity_regularization_share:
-                assert self.rendering is not None
-                logits = self.gauss_params["opacities"][self.rendering.ids, 0]
+                assert self.rendering is not None and self.drawn is not None
+                logits = self.gauss_params["opacities"].index_select(0, self.rendering.ids)[:, 0]
                 count = None if config.opacity_regularization_over == "active" else self.num_points
-                mean = opacity_regularizer(logits, self.active_weights, count)
+                mean = opacity_regularizer(logits, self.drawn.gaussians.weights, count)
                 losses["opacity"] = config.opacity_regularization * mean
+            losses |= self._priors(rgb, truth, batch)
             if self.config.guided_sampling.enabled:
                 self._observe_guided(rgb.detach(), truth, batch)
         return losses
 
-    def _observe_guided(self, rgb: Tensor, truth: Tensor, batch: dict) -> None:
+    def _priors(self, rgb: Tensor, truth: Tensor, batch: dict) -> dict[str, Tensor]:
+        """The terms of :mod:`fourdgs_ns.regularizers` that are on."""
+        config, losses = self.config, {}
         assert self.rendering is not None
+        assert self.drawn is not None
+        if config.velocity_smoothness or config.trajectory_smoothness:
+            ids = regularizers.sample_rows(self.rendering.ids, self.step)
+            where, velocities, accelerations = regularizers.paths(
+                self.representation, self.canonical(), self.drawn.t, ids, self.clip.frame_interval
+            )
+            if config.velocity_smoothness:
+                smoothness = regularizers.velocity_smoothness(where.detach(), velocities)
+                losses["velocity"] = config.velocity_smoothness * smoothness
+            if config.trajectory_smoothness:
+                losses["trajectory"] = config.trajectory_smoothness * regularizers.trajectory_smoothness(accelerations)
+        if config.temporal_consistency:
+            other = self._draw(batch["neighbor_cameras"])
+            other_truth = self.ground_truth({"image": batch["neighbor_image"]}, other.background)
+            change = regularizers.temporal_consistency(rgb, other.rgb, truth, other_truth)
+            losses["consistency"] = config.temporal_consistency * change
+        return losses
+
+    def _observe_guided(self, rgb: Tensor, truth: Tensor, batch: dict) -> None:
+        assert self.drawn is not None
         self.guided.observe(
             self.step, rgb, truth, [int(c) for c in batch["camera_ids"]],
-            len(self.capture_metadata["train_camera_names"]), self.rendered_cameras, self.rendered_means,
+            len(self.capture_metadata["train_camera_names"]), self.drawn.cameras, self.drawn.gaussians.means.detach(),
             torch.Generator().manual_seed(self.step),
         )  # fmt: skip
 

@@ -51,6 +51,9 @@ class DynamicGaussiansPipeline(VanillaPipeline):
                 "training on several GPUs is not supported: densification would diverge between them; use --machine.num-devices 1"
             )
         super().__init__(config, *args, test_mode=test_mode, world_size=world_size, **kw)  # type: ignore[arg-type,misc]
+        model = self.gaussians.config
+        if test_mode == "val" and model.temporal_consistency:
+            self.datamanager.neighbor_window = model.temporal_window
         # Nerfstudio asks for "inference" where it exports or renders without the dataset.
         self.gaussians.exporting = test_mode == "inference"
         inspector = Inspector(self)

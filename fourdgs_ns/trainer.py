@@ -18,9 +18,10 @@ from time import perf_counter
 from types import FrameType
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
-from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils import writer
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -28,6 +29,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from fourdgs_ns import _compat
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.model import DynamicGaussiansModelConfig
+from fourdgs_ns.optimizers import JointOptimizers
 from fourdgs_ns.pipeline import DynamicGaussiansPipeline
 from fourdgs_ns.schedulers import LogLinearSchedulerConfig
 
@@ -56,8 +58,10 @@ class DynamicGaussiansTrainer(Trainer):
     """See the module's first line."""
 
     pipeline: DynamicGaussiansPipeline  # type: ignore[assignment]
+    optimizers: JointOptimizers
 
     def __init__(self, config: TrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        check_options(config)
         follow_length(config)
         super().__init__(config, local_rank, world_size)
         if config.machine.device_type == "cuda" and not torch.cuda.is_available():
@@ -78,10 +82,11 @@ class DynamicGaussiansTrainer(Trainer):
             check_checkpoint(self.config.load_checkpoint)
         super().setup(test_mode)
         self.pipeline.gaussians.total_steps = self.config.max_num_iterations
+        self.pipeline.gaussians.metrics_every = self.config.logging.steps_per_log
         self.finished_step = _compat.start_step(self) - 1
         self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.summarize))
 
-    def setup_optimizers(self) -> Optimizers:
+    def setup_optimizers(self) -> JointOptimizers:
         """Learning rates of everything measured in world units are given for a rig of extent 1 and scaled here, as are those
         that are given per second (Adam's steps have the unit of their parameter)."""
         model = self.pipeline.gaussians
@@ -96,7 +101,7 @@ class DynamicGaussiansTrainer(Trainer):
                 config[name]["optimizer"].lr /= model.clip.duration_seconds**spec.per_second
         if "camera_times" in config and model.clip.duration_seconds > 0:
             config["camera_times"]["optimizer"].lr /= model.clip.duration_seconds
-        return Optimizers(config, groups)
+        return JointOptimizers(config, groups)
 
     # ------------------------------------------------------------------ the loop
 
@@ -131,9 +136,15 @@ class DynamicGaussiansTrainer(Trainer):
         return lambda: signal.signal(signal.SIGINT, previous)
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
-        result = super().train_iteration(step)
+        """One step, without what Nerfstudio does for mixed precision and gradient accumulation."""
+        self.optimizers.zero_grad_all()
+        _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
+        loss = sum(loss_dict.values(), start=torch.zeros((), device=self.device))
+        loss.backward()
+        self.optimizers.step_all()
+        self.optimizers.scheduler_step_all(step, log=step % self.config.logging.steps_per_log == 0)
         self.finished_step = step
-        return result
+        return loss, loss_dict, metrics_dict
 
     def eval_iteration(self, step: int) -> None:
         """Held-out scores and the log line, whichever loggers are on."""
@@ -190,7 +201,7 @@ class DynamicGaussiansTrainer(Trainer):
         state = {
             "step": step,
             "pipeline": self.pipeline.state_dict(),
-            "optimizers": {k: v.state_dict() for k, v in self.optimizers.optimizers.items()},
+            "optimizers": self.optimizers.state_dicts(),
             "schedulers": {k: v.state_dict() for k, v in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
         }
@@ -245,6 +256,8 @@ class DynamicGaussiansTrainer(Trainer):
                 describe_clocks(named, model.clip.duration_seconds * model.clip.frame_interval), highlight=False
             )
             record["camera_offset_frames"] = named
+        if model.camera_poses is not None:
+            self._write_refined_cameras(run / "refined_cameras.json")
         write_text(run / "scores.json", json.dumps(record, indent=2))
         config = run / "config.yml"
         CONSOLE.print(
@@ -255,6 +268,35 @@ class DynamicGaussiansTrainer(Trainer):
             f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+    def _write_refined_cameras(self, path: Path) -> None:
+        """Corrected poses of the training cameras (of moving ones, at the clip's start) in the capture's world."""
+        model, dataset = self.pipeline.gaussians, self.pipeline.datamanager.train_dataset
+        assert model.camera_poses is not None and model.scene_frame is not None
+        names = list(model.capture_metadata["train_camera_names"])
+        first = [int(np.argmax(dataset.camera_ids == k)) for k in range(len(names))]
+        views = model.convert_cameras(dataset.cameras[torch.tensor(first)]).camera_from_world
+        before = model.scene_frame.poses_to_capture(np.linalg.inv(views.cpu().numpy()))
+        after = model.scene_frame.poses_to_capture(np.linalg.inv(model.camera_poses.refined(views).cpu().numpy()))
+        moved = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)
+        turned = angles_degrees(np.einsum("nji,njk->nik", before[:, :3, :3], after[:, :3, :3]))
+        cameras = {
+            name: {"world_from_camera": after[k].tolist(), "moved": float(moved[k]), "turned_degrees": float(turned[k])}
+            for k, name in enumerate(names)
+        }
+        write_text(path, json.dumps({"axes": "OpenCV", "cameras": cameras}, indent=2))
+        k = int(np.argmax(turned))
+        CONSOLE.print(
+            f"Poses: cameras moved by {np.median(moved):.3g} and turned by {np.median(turned):.3f} degrees in the median, most "
+            f"{names[k]} by {turned[k]:.3f} degrees; the refined calibration is {path}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def angles_degrees(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, " n"]:
+    """Angle of each rotation matrix."""
+    traces = np.trace(rotations, axis1=1, axis2=2)
+    return np.degrees(np.arccos(np.clip((traces - 1) / 2, -1.0, 1.0)))
 
 
 def describe_clocks(offsets: Mapping[str, float], frame_seconds: float) -> str:
@@ -267,6 +309,21 @@ def describe_clocks(offsets: Mapping[str, float], frame_seconds: float) -> str:
         for name, frames in sorted(late.items(), key=lambda item: -abs(item[1]))
     )
     return f"Clocks: {listed}; the other cameras agree to {NOTABLE_OFFSET:g} frames."
+
+
+def check_options(config: TrainerConfig) -> None:
+    """Refuse Nerfstudio's options that these methods cannot honour."""
+    unsupported = {
+        "--mixed-precision": config.mixed_precision,
+        "--use-grad-scaler": config.use_grad_scaler,
+        "--log-gradients": config.log_gradients,
+        "--gradient-accumulation-steps": any(n != 1 for n in config.gradient_accumulation_steps.values()),
+    }
+    for option, given in unsupported.items():
+        if given:
+            raise UserError(
+                f"{option} means nothing to this method, which trains in float32 step by step; leave it away"
+            )
 
 
 def follow_length(config: TrainerConfig) -> None:

@@ -8,17 +8,25 @@ from typing import Any
 
 import tyro
 
+from fourdgs_ns.cli.bench import Bench
 from fourdgs_ns.cli.compare import Compare
+from fourdgs_ns.cli.convert import Convert
 from fourdgs_ns.cli.evaluate import Evaluate
+from fourdgs_ns.cli.init import Init
+from fourdgs_ns.cli.prune import Prune
 from fourdgs_ns.cli.render import Render
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "synth": Synth,
-    "render": Render,
-    "evaluate": Evaluate,
+    "bench": Bench,
     "compare": Compare,
+    "convert": Convert,
+    "evaluate": Evaluate,
+    "init": Init,
+    "prune": Prune,
+    "render": Render,
+    "synth": Synth,
 }
 
 

@@ -80,6 +80,9 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             downscale=metadata["downscale"],
             key_frames=options.key_frames,
             method=options.initial_points,
+            matcher=options.matcher,
+            max_points=options.max_points,
+            velocities=options.velocities,
             num_random=options.num_random_points,
             seed=self.config.seed,
         )
@@ -123,6 +126,8 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             seed=self.config.seed,
         )
         self.train_cameras = dataset.cameras
+        self.neighbor_window = 0
+        """Frames; above 0 batches also hold the same cameras at another, near instant."""
 
     def setup_eval(self) -> None:
         """Evaluation reads single views on demand."""
@@ -158,8 +163,24 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
                     self._pending[ahead] = self._workers.submit(self._load, self.same_time.views(ahead))
             images = self._pending.pop(step).result().to(self.device, non_blocking=True)
             self._pending = {k: v for k, v in self._pending.items() if k > step}
-        cameras = self.train_cameras[torch.from_numpy(views)]
-        return cameras, {"image": images, "image_idx": views, "camera_ids": self.train_dataset.camera_ids[views]}
+        batch = {"image": images, "image_idx": views, "camera_ids": self.train_dataset.camera_ids[views]}
+        if self.neighbor_window:
+            others = self._neighbors(views, step)
+            batch["neighbor_cameras"] = self.train_cameras[torch.from_numpy(others)]
+            batch["neighbor_image"] = self._load(others).to(self.device, non_blocking=True)
+        return self.train_cameras[torch.from_numpy(views)], batch
+
+    def _neighbors(self, views: np.ndarray, step: int) -> np.ndarray:
+        """For every view of a batch the same camera a few frames later or earlier, the same number for all."""
+        ids = self.train_dataset.camera_ids
+        rng = np.random.default_rng([self.config.seed, 2, step])
+        offset = int(rng.integers(1, self.neighbor_window + 1)) * int(rng.choice([-1, 1]))
+        for shift in (offset, -offset):
+            # Views lie camera by camera and frame by frame.
+            others = views + shift
+            if others.min() >= 0 and others.max() < len(ids) and bool((ids[others] == ids[views]).all()):
+                return others
+        return views
 
     def eval_view(self, view: int) -> tuple[Cameras, dict]:
         """One held-out view: camera [1] and a batch with ``image`` uint8 [h, w, 3 or 4]."""

@@ -36,6 +36,13 @@ class SceneFrame:
         poses[:, :3, 3] = self.points_from_capture(world_from_camera[:, :3, 3])
         return poses
 
+    def poses_to_capture(self, world_from_camera: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "n 4 4"]:
+        """Inverse of :meth:`poses_from_capture`."""
+        poses = np.array(world_from_camera, np.float64)
+        poses[:, :3, 3] = (poses[:, :3, 3] / self.scale - self.translation) @ self.rotation
+        poses[:, :3, :3] = self.rotation.T @ poses[:, :3, :3]
+        return poses
+
     def capture_from_scene(
         self, means: Float[Tensor, "n 3"], quats: Float[Tensor, "n 4"], log_scales: Float[Tensor, "n 3"]
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"], Float[Tensor, "n 3"]]:

@@ -31,6 +31,7 @@ from fourdgs_ns.representation.base import (
     RepresentationConfig,
     active_rows,
     gather,
+    uses_kernels,
 )
 from fourdgs_ns.representation.children import Kind, make_children
 from fourdgs_ns.representation.rotations import identity_quats
@@ -124,6 +125,11 @@ class FreeTimeRepresentation:
         return center - reach, center + reach
 
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
+        if self.config.window == "gaussian" and uses_kernels(params, t):
+            from fourdgs_ns.kernels.rows import alive_mask
+
+            alive = alive_mask(t, params["opacities"], params["temporal_centers"], params["log_durations"], 0.5)
+            return torch.nonzero(alive).squeeze(-1)
         return active_rows(self, params, t)
 
     def _damping(self, duration: Tensor, shape: Tensor | None) -> Tensor | float:
@@ -133,6 +139,8 @@ class FreeTimeRepresentation:
         return 1 + ((duration + torch.exp(shape)) ** 2).clamp_min(1.0)
 
     def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+        if self.config.window == "gaussian" and uses_kernels(params, t):
+            return self._fused(params, float(t), ids)
         rows = gather({name: value for name, value in params.items() if name != "features_rest"}, ids)
         duration, shape = torch.exp(rows["log_durations"]), rows.get("window_shapes")
         dt = t - rows["temporal_centers"]
@@ -152,6 +160,18 @@ class FreeTimeRepresentation:
             velocities=velocity.detach(),
             weights=weight.squeeze(-1).detach(),
         )
+
+    def _fused(self, params: Parameters, t: float, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+        from fourdgs_ns.kernels.freetime import slice_rows
+        from fourdgs_ns.kernels.rows import gather_harmonics
+
+        means, velocities, scales, quats, opacities, weights = slice_rows(t, ids, dict(params))
+        if "features_rest" in params:
+            count = num_harmonics(self.active_sh_degree)
+            features = gather_harmonics(ids, params["features_dc"], params["features_rest"], count)
+        else:
+            features = params["features_dc"].index_select(0, ids)[:, None]
+        return GaussiansAtTime(ids, means, quats, scales, opacities, features, velocities, weights)
 
     def children(
         self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator

@@ -29,6 +29,7 @@ from fourdgs_ns.representation.base import (
     RepresentationConfig,
     active_rows,
     gather,
+    uses_kernels,
 )
 from fourdgs_ns.representation.children import Kind, make_children
 from fourdgs_ns.representation.rotations import identity_quats
@@ -115,9 +116,19 @@ class SpacetimeRepresentation:
         return center - reach, center + reach
 
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
+        if uses_kernels(params, t):
+            from fourdgs_ns.kernels.rows import alive_mask
+
+            alive = alive_mask(t, params["opacities"], params["temporal_centers"], params["log_durations"], 1.0)
+            return torch.nonzero(alive).squeeze(-1)
         return active_rows(self, params, t)
 
     def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+        if uses_kernels(params, t):
+            from fourdgs_ns.kernels.spacetime import slice_rows
+
+            means, velocities, scales, quats, features, opacities, weights = slice_rows(float(t), ids, dict(params))
+            return GaussiansAtTime(ids, means, quats, scales, opacities, features, velocities, weights)
         rows = gather(params, ids)
         dt = t - rows["temporal_centers"]
         weight = torch.exp(-((dt / torch.exp(rows["log_durations"])) ** 2))

