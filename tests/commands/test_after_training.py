@@ -132,7 +132,7 @@ def test_runs_side_by_side_with_truth_and_scores(finished, run, tmp_path):
     truth, mine, other = (picture[:HEIGHT, k * WIDTH : (k + 1) * WIDTH] for k in range(3))
     np.testing.assert_array_equal(truth, read(run.capture / "ims" / "0" / "000001.png"))
     np.testing.assert_array_equal(mine, other)  # the same run twice
-    assert picture[HEIGHT:, WIDTH:].max() > 0.8  # something is written
+    assert picture[HEIGHT:, WIDTH:].max() > 0.5  # something is written
 
 
 def test_going_on_draws_nothing_twice(finished, tmp_path):
