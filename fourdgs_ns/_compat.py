@@ -80,3 +80,8 @@ def carrying_times(stock: Callable[..., Cameras]) -> Callable[..., Cameras]:
 
     interpolated.carries_times = True  # type: ignore[attr-defined]
     return interpolated
+
+
+def set_longest_side(viewer: Viewer, pixels: int) -> None:
+    """What the viewer's slider "Max res" does (nerfstudio 1.1)."""
+    viewer.control_panel._max_res.value = pixels

@@ -15,17 +15,20 @@ class Bench:
     """Measure speed on this machine.
 
     render: drawing a moment from canonical parameters against drawing a frozen still, for every representation. step: a whole
-    training step of a method on a capture, by parts, and the frames per second that the data path serves.
+    training step of a method on a capture, by parts, and the frames per second that the data path serves. play: pictures per
+    second that the viewer's Play delivers of a trained run, encoded.
     """
 
-    room: tyro.conf.Positional[Literal["render", "step"]] = "render"
+    room: tyro.conf.Positional[Literal["render", "step", "play"]] = "render"
     """What is measured."""
     rows: tuple[int, ...] = (100_000, 300_000, 1_000_000)
     """render: numbers of Gaussians."""
     alive: tuple[float, ...] = (1.0, 0.3, 0.08)
     """render: shares of them that are alive at any t."""
     size: Annotated[tuple[int, int], tyro.conf.arg(metavar="W H")] = (1352, 1014)
-    """render: width and height in pixels."""
+    """render, play: width and height in pixels."""
+    trained: Optional[Path] = None  # noqa: UP045
+    """play: folder of the run, or its config.yml."""
     data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
     """step: the capture to train on."""
     method: Literal["spacetime-gaussian", "freetime", "4dgs-4dsh"] = "freetime"
@@ -50,7 +53,28 @@ class Bench:
         if self.repeats < 1:
             raise UserError(f"--repeats is {self.repeats}; give at least 1")
         device = torch.device(name)
-        self._render(device) if self.room == "render" else self._step(name)
+        if self.room == "play":
+            self._play(device)
+        else:
+            self._render(device) if self.room == "render" else self._step(name)
+
+    def _play(self, device) -> None:  # type: ignore[no-untyped-def]
+        from rich.console import Console
+
+        from fourdgs_ns.bench import play
+        from fourdgs_ns.bench.timing import hardware
+        from fourdgs_ns.errors import UserError
+        from fourdgs_ns.runs import load_run
+
+        if self.trained is None:
+            raise UserError("bench play needs a trained run; name its folder with --trained")
+        loaded = load_run(self.trained)
+        rate = play.measure(loaded, self.size, self.repeats)
+        Console(highlight=False).print(
+            f"{loaded.name}, {loaded.pipeline.gaussians.num_points:,} Gaussians: Play delivers {rate.pictures_per_second:.1f} "
+            f"pictures/s of {rate.width}x{rate.height}, encoded; drawing alone {rate.drawn_per_second:.1f}/s at "
+            f"{self.size[0]}x{self.size[1]}; {hardware(device)}"
+        )
 
     def _render(self, device) -> None:  # type: ignore[no-untyped-def]
         from rich.console import Console

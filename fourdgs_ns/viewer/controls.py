@@ -47,6 +47,8 @@ def status_text(playhead: Playhead, seconds: float, duration_seconds: float, num
     ]
     if numbers.view:
         lines.append(f"compared with {numbers.view}")
+    if numbers.refusal:
+        lines.append(f"**not drawn:** {numbers.refusal}")
     return "  \n".join(lines)
 
 

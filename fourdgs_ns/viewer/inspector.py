@@ -12,6 +12,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from fourdgs_ns.data.dataset import MultiViewVideoDataset
+from fourdgs_ns.errors import UserError
 from fourdgs_ns.palette import ValueRange
 from fourdgs_ns.rasterization import PinholeCameras
 from fourdgs_ns.representation.base import GaussiansAtTime
@@ -92,6 +93,8 @@ class Statistics:
     total: int = 0
     view: str = ""
     """The view that is compared with, if any."""
+    refusal: str = ""
+    """Why the last picture could not be drawn."""
     moments: deque[float] = field(default_factory=lambda: deque(maxlen=600))
 
     def rate(self) -> float:
@@ -141,7 +144,21 @@ class Inspector:
 
     @torch.no_grad()
     def draw(self, camera: Cameras) -> dict[str, Any]:
-        """Outputs for the viewer's ``camera`` [1]; compared, it is replaced by the nearest view's own, at its own t."""
+        """Outputs for the viewer's ``camera`` [1]; compared, it is replaced by the nearest view's own, at its own t.
+
+        What a user must mend (another camera model, say) is told under the slider: an exception would end the viewer's thread.
+        """
+        try:
+            outputs = self._draw(camera)
+            self.statistics.refusal = ""
+        except UserError as error:
+            self.statistics.refusal = str(error)
+            height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
+            empty = torch.zeros(height, width, 3, device=self.pipeline.device)
+            outputs = {"rgb": empty, "depth": empty[..., :1], "accumulation": empty[..., :1], "background": empty}
+        return outputs
+
+    def _draw(self, camera: Cameras) -> dict[str, Any]:
         model, view = self.pipeline.gaussians, None
         if self.comparison != "off":
             dataset = self.dataset()

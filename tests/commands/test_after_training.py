@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
 import json
 import shutil
 from pathlib import Path
@@ -15,22 +13,10 @@ import pytest
 import torch
 import yaml
 
-from fourdgs_ns.cli.main import entry_point
-from tests.commands.run import Outcome, assert_one_line_error, files
+from tests.commands.run import assert_one_line_error, files, fourdgs
 from tests.training.tiny import FRAMES, HEIGHT, WIDTH
 
 STEP = 1 / 255
-
-
-def fourdgs(*words: object) -> Outcome:
-    """One command of fourdgs-ns in this process."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            entry_point([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def read(path: Path) -> np.ndarray:

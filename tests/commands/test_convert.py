@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-
 import numpy as np
 import pytest
 import torch
 from plyfile import PlyData
 
-from fourdgs_ns.cli.main import entry_point
 from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.rotations import rotation_matrices
 from tests.formats.fudan_writer import capture_tuple, gaussians, save
 
-from .run import Outcome, assert_one_line_error, files, typed
-
-
-def fourdgs(*words: object) -> Outcome:
-    """Run ``fourdgs-ns`` in this process."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            entry_point([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return Outcome(code, out.getvalue(), err.getvalue())
+from .run import assert_one_line_error, files, fourdgs, typed
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,13 +8,15 @@ import time
 import numpy as np
 import pytest
 import torch
+from nerfstudio.cameras.cameras import CameraType
 
 from fourdgs_ns.viewer.colorings import COLORINGS
 from fourdgs_ns.viewer.controls import orbited, slider_marks, status_text
 from fourdgs_ns.viewer.inspector import OWN_COLORS, Statistics
 from fourdgs_ns.viewer.playback import Playhead
+from tests.commands.run import fourdgs
 from tests.commands.test_viewer import browser, viewer  # noqa: F401
-from tests.training.tiny import FRAMES
+from tests.training.tiny import FRAMES, HEIGHT, WIDTH
 
 LAST = FRAMES - 1
 
@@ -173,3 +175,24 @@ def test_orbiting_keeps_the_distance_and_ends_where_it_began():
     place, target, up = np.array([3.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 2.0])
     np.testing.assert_allclose(orbited(place, target, up, np.pi / 2), [1.0, 2.0, 1.0], atol=1e-12)
     np.testing.assert_allclose(orbited(place, target, up, 2 * np.pi), place, atol=1e-12)
+
+
+def test_what_cannot_be_drawn_is_told_under_the_slider(viewer, inspector):  # noqa: F811
+    """An exception would end the viewer's render thread, and with it every later picture."""
+    model = viewer.pipeline.model
+    camera = viewer.pipeline.datamanager.eval_dataset.cameras[0:1]
+    camera.camera_type = torch.full_like(camera.camera_type, CameraType.FISHEYE.value)
+    model.set_background(torch.zeros(3))
+    outputs = model.get_outputs_for_camera(camera)
+    assert outputs["rgb"].shape == (HEIGHT, WIDTH, 3)
+    assert "perspective cameras only" in status_text(Playhead(4), 0.0, 0.1, inspector.statistics)
+    camera.camera_type = torch.full_like(camera.camera_type, CameraType.PERSPECTIVE.value)
+    model.set_background(torch.zeros(3))
+    assert model.get_outputs_for_camera(camera)["rgb"].max() > 0
+    assert inspector.statistics.refusal == ""
+
+
+def test_the_bench_plays_encoded_pictures(run):
+    told = fourdgs("bench", "play", "--trained", run.folder, "--size", 48, 32, "--repeats", 3)
+    assert told.code == 0, told.text
+    assert "Play delivers" in told.text and "encoded" in told.text
