@@ -99,6 +99,7 @@ def measure(run: LoadedRun, size: tuple[int, int], repeats: int) -> PlayRate:
             return PlayRate(rate, int(columns), int(rows), _drawn_per_second(run, state, size, repeats))
         finally:
             machine.running = False
+            machine.join(PATIENCE_SECONDS)
             controls.stop()
             viewer.viser_server.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -95,6 +96,7 @@ class TimeControls(_compat.AttachedControl):
         viewer.viser_server.on_client_connect(lambda client: self.stand_at(client, 0))
         self.thread = threading.Thread(target=self._run, name="playback", daemon=True)
         self.thread.start()
+        atexit.register(self._finish_drawing)
 
     def _build_playback(self, gui: viser.GuiApi) -> None:
         last = max(len(self.times) - 1, 1)
@@ -231,6 +233,13 @@ class TimeControls(_compat.AttachedControl):
         self.stopped.set()
         self.busy.set()
         self.thread.join(timeout=5)
+
+    def _finish_drawing(self) -> None:
+        """At the process's end: a thread that is torn away while it draws would abort the process, after all else went well."""
+        self.stop()
+        for machine in list(self.viewer.render_statemachines.values()):
+            machine.running = False
+            machine.join(timeout=5)
 
     def _run(self) -> None:
         last, reported = perf_counter(), 0.0

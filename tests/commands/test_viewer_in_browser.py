@@ -5,10 +5,12 @@ The last picture of each test is kept in ``$FOURDGS_TEST_ARTEFACTS`` (default: t
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +47,10 @@ def address(run):
     assert "Traceback" not in out, out
 
 
-@pytest.fixture
-def browser(address, tmp_path, request):
-    browser = Browser(tmp_path / "profile")
+@contextlib.contextmanager
+def seen(address: str, profile: Path, name: str) -> Iterator[Browser]:
+    """A browser at ``address`` once the viewer is there; its last picture is kept."""
+    browser = Browser(profile)
     try:
 
         def reached() -> bool:
@@ -60,9 +63,20 @@ def browser(address, tmp_path, request):
         if "Hide Train Cams" in browser.text():  # the server remembers it for the next browser
             browser.click_button("Hide Train Cams")
         yield browser
-        browser.picture(ARTEFACTS / f"{request.node.name}.png")
+        browser.picture(ARTEFACTS / f"{name}.png")
     finally:
         browser.close()
+
+
+@pytest.fixture
+def browser(address, tmp_path, request):
+    with seen(address, tmp_path / "profile", request.node.name) as browser:
+        yield browser
+
+
+def frame_line(browser: Browser) -> str:
+    """What the panel says about the frame that is shown."""
+    return next((line for line in browser.text().splitlines() if " s, frame " in line), "")
 
 
 def settled(browser: Browser) -> np.ndarray:
@@ -96,20 +110,20 @@ def test_slider_buttons_and_play_move_the_picture(browser):
 
     browser.choose("Speed", "0.1x")
     browser.click_button("Play")
-    seen = set()
+    frames = set()
 
     def advanced() -> bool:
-        seen.add(next(line.split("frame ")[1] for line in browser.text().splitlines() if " s, frame " in line))
-        return len(seen) >= 3
+        frames.add(frame_line(browser))
+        return len(frames) >= 3
 
     wait_for(advanced)
     pictures = [browser.picture(clip=SCENE).astype(int) for _ in range(8) if time.sleep(0.3) is None]
     assert max(np.abs(a - b).max() for a, b in itertools.pairwise(pictures)) > 5
     browser.click_button("Pause")
     settled(browser)
-    frame = [line for line in browser.text().splitlines() if " s, frame " in line]
+    frame = frame_line(browser)
     time.sleep(1.5)
-    assert [line for line in browser.text().splitlines() if " s, frame " in line] == frame
+    assert frame_line(browser) == frame
 
 
 def test_colourings_and_comparison_with_the_truth(browser):
@@ -136,7 +150,7 @@ def test_colourings_and_comparison_with_the_truth(browser):
 
 
 def test_orbit_moves_the_camera_while_time_stands_still(browser):
-    before = settled(browser)
+    before, frame = settled(browser), frame_line(browser)
     slider = browser.widget("Orbit", "[role=slider]")
     browser.run(f"{slider}.focus()")
     for _ in range(4):
@@ -144,4 +158,37 @@ def test_orbit_moves_the_camera_while_time_stands_still(browser):
     time.sleep(3)
     moved = browser.picture(clip=SCENE).astype(int)
     assert np.abs(before - moved).mean() > 1
-    assert "frame 0 of" in browser.text()
+    assert frame_line(browser) == frame
+
+
+def test_play_while_training(capture, tmp_path, request):
+    """Both go on: the clip plays, and the steps are counted."""
+    port = free_port()
+    process = subprocess.Popen(
+        command_line(
+            *("ns-train", "spacetime-gaussian", "--data", capture, "--output-dir", tmp_path / "outputs", "--vis", "viewer"),
+            *("--max-num-iterations", 1_000_000, "--machine.device-type", "cpu", "--viewer.websocket-port", port),
+            *("multiview-video-data", "--initial-points", "random", "--num-random-points", 300),
+        ),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
+    )  # fmt: skip
+    try:
+        with seen(f"http://127.0.0.1:{port}", tmp_path / "profile", request.node.name) as browser:
+
+            def step() -> int:
+                line = next((line for line in browser.text().splitlines() if line.startswith("Step: ")), "Step: 0")
+                return int(line.split()[1])
+
+            browser.click_button("Play")
+            start, frames = step(), set()
+
+            def both_moved() -> bool:
+                frames.add(frame_line(browser))
+                return len(frames) >= 3 and step() > start
+
+            wait_for(both_moved, 120)
+            assert process.poll() is None
+    finally:
+        process.kill()
+        out = process.communicate()[0]
+    assert "Traceback" not in out, out
