@@ -85,3 +85,24 @@ def carrying_times(stock: Callable[..., Cameras]) -> Callable[..., Cameras]:
 def set_longest_side(viewer: Viewer, pixels: int) -> None:
     """What the viewer's slider "Max res" does (nerfstudio 1.1)."""
     viewer.control_panel._max_res.value = pixels
+
+
+def keep_viewer_local() -> None:
+    """Have ``ns-viewer`` listen on this machine only unless a host was typed: it shows the capture's pictures (nerfstudio 1.1).
+
+    Its default, all interfaces, is not that of the run's config, which it does not read.
+    """
+    for name in ("nerfstudio.scripts.viewer.run_viewer", "__main__"):
+        module = sys.modules.get(name)
+        start: Any = getattr(module, "_start_viewer", None)
+        if module is None or start is None or hasattr(start, "is_local"):
+            continue
+
+        def start_locally(config: Any, pipeline: Any, step: int, start: Callable[..., None] = start) -> None:
+            typed = (word.replace("_", "-") for word in sys.argv)
+            if not any(word.startswith("--viewer.websocket-host") for word in typed):
+                config.viewer.websocket_host = "127.0.0.1"
+            start(config, pipeline, step)
+
+        start_locally.is_local = True  # type: ignore[attr-defined]
+        module._start_viewer = start_locally  # type: ignore[attr-defined]

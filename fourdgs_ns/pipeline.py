@@ -61,6 +61,7 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         self.time_controls = TimeControls(inspector)
         """Found by the viewer, which then shows them."""
         _compat.mend_ns_render(type(self.datamanager))
+        _compat.keep_viewer_local()
 
     @property
     def gaussians(self) -> DynamicGaussiansModel:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TICK_SECONDS = 1 / 60
 STATUS_SECONDS = 0.5
 SPEEDS = {"0.1x": 0.1, "0.25x": 0.25, "0.5x": 0.5, "1x": 1.0, "2x": 2.0, "4x": 4.0}
-STEPS = {"-10": -10, "-1": -1, "+1": 1, "+10": 10}
+STEPS = {"-5": -5, "-1": -1, "+1": 1, "+5": 5}
 MARKS = 3
 ABOVE_THE_TABS = -10.0
 
@@ -265,8 +265,8 @@ class TimeControls(_compat.AttachedControl):
 
     def _orbit(self, radians: float) -> None:
         for client in self.viser_server.get_clients().values():
-            # A browser that is just connecting has no camera yet, one that leaves has none any more.
-            with suppress(AssertionError, RuntimeError):
+            # A browser that is just connecting has no camera yet, one that leaves has none any more: this thread must go on.
+            with suppress(Exception):
                 camera = client.camera
                 target = np.array(camera.look_at)
                 place = orbited(np.array(camera.position), target, np.array(camera.up_direction), radians)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,3 +197,20 @@ def test_the_bench_plays_encoded_pictures(run):
     told = fourdgs("bench", "play", "--trained", run.folder, "--size", 48, 32, "--repeats", 3)
     assert told.code == 0, told.text
     assert "Play delivers" in told.text and "encoded" in told.text
+
+
+@pytest.mark.parametrize("words, host", [([], "127.0.0.1"), (["--viewer.websocket-host", "0.0.0.0"], "0.0.0.0")])
+def test_ns_viewer_listens_elsewhere_only_when_asked(monkeypatch, words, host):
+    from nerfstudio.scripts.viewer import run_viewer
+
+    from fourdgs_ns import _compat
+
+    started = []
+    monkeypatch.setattr(
+        run_viewer, "_start_viewer", lambda config, pipeline, step: started.append(config.viewer.websocket_host)
+    )
+    _compat.keep_viewer_local()
+    _compat.keep_viewer_local()  # every pipeline of the process asks for it
+    monkeypatch.setattr("sys.argv", ["ns-viewer", "--load-config", "config.yml", *words])
+    run_viewer._start_viewer(SimpleNamespace(viewer=SimpleNamespace(websocket_host="0.0.0.0")), None, 0)
+    assert started == [host]
