@@ -37,13 +37,13 @@ def check_ply_header(path: Path, missing: str = "check the path") -> None:
     for line in start[:end].decode("latin-1").splitlines():
         words = line.split()
         if words[:1] == ["format"]:
-            binary = words[1:2] != ["ascii"]
+            binary = len(words) > 1 and words[1].startswith("binary")
         if words[:1] == ["property"] and binary:
             needed += count * _SIZES.get(words[1] if len(words) > 1 else "", 1)  # a list has a byte at least
             if needed > size - end:
                 raise UserError(
-                    f"{path} announces {count} '{name}' rows but is only {size} bytes long, an early end-of-file; copy or export "
-                    "it again"
+                    f"{path} cannot be read as PLY: it announces {count} '{name}' rows but is only {size} bytes long; copy or "
+                    "export it again"
                 )
         if words[:1] != ["element"]:
             continue
