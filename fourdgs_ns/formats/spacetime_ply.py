@@ -143,7 +143,7 @@ def read(
         raise UserError(
             f"{path} looks like a {variant} SpacetimeGaussian PLY but has no property '{missing[0]}'; export it again"
         )
-    known = _tagged(comments)
+    known = tagged_comments(comments)
     notes: list[str] = []
     clip = claimed_clip(known, frames, fps, path, notes)
     factor = clip_length(clip)
@@ -177,7 +177,7 @@ def read(
     return Scene("spacetime-gaussian", config, parameters, clip, frame, decoder, notes=notes)
 
 
-def _tagged(comments: list[str]) -> dict[str, str]:
+def tagged_comments(comments: list[str]) -> dict[str, str]:
     """Values that this writer left in the comments."""
     found = {}
     for comment in comments:
