@@ -68,7 +68,8 @@ def _trainer(method_name: str, batch_size: int, model: DynamicGaussiansModelConf
             ),
             model=model,
         ),
-        optimizers={**optimizers, "camera_colors": _group(1e-3)},
+        # Offsets of cameras are per second, too: at most a few milliseconds in a hundred steps.
+        optimizers={**optimizers, "camera_colors": _group(1e-3), "camera_times": _group(1e-4, final_ratio=0.01)},
     )
 
 

@@ -32,6 +32,7 @@ from fourdgs_ns.rasterization.rays import pixel_rays
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, RepresentationConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 from fourdgs_ns.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
+from fourdgs_ns.timing import CameraTimes
 
 PERCEPTUAL_CROP = 256
 """Side in pixels of the crops that LPIPS is trained on."""
@@ -70,6 +71,9 @@ class DynamicGaussiansModelConfig(ModelConfig):
     Lower it when the subject comes close to a camera."""
     color_correction: bool = False
     """Learn one affine colour per physical training camera (identity on average), for rigs whose cameras disagree."""
+    time_offsets: bool = False
+    """Learn one time offset per physical training camera (zero in the median), for rigs whose clocks are apart, and report
+    them. Needs batches of one camera."""
     default_time: float = 0.0
     """t in [0, 1] that is drawn or exported when nothing else says. The environment variable FOURDGS_TIME overrides it."""
 
@@ -86,6 +90,7 @@ class DynamicGaussiansModel(SplatfactoView):
     """
 
     config: DynamicGaussiansModelConfig  # type: ignore[assignment]
+    capture_background: Tensor
 
     def __init__(self, *args, metadata: Mapping[str, Any] | None = None, **kwargs) -> None:
         self.capture_metadata: Mapping[str, Any] = metadata or {}
@@ -115,9 +120,11 @@ class DynamicGaussiansModel(SplatfactoView):
         self.guided = GuidedSampling(config.guided_sampling, self.representation, self.clip)
         num_cameras = len(metadata.get("train_camera_names", ()))
         self.camera_colors = CameraColors(num_cameras) if config.color_correction else None
+        self.camera_times = CameraTimes(num_cameras) if config.time_offsets else None
         for name, zeros in self.densifier.empty_statistics(self.num_points, "cpu").items():
             self.register_buffer(name, zeros)
-        self.capture_background = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
+        backdrop = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
+        self.register_buffer("capture_background", backdrop, persistent=False)
         self.viewer_background: Tensor | None = None
         self.crop_box: OrientedBox | None = None
         self.step = 0
@@ -198,6 +205,8 @@ class DynamicGaussiansModel(SplatfactoView):
             groups["decoder"] = list(self.decoder.parameters())
         if self.camera_colors is not None:
             groups["camera_colors"] = list(self.camera_colors.parameters())
+        if self.camera_times is not None:
+            groups["camera_times"] = list(self.camera_times.parameters())
         return groups
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
@@ -224,6 +233,8 @@ class DynamicGaussiansModel(SplatfactoView):
         self.rendering = None
         if self.camera_colors is not None:
             self.camera_colors.center()
+        if self.camera_times is not None:
+            self.camera_times.center()
         statistics = self.statistics
         # Seeded by the step: a resumed run splits as the uninterrupted one does.
         generator = torch.Generator().manual_seed(step)
@@ -265,10 +276,22 @@ class DynamicGaussiansModel(SplatfactoView):
         """The learned rows by name."""
         return dict(self.gauss_params.items())
 
-    def slice(self, t: float) -> GaussiansAtTime:
-        """The Gaussians alive at ``t``, differentiable."""
+    def slice(self, t: float | Tensor) -> GaussiansAtTime:
+        """The Gaussians alive at ``t``, differentiable, in ``t`` too where it is a tensor."""
         params = self.canonical()
-        return self.representation.at(params, t, self.representation.active(params, t))
+        return self.representation.at(params, t, self.representation.active(params, float(t)))
+
+    def exposure_time(self, camera: Cameras) -> float | Tensor:
+        """t of ``camera``; in training corrected by its learned offset."""
+        t = self.time_of(camera)
+        if self.camera_times is None or not self.training or camera.metadata is None:
+            return t
+        if len(camera) != 1:
+            raise UserError(
+                "time offsets are learned for one camera at a time: add --pipeline.datamanager.batch-size 1, or leave "
+                "--pipeline.model.time-offsets away"
+            )
+        return self.camera_times(t, camera.metadata["cam_id"].flatten()[0].to(self.device))
 
     def cameras_for_rasterizer(self, camera: Cameras) -> PinholeCameras:
         """Nerfstudio cameras (OpenGL, one size) -> camera_from_world matrices with OpenCV axes on the model's device.
@@ -313,7 +336,7 @@ class DynamicGaussiansModel(SplatfactoView):
             return torch.full((3,), float(choice == "white"), device=self.device)
         if not self.training and self.viewer_background is not None:
             return self.viewer_background.to(self.device)
-        return self.capture_background.to(self.device)
+        return self.capture_background
 
     def get_outputs(self, camera: Cameras) -> dict[str, Any]:  # type: ignore[override]
         """Draws one or more cameras of one instant.
@@ -329,7 +352,7 @@ class DynamicGaussiansModel(SplatfactoView):
                 "this command of Nerfstudio asks for rays, but this method draws whole pictures; leave --render-nearest-camera "
                 "away, and export with ns-export gaussian-splat"
             )
-        gaussians = self.slice(self.time_of(camera))
+        gaussians = self.slice(self.exposure_time(camera))
         if self.crop_box is not None and not self.training:
             gaussians = gaussians.select(self.crop_box.within(gaussians.means).reshape(-1))
         cameras = self.cameras_for_rasterizer(camera)

@@ -29,7 +29,7 @@ class SplatfactoView(SplatfactoModel):
     scene_frame: SceneFrame | None
 
     @abstractmethod
-    def slice(self, t: float) -> GaussiansAtTime:
+    def slice(self, t: float | Tensor) -> GaussiansAtTime:
         """The Gaussians alive at ``t``."""
 
     @abstractmethod

@@ -11,6 +11,7 @@ import resource
 import signal
 import threading
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -31,6 +32,8 @@ from fourdgs_ns.pipeline import DynamicGaussiansPipeline
 from fourdgs_ns.schedulers import LogLinearSchedulerConfig
 
 EVAL_VIEWS_WHILE_TRAINING = 8
+NOTABLE_OFFSET = 0.1
+"""Frames by which a camera's clock must differ before the user is told."""
 
 
 @dataclass
@@ -91,6 +94,8 @@ class DynamicGaussiansTrainer(Trainer):
                 config[name]["optimizer"].lr *= model.densifier.extent
             if spec.per_second and model.clip.duration_seconds > 0:
                 config[name]["optimizer"].lr /= model.clip.duration_seconds**spec.per_second
+        if "camera_times" in config and model.clip.duration_seconds > 0:
+            config["camera_times"]["optimizer"].lr /= model.clip.duration_seconds
         return Optimizers(config, groups)
 
     # ------------------------------------------------------------------ the loop
@@ -227,13 +232,20 @@ class DynamicGaussiansTrainer(Trainer):
             "steps": self.finished_step + 1,
         }
         record["peak_memory_gb"] = self.peak_memory_gb()
-        write_text(run / "scores.json", json.dumps(record, indent=2))
         extra = f", LPIPS {scores['lpips']:.3f}" if "lpips" in scores else ""
         CONSOLE.print(
             f"\nHeld-out views: [bold]{scores['psnr']:.2f} dB PSNR[/bold], SSIM {scores['ssim']:.4f}{extra}; "
             f"{model.num_points:,} Gaussians, {size:.1f} MB, {scores['fps']:.0f} pictures/s",
             highlight=False,
         )
+        if model.camera_times is not None:
+            offsets = model.camera_times.in_frames(model.clip.frame_interval).tolist()
+            named = dict(zip(model.capture_metadata["train_camera_names"], offsets))
+            CONSOLE.print(
+                describe_clocks(named, model.clip.duration_seconds * model.clip.frame_interval), highlight=False
+            )
+            record["camera_offset_frames"] = named
+        write_text(run / "scores.json", json.dumps(record, indent=2))
         config = run / "config.yml"
         CONSOLE.print(
             f"  see it      ns-viewer --load-config {config} --viewer.websocket-host 127.0.0.1\n"
@@ -243,6 +255,18 @@ class DynamicGaussiansTrainer(Trainer):
             f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+
+def describe_clocks(offsets: Mapping[str, float], frame_seconds: float) -> str:
+    """What to tell about learned time offsets, given in frames by camera name."""
+    late = {name: frames for name, frames in offsets.items() if abs(frames) >= NOTABLE_OFFSET}
+    if not late:
+        return f"Clocks: all cameras agree to {NOTABLE_OFFSET:g} frames."
+    listed = ", ".join(
+        f"{name} is {abs(frames):.2f} frames ({abs(frames) * frame_seconds * 1000:.0f} ms) {'late' if frames > 0 else 'early'}"
+        for name, frames in sorted(late.items(), key=lambda item: -abs(item[1]))
+    )
+    return f"Clocks: {listed}; the other cameras agree to {NOTABLE_OFFSET:g} frames."
 
 
 def follow_length(config: TrainerConfig) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.ndimage import correlate1d
 
-from fourdgs_ns.losses import photometric_loss, psnr, ssim
+from fourdgs_ns.losses import opacity_regularizer, photometric_loss, psnr, random_crops, ssim
 
 
 def reference_ssim(x: np.ndarray, y: np.ndarray) -> float:
@@ -52,3 +52,23 @@ def test_photometric_loss_gradient():
 def test_psnr_closed_form():
     x = torch.zeros(4, 5, 3)
     torch.testing.assert_close(psnr(x, x + 0.1), torch.tensor(20.0))
+
+
+def test_opacity_regularizer_pulls_on_peaks_only():
+    """Gradient in the logit: weight * o (1 - o) / count (FreeTimeGS, eq. 6), none in the temporal weight."""
+    logits = torch.randn(7, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(7, dtype=torch.float64, requires_grad=True)
+    opacity_regularizer(logits, weights, count=20).backward()
+    o = torch.sigmoid(logits.detach())
+    torch.testing.assert_close(logits.grad, weights.detach() * o * (1 - o) / 20)
+    assert weights.grad is None
+    torch.testing.assert_close(opacity_regularizer(logits, weights), (o * weights).mean().detach())
+
+
+def test_crops_are_the_same_window_of_both():
+    image = torch.rand(2, 30, 20, 3)
+    a, b = random_crops(image, image + 1, 8, seed=3)
+    assert a.shape == (2, 8, 8, 3)
+    torch.testing.assert_close(b, a + 1)
+    whole, _ = random_crops(image, image, 64, seed=3)
+    assert torch.equal(whole, image)

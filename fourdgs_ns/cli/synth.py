@@ -48,6 +48,8 @@ class Synth:
     structure from motion."""
     samples: int = 8
     """Rays per pixel, a power of two from 4 on. 4 renders almost twice as fast, with rougher edges."""
+    late: tuple[str, ...] = ()
+    """Cameras whose clock is late, as CAMERA=FRAMES (fractions allowed): cam03=1.4. For testing synchronisation."""
     overwrite: bool = False
     """Replace a folder that this command wrote before."""
 
@@ -81,6 +83,7 @@ class Synth:
             ground_truth=self.ground_truth,
             points=self.points,
             samples=self.samples,
+            late=self.late,
         )
         recipe.check()
         columns = (

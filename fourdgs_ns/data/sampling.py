@@ -26,12 +26,15 @@ class SameTimeSampler:
         bounds = np.searchsorted(instant_of_view[order], np.arange(instant_of_view.max() + 2))
         self.views_at = [order[a:b] for a, b in pairwise(bounds)]
         self.groups = groups
+        self._visit, self._order = -1, np.zeros(0, int)
 
     def views(self, step: int) -> Int[np.ndarray, " b"]:
         """Views of the batch of ``step``; fewer than the batch size where an instant was seen by fewer cameras."""
         count = len(self.views_at)
         visit, position = divmod(step, count)
-        instant = np.random.default_rng([self.seed, 0, visit]).permutation(count)[position]
+        if visit != self._visit:
+            self._visit, self._order = visit, np.random.default_rng([self.seed, 0, visit]).permutation(count)
+        instant = self._order[position]
         candidates = self.views_at[instant]
         draw = np.random.default_rng([self.seed, 1, step]).permutation(candidates)
         draw = draw[self.groups[draw] == self.groups[draw[0]]]

@@ -132,7 +132,8 @@ def _triangulated(
     found = f"{n} points triangulated from {len(cameras)} cameras at {len(frames)} instants of {capture.root}"
     if n < FEWEST_POINTS:
         return None, f"only {found}"
-    return InitialPoints(cloud.positions, cloud.colors, cloud.times, True, found), ""
+    interval = 1.0 / max(len(frames) - 1, 1)
+    return InitialPoints(cloud.positions, cloud.colors, cloud.times, True, found, key_interval=interval), ""
 
 
 def _random(

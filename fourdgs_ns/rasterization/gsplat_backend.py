@@ -51,13 +51,20 @@ def rasterize_gsplat(
 ) -> Rendering:
     """Draw on the GPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments."""
     device = gaussians.means.device
-    harmonics = gaussians.features.shape[1] if gaussians.features.dim() == 3 else 0
-    drawn, alphas, info = load_gsplat(device).rasterization(
+    gsplat = load_gsplat(device)
+    colors = gaussians.features
+    if colors.dim() == 3:
+        # Not left to gsplat's own call, which inverts the camera matrices on the GPU: that alone takes as long as all colours.
+        directions = gaussians.means - cameras.centers()[:, None]
+        degree = round(colors.shape[1] ** 0.5) - 1
+        colors = gsplat.spherical_harmonics(degree, directions, colors.expand(len(cameras), *colors.shape))
+        colors = (colors + 0.5).clamp_min(0.0)
+    drawn, alphas, info = gsplat.rasterization(
         means=gaussians.means,
         quats=gaussians.quats,
         scales=gaussians.scales,
         opacities=gaussians.opacities,
-        colors=gaussians.features,
+        colors=colors,
         viewmats=cameras.camera_from_world.to(device, torch.float32).contiguous(),
         Ks=cameras.intrinsics.to(device, torch.float32).contiguous(),
         width=cameras.width,
@@ -67,7 +74,7 @@ def rasterize_gsplat(
         eps2d=EPS_2D,
         tile_size=TILE_SIZE,
         packed=False,
-        sh_degree=round(harmonics**0.5) - 1 if harmonics else None,
+        sh_degree=None,
         # gsplat puts depth over 0, not over the background, and divides it by alpha.
         render_mode="RGB+ED" if depth else "RGB",
         backgrounds=backgrounds.contiguous(),

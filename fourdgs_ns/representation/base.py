@@ -159,7 +159,7 @@ class Representation(Protocol):
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
         """Ids of the rows that can colour a pixel at ``t`` (not differentiable)."""
 
-    def at(self, params: Parameters, t: float, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+    def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
         """Slice rows ``ids`` at ``t``; differentiable in every parameter that the method trains."""
 
     def children(
@@ -178,10 +178,15 @@ class Representation(Protocol):
         """Colour of a slice for formats that know spherical harmonics only; k = 1 without view dependence."""
 
 
+def gather(params: Parameters, ids: Int[Tensor, " m"]) -> dict[str, Tensor]:
+    """Rows ``ids`` of every parameter. ``params[name][ids]`` would sort the ids in its backward pass, which costs far more."""
+    return {name: value.index_select(0, ids) for name, value in params.items()}
+
+
 def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:
     """Rows in which every parameter is finite."""
     # The sum of a row is finite only if its entries are: one small reduction per parameter instead of a test per number.
-    totals = [value.detach().flatten(1).sum(dim=1) for value in params.values()]
+    totals = [v.detach() if v.dim() == 1 else v.detach().flatten(1).sum(dim=1) for v in params.values()]
     return torch.isfinite(torch.stack(totals)).all(dim=0)
 
 

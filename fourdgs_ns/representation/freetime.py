@@ -30,6 +30,7 @@ from fourdgs_ns.representation.base import (
     PointsOverTime,
     RepresentationConfig,
     active_rows,
+    gather,
 )
 from fourdgs_ns.representation.children import Kind, make_children
 from fourdgs_ns.representation.rotations import identity_quats
@@ -114,14 +115,11 @@ class FreeTimeRepresentation:
             rows["window_shapes"] = shape
         return rows
 
-    def _shape(self, params: Parameters, ids: Int[Tensor, " m"] | slice) -> Float[Tensor, "m 1"] | None:
-        return params["window_shapes"][ids] if "window_shapes" in params else None
-
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """[center - r, center + r]; start > stop for rows that are never visible."""
         params = {name: value.detach() for name, value in params.items()}
         opacity, duration = torch.sigmoid(params["opacities"]), torch.exp(params["log_durations"])
-        reach = windows.reach(self.config.window, opacity, duration, self._shape(params, slice(None)))[:, 0]
+        reach = windows.reach(self.config.window, opacity, duration, params.get("window_shapes"))[:, 0]
         center = params["temporal_centers"][:, 0]
         return center - reach, center + reach
 
@@ -135,20 +133,21 @@ class FreeTimeRepresentation:
         return 1 + ((duration + torch.exp(shape)) ** 2).clamp_min(1.0)
 
     def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
-        duration, shape = torch.exp(params["log_durations"][ids]), self._shape(params, ids)
-        dt = t - params["temporal_centers"][ids]
+        rows = gather({name: value for name, value in params.items() if name != "features_rest"}, ids)
+        duration, shape = torch.exp(rows["log_durations"]), rows.get("window_shapes")
+        dt = t - rows["temporal_centers"]
         weight = windows.weight(self.config.window, dt, duration, shape)
-        velocity = params["velocities"][ids] / self._damping(duration, shape)
-        features = params["features_dc"][ids][:, None]
+        velocity = rows["velocities"] / self._damping(duration, shape)
+        features = rows["features_dc"][:, None]
         if self.active_sh_degree > 0:
-            rest = params["features_rest"][ids, : num_harmonics(self.active_sh_degree) - 1]
-            features = torch.cat([features, rest], dim=1)
+            rest = params["features_rest"][:, : num_harmonics(self.active_sh_degree) - 1]
+            features = torch.cat([features, rest.index_select(0, ids)], dim=1)
         return GaussiansAtTime(
             ids=ids,
-            means=params["means"][ids] + dt * velocity,
-            quats=nn.functional.normalize(params["quats"][ids], dim=-1),
-            scales=torch.exp(params["scales"][ids]),
-            opacities=(torch.sigmoid(params["opacities"][ids]) * weight).squeeze(-1),
+            means=rows["means"] + dt * velocity,
+            quats=nn.functional.normalize(rows["quats"], dim=-1),
+            scales=torch.exp(rows["scales"]),
+            opacities=(torch.sigmoid(rows["opacities"]) * weight).squeeze(-1),
             features=features,
             velocities=velocity.detach(),
             weights=weight.squeeze(-1).detach(),

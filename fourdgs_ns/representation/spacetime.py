@@ -28,6 +28,7 @@ from fourdgs_ns.representation.base import (
     PointsOverTime,
     RepresentationConfig,
     active_rows,
+    gather,
 )
 from fourdgs_ns.representation.children import Kind, make_children
 from fourdgs_ns.representation.rotations import identity_quats
@@ -116,22 +117,22 @@ class SpacetimeRepresentation:
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
         return active_rows(self, params, t)
 
-    def at(self, params: Parameters, t: float, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
-        center = params["temporal_centers"][ids]
-        dt = t - center
-        weight = torch.exp(-((dt / torch.exp(params["log_durations"][ids])) ** 2))
-        dt = dt.detach()
-        motion = params["motion"][ids]
-        m1, m2, m3 = motion[:, 0:3], motion[:, 3:6], motion[:, 6:9]
-        features = params["features_dc"][ids]
+    def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+        rows = gather(params, ids)
+        dt = t - rows["temporal_centers"]
+        weight = torch.exp(-((dt / torch.exp(rows["log_durations"])) ** 2))
+        # The centre learns by the weight alone; t itself, where it is learned, by the motion too.
+        dt = t - rows["temporal_centers"].detach()
+        m1, m2, m3 = rows["motion"].split(3, dim=-1)
+        features = rows["features_dc"]
         if self.full:
-            features = torch.cat([features, dt * params["features_time"][ids]], dim=-1)
+            features = torch.cat([features, dt * rows["features_time"]], dim=-1)
         return GaussiansAtTime(
             ids=ids,
-            means=params["means"][ids] + dt * (m1 + dt * (m2 + dt * m3)),
-            quats=nn.functional.normalize(params["quats"][ids] + dt * params["omegas"][ids], dim=-1),
-            scales=torch.exp(params["scales"][ids]),
-            opacities=(torch.sigmoid(params["opacities"][ids]) * weight).squeeze(-1),
+            means=rows["means"] + dt * (m1 + dt * (m2 + dt * m3)),
+            quats=nn.functional.normalize(rows["quats"] + dt * rows["omegas"], dim=-1),
+            scales=torch.exp(rows["scales"]),
+            opacities=(torch.sigmoid(rows["opacities"]) * weight).squeeze(-1),
             features=features,
             velocities=(m1 + dt * (2 * m2 + 3 * dt * m3)).detach(),
             weights=weight.squeeze(-1).detach(),

@@ -43,6 +43,8 @@ class Recipe:
     points: bool
     samples: int
     """Rays per pixel."""
+    late: tuple[str, ...] = ()
+    """CAMERA=FRAMES for cameras whose clock is late."""
 
     def check(self) -> None:
         """Raises :class:`UserError` for a recipe that cannot be cooked."""
@@ -63,6 +65,8 @@ class Recipe:
             raise UserError(f"--seed {self.seed} is negative; give 0 or more")
         if self.samples < 4 or self.samples & (self.samples - 1):
             raise UserError(f"--samples {self.samples} is no power of two from 4 on; give 4, 8 or 16")
+        if self.late and self.layout == "dnerf":
+            raise UserError("--layout dnerf has one camera, so --late does not apply; give --layout n3dv")
         if self.images and self.layout == "n3dv":
             raise UserError("--layout n3dv holds videos, so --images does not apply; give --layout easyvolcap")
 
@@ -81,8 +85,25 @@ def build_rig(recipe: Recipe, renderer: Renderer) -> list[RigCamera]:
     """The rig under the names of the layout: 00, 01, ... in EasyVolcap, else cam00, cam01, ..."""
     cameras = rig(renderer.scene, recipe.cameras, recipe.width, recipe.height)
     if recipe.layout == "easyvolcap":
-        return [replace(camera, name=camera.name.removeprefix("cam")) for camera in cameras]
-    return cameras
+        cameras = [replace(camera, name=camera.name.removeprefix("cam")) for camera in cameras]
+    late = lateness(recipe.late, [camera.name for camera in cameras])
+    return [replace(camera, late=late.get(camera.name, 0.0)) for camera in cameras]
+
+
+def lateness(words: tuple[str, ...], names: list[str]) -> dict[str, float]:
+    """Frames of lateness by camera from words like ``cam03=1.4``."""
+    late = {}
+    for word in words:
+        name, _, frames = word.partition("=")
+        try:
+            late[name] = float(frames)
+        except ValueError:
+            raise UserError(
+                f"--late {word} says no number of frames; write CAMERA=FRAMES, for instance {names[-1]}=1.4"
+            ) from None
+        if name not in names:
+            raise UserError(f"--late {word} names no camera of the rig; it has: {', '.join(names)}")
+    return late
 
 
 def generate(recipe: Recipe, out: Path, overwrite: bool, advance: Callable[[], None]) -> None:

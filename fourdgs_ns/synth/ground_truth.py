@@ -19,13 +19,14 @@ DEPTH_UNIT_METRES = 0.00025
 
 
 def write_cameras(path: Path, cameras: dict[str, RigCamera]) -> None:
-    """cameras.json: {name: {width, height, intrinsics [3][3], world_from_camera [4][4]}}, OpenCV axes, metres."""
+    """cameras.json: {name: {width, height, intrinsics [3][3], world_from_camera [4][4], late (frames)}}, OpenCV axes, metres."""
     content = {
         name: {
             "width": camera.width,
             "height": camera.height,
             "intrinsics": camera.intrinsics.tolist(),
             "world_from_camera": camera.world_from_camera.tolist(),
+            "late": camera.late,
         }
         for name, camera in cameras.items()
     }

@@ -68,9 +68,10 @@ class Renderer:
         """As many octaves as pixels of an image of this width can show from about 4 m."""
         return int(np.clip(np.floor(np.log2(width / 40.0)) + 1, 2, 6))
 
-    def table(self, frame: int) -> np.ndarray:
-        """The primitives at a frame."""
-        return self.tables[frame]
+    def table(self, frame: float) -> np.ndarray:
+        """The primitives at a frame or between frames; before the first and after the last one time stands still."""
+        frame = min(max(frame, 0), len(self.tables) - 1)
+        return self.tables[int(frame)] if frame == int(frame) else self.scene.primitives(frame)
 
     def view(self, camera: RigCamera) -> View:
         """Start rendering a camera."""
@@ -79,7 +80,7 @@ class Renderer:
     def ground_truth(self, camera: RigCamera, frame: int) -> GroundTruth:
         """Depth and object ids of a view."""
         shape = (camera.height, camera.width)
-        out = self._trace(camera, self.table(frame), np.array([[0.5, 0.5]]), lit=False)
+        out = self._trace(camera, self.table(frame + camera.late), np.array([[0.5, 0.5]]), lit=False)
         ids = np.concatenate([self.scene.object_ids, np.zeros(1, np.uint8)])
         objects = ids[np.where(out.code >= 0, out.code, -1)]
         return GroundTruth(out.depth.reshape(shape), objects.reshape(shape))
@@ -181,7 +182,7 @@ class View:
     def render(self, frame: int) -> Picture:
         """The view at a frame."""
         renderer, camera = self.renderer, self.camera
-        table = renderer.table(frame)
+        table = renderer.table(frame + camera.late)
         near, shadow, crowd = renderer._tile_lists(camera, table, self.num_still, self.spheres)
         touched = np.flatnonzero(near[:, 0] | shadow[:, 0] | crowd[:, 0])
         picture = Picture(self.empty.image.copy(), self.empty.matte.copy())

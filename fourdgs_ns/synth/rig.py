@@ -28,6 +28,8 @@ class RigCamera:
     """Pinhole matrix in pixels."""
     world_from_camera: Float[np.ndarray, "4 4"]
     """OpenCV axes, metres."""
+    late: float = 0.0
+    """Frames by which this camera's clock is late: its frame k shows the scene at instant k + late."""
 
     def view(self) -> Float[np.ndarray, "16"]:
         """The kernels' description: origin, rotation by rows, fx, fy, cx, cy."""

@@ -24,7 +24,7 @@ class Clip:
     """At least 2."""
     fps: float
 
-    def seconds(self, frame: int) -> float:
+    def seconds(self, frame: float) -> float:
         """Instant of a frame in seconds."""
         return frame / self.fps
 
@@ -104,7 +104,7 @@ class Thing:
     last_frame: int | None = None
     """Last frame in which it exists; None: to the end."""
 
-    def exists(self, frame: int) -> bool:
+    def exists(self, frame: float) -> bool:
         return self.first_frame <= frame and (self.last_frame is None or frame <= self.last_frame)
 
 
@@ -173,7 +173,7 @@ class Scene:
         counts = [len(thing.parts) for thing in self.things]
         return np.repeat(np.arange(1, len(counts) + 1), counts).astype(np.uint8)
 
-    def primitives(self, frame: int) -> Float[np.ndarray, "p c"]:
+    def primitives(self, frame: float) -> Float[np.ndarray, "p c"]:
         """The kernels' table at a frame; rows of things that do not exist then are ABSENT."""
         seconds = self.clip.seconds(frame)
         rows = []

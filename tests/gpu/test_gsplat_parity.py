@@ -42,11 +42,14 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         (80, 3, 3, 33, 50, 12.0, False),
         (200, 3, 1, 40, 35, 15.0, True),
         (3000, 9, 2, 200, 120, 4.0, False),
+        (90, (16, 3), 3, 33, 50, 6.0, False),
+        (3000, (4, 3), 2, 200, 120, 4.0, False),
     ],
 )
 def test_backends_agree(count, channels, views, width, height, pixels, opaque, depth):
     cameras = make_cameras(views, width, height)
     parameters = make_parameters(count, channels, seed=count, pixels=pixels, width=width)
+    channels = parameters["features"].shape[-1]
     if opaque:
         parameters["opacities"] = 0.9 + 0.1 * parameters["opacities"]
     generator = torch.Generator().manual_seed(1)

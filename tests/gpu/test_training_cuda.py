@@ -11,13 +11,15 @@ from tests.training.tiny import make_config, train, write_capture
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@pytest.mark.parametrize(("variant", "residency"), [("lite", "gpu"), ("full", "ram"), ("lite", "disk")])
-def test_learns_and_opens_on_the_cpu(tmp_path, variant, residency):
+@pytest.mark.parametrize(
+    ("method", "residency"), [("lite", "gpu"), ("full", "ram"), ("lite", "disk"), ("freetime", "gpu")]
+)
+def test_learns_and_opens_on_the_cpu(tmp_path, method, residency):
     capture = write_capture(tmp_path / "capture")
-    config = make_config(capture, tmp_path / "out", 200, variant)
+    config = make_config(capture, tmp_path / "out", 200, method)
     config.machine.device_type = "cuda"
     config.pipeline.datamanager.residency = residency
-    first = make_config(capture, tmp_path / "start", 1, variant)
+    first = make_config(capture, tmp_path / "start", 1, method)
     first.machine.device_type = "cuda"
     before = train(first).pipeline.sampled_scores(4)["psnr"]
     trainer = train(config)
@@ -29,7 +31,7 @@ def test_learns_and_opens_on_the_cpu(tmp_path, variant, residency):
     camera, _ = trainer.pipeline.datamanager.eval_view(2)
     on_gpu = model.get_outputs_for_camera(camera)["rgb"].cpu()
     path = next(trainer.checkpoint_dir.glob("*.ckpt"))
-    on_cpu_config = make_config(capture, tmp_path / "cpu", 1, variant)
+    on_cpu_config = make_config(capture, tmp_path / "cpu", 1, method)
     on_cpu = on_cpu_config.setup(local_rank=0, world_size=1)
     on_cpu.setup()
     state = torch.load(path, map_location="cpu", weights_only=True)

@@ -19,6 +19,7 @@ from fourdgs_ns.rasterization.types import (
     TRANSMITTANCE_MIN,
     PinholeCameras,
 )
+from fourdgs_ns.representation.spherical_harmonics import rgb_from_sh
 
 
 class Pictures(NamedTuple):
@@ -92,19 +93,23 @@ def dense_rasterize(
         means2d.retain_grad()
     images, alphas, depth_images = [], [], []
     for i, (_, conics, depths, radii) in enumerate(projected):
+        colors = features
+        if features.dim() == 3:
+            pose = cameras.camera_from_world[i].to(dtype)
+            colors = rgb_from_sh(features, means + pose[:3, :3].T @ pose[:3, 3])
         offsets = means2d[i][:, None, None, :] - pixels
         sigmas = 0.5 * torch.einsum("mhwi,mij,mhwj->mhw", offsets, conics, offsets)
         alpha = (opacities[:, None, None] * torch.exp(-sigmas)).clamp(max=ALPHA_MAX)
         drawn = tile_mask(means2d[i].detach(), radii, pixels) & (alpha >= ALPHA_MIN) & (sigmas >= 0)
         transmittance = torch.ones_like(alpha[0])
         finished = torch.zeros_like(transmittance, dtype=torch.bool)
-        image = torch.zeros(*transmittance.shape, features.shape[1] + 1, dtype=dtype)
+        image = torch.zeros(*transmittance.shape, features.shape[-1] + 1, dtype=dtype)
         for m in torch.argsort(depths, stable=True).tolist():
             left = transmittance * (1 - alpha[m])
             finished = finished | (drawn[m] & (left <= TRANSMITTANCE_MIN))
             now = drawn[m] & ~finished
             weight = torch.where(now, transmittance * alpha[m], 0)
-            image = image + weight[..., None] * torch.cat([features[m], depths[m, None]])
+            image = image + weight[..., None] * torch.cat([colors[m], depths[m, None]])
             transmittance = torch.where(now, left, transmittance)
         images.append(image[..., :-1] + transmittance[..., None] * background.expand(c, -1)[i])
         alphas.append(1 - transmittance[..., None])

@@ -27,9 +27,12 @@ def make_cameras(count: int, width: int, height: int, off_center: bool = True) -
     return PinholeCameras(poses, intrinsics.repeat(count, 1, 1), width, height, near=0.2)
 
 
-def make_parameters(count: int, channels: int, seed: int, pixels: float = 4.0, width: int = 48) -> dict[str, Tensor]:
+def make_parameters(
+    count: int, channels: int | tuple[int, int], seed: int, pixels: float = 4.0, width: int = 48
+) -> dict[str, Tensor]:
     """Gaussians of about ``pixels`` standard deviation: most in view, some beside it, behind or at the near plane;
-    opacities from below 1/255 to 1."""
+    opacities from below 1/255 to 1. ``channels``: features per Gaussian, or (k, 3) for spherical harmonics."""
+    shape = channels if isinstance(channels, tuple) else (channels,)
     g = torch.Generator().manual_seed(seed)
     depth = 3.0 + 3.0 * torch.rand(count, generator=g)
     slopes = 1.6 * (torch.rand(count, 2, generator=g) - 0.5)
@@ -45,7 +48,7 @@ def make_parameters(count: int, channels: int, seed: int, pixels: float = 4.0, w
         "quats": normalize(torch.randn(count, 4, generator=g), dim=-1),
         "scales": scales,
         "opacities": opacities,
-        "features": torch.randn(count, channels, generator=g),
+        "features": torch.randn(count, *shape, generator=g),
     }
 
 

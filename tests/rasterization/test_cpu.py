@@ -29,11 +29,14 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
         (80, 9, 3, 33, 50, 12.0, False),
         (300, 3, 1, 40, 40, 0.4, False),
         (200, 4, 2, 40, 35, 15.0, True),
+        (90, (16, 3), 3, 33, 50, 6.0, False),
+        (50, (1, 3), 2, 40, 32, 4.0, False),
     ],
 )
 def test_values_and_gradients_match_the_twin(count, channels, views, width, height, pixels, opaque):
     cameras = make_cameras(views, width, height)
-    parameters = make_parameters(count, channels, seed=count + channels, pixels=pixels, width=width)
+    parameters = make_parameters(count, channels, seed=count, pixels=pixels, width=width)
+    channels = parameters["features"].shape[-1]
     if opaque:
         parameters["opacities"] = 0.9 + 0.1 * parameters["opacities"]
     generator = torch.Generator().manual_seed(1)

@@ -263,3 +263,21 @@ def test_without_pyav_the_error_names_the_remedy(small, tmp_path, monkeypatch):
         generate(small, tmp_path / "capture", False, lambda: None)
     _generate(replace(small, layout="easyvolcap", images=True, frames=2, ground_truth=False), tmp_path / "images")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["images"]
+
+
+def test_a_late_camera_shows_later_instants(small):
+    renderer = build_renderer(small)
+    plain = build_rig(small, renderer)
+    late = build_rig(replace(small, late=(f"{plain[1].name}=2",)), renderer)
+    assert [camera.late for camera in late] == [0.0, 2.0, 0.0]
+    np.testing.assert_array_equal(renderer.view(late[1]).render(1).image, renderer.view(plain[1]).render(3).image)
+    half = replace(late[1], late=0.5)
+    between = renderer.view(half).render(1).image
+    assert not np.array_equal(between, renderer.view(plain[1]).render(1).image)
+    assert not np.array_equal(between, renderer.view(plain[1]).render(2).image)
+
+
+@pytest.mark.parametrize(("word", "complaint"), [("cam01", "says no number"), ("cam9=1", "names no camera")])
+def test_lateness_that_means_nothing(small, word, complaint):
+    with pytest.raises(UserError, match=complaint):
+        build_rig(replace(small, late=(word,)), build_renderer(small))

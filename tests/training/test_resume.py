@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fourdgs_ns.errors import UserError
-from tests.training.tiny import make_config, train, write_capture
+from tests.training.tiny import METHODS, make_config, train, write_capture
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,12 @@ def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
         assert torch.equal(value, b[name]), name
 
 
-@pytest.mark.parametrize("variant", ["lite", "full"])
-def test_a_resumed_run_equals_an_uninterrupted_one(capture, tmp_path, variant):
+@pytest.mark.parametrize("method", METHODS)
+def test_a_resumed_run_equals_an_uninterrupted_one(capture, tmp_path, method):
     """Bit for bit: parameters, moments, statistics, learning rates; with densification before and after the break."""
-    whole = train(make_config(capture, tmp_path / "whole", 14, variant))
-    first = train(make_config(capture, tmp_path / "parts", 7, variant))
-    second = train(make_config(capture, tmp_path / "again", 14, variant), load_dir=first.checkpoint_dir)
+    whole = train(make_config(capture, tmp_path / "whole", 14, method))
+    first = train(make_config(capture, tmp_path / "parts", 7, method))
+    second = train(make_config(capture, tmp_path / "again", 14, method), load_dir=first.checkpoint_dir)
     assert second.finished_step == 13
     assert whole.pipeline.gaussians.num_points > 300
     assert_equal(everything(whole), everything(second))

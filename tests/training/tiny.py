@@ -51,11 +51,16 @@ def write_capture(root: Path) -> Path:
     return root
 
 
-def make_config(capture: Path, output: Path, steps: int, variant: str = "lite"):
-    """The method's own config, shortened: 300 random points and a densification event every 4 steps."""
-    from fourdgs_ns.method_configs import spacetime_gaussian
+METHODS = ("lite", "full", "freetime")
+"""What is trained: the variants of spacetime-gaussian, and the other methods."""
 
-    config = copy.deepcopy(spacetime_gaussian.config)
+
+def make_config(capture: Path, output: Path, steps: int, method: str = "lite"):
+    """The method's own config, shortened: 300 random points and a densification event every 4 steps."""
+    from fourdgs_ns import method_configs
+
+    variants = {"lite": "spacetime_gaussian", "full": "spacetime_gaussian", "freetime": "freetime"}
+    config = copy.deepcopy(getattr(method_configs, variants[method]).config)
     config.data = config.pipeline.datamanager.data = capture
     config.output_dir = output
     config.experiment_name = "tiny"
@@ -68,14 +73,24 @@ def make_config(capture: Path, output: Path, steps: int, variant: str = "lite"):
     parser = config.pipeline.datamanager.dataparser
     parser.initial_points, parser.num_random_points = "random", 300
     model = config.pipeline.model
-    model.representation.variant = variant
     # 300 random points at random instants: alive over the whole clip, so that every picture shows something.
-    model.representation.initial_duration = 1.0
-    model.densification.start, model.densification.every, model.densification.gradient_threshold = 2, 4, 1e-5
+    if method == "freetime":
+        model.representation.initial_duration_seconds = 1.0
+        model.representation.sh_every = 3
+        model.densification.growth = 0.3
+    else:
+        model.representation.variant = method
+        model.representation.initial_duration = 1.0
+        model.densification.gradient_threshold = 1e-5
+    model.densification.start, model.densification.every = 2, 4
     model.densification.max_gaussians = 600
     # Defaults that follow the length of a training are pinned: tests compare trainings of different lengths.
     model.densification.stop = 15_000
-    config.optimizers["means"]["scheduler"].max_steps = 30_000
+    for group in config.optimizers.values():
+        if group["scheduler"] is not None:
+            group["scheduler"].max_steps = 30_000
+    # A share of the length, too.
+    model.opacity_regularization_share = 1.0
     return config
 
 
