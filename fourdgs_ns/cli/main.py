@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import tyro
 
+from fourdgs_ns.cli.convert import Convert
+from fourdgs_ns.cli.doctor import Doctor
+from fourdgs_ns.cli.export import Export
+from fourdgs_ns.cli.info import Info
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
-COMMANDS: dict[str, Callable[..., Synth]] = {"synth": Synth}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "synth": Synth,
+    "export": Export,
+    "convert": Convert,
+    "info": Info,
+    "doctor": Doctor,
+}
 
 
 def entry_point(arguments: list[str] | None = None) -> None:

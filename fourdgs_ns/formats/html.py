@@ -77,7 +77,12 @@ def unpack(described: dict[str, Any], payload: bytes, count: int, harmonics: int
             raise ValueError(f"{name} lies beyond the end")
         codes = np.frombuffer(payload, dtype, count * components, start).reshape(components, count).T
         table = np.array(entry["table"], np.float32)
-        if entry["codec"] == "book8" and len(table) != 256 or entry["codec"] == "log16" and len(table) != 2 * components:
+        if (
+            (entry["codec"] == "book8"
+            and len(table) != 256)
+            or (entry["codec"] == "log16"
+            and len(table) != 2 * components)
+        ):
             raise ValueError(f"{name} has a damaged table")
         column = Column(entry["codec"], codes, 0.0, table)
         columns[name] = torch.from_numpy(np.ascontiguousarray(decode(column), np.float32))
@@ -169,7 +174,9 @@ def read_header(path: Path) -> tuple[dict[str, Any], str]:
         if payload is None or not 0 < int(header["count"]) < 2**31 or not 0 <= int(header["harmonics"]) <= 16:
             raise ValueError("payload or counts are missing")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is no page of fourdgs-ns export --format html ({str(error)[:80]}); check the path") from None
+        raise UserError(
+            f"{path} is no page of fourdgs-ns export --format html ({str(error)[:80]}); check the path"
+        ) from None
     return header, payload[1]
 
 

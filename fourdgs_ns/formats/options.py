@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fourdgs_ns.data.frame_range import FrameRange
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.formats.scene import Scene
 
@@ -14,7 +15,7 @@ class ExportOptions:
 
     time: float = 0.0
     """t of a still picture."""
-    frames: tuple[int | None, int | None, int | None] = (None, None, None)
+    frames: FrameRange = (None, None, None)
     """Part of the clip, as a Python slice of its frames."""
     sh_degree: int | None = None
     """Highest degree of spherical harmonics; None: the model's own."""

@@ -94,7 +94,9 @@ def read(path: Path) -> Scene:
     vertex, comments = read_vertices(path)
     names = set(vertex.dtype.names or ())
     if not is_ply4d(names):
-        raise UserError(f"{path} has no time_center and time_sigma, so it is no 4D PLY of fourdgs-ns; see fourdgs-ns info {path}")
+        raise UserError(
+            f"{path} has no time_center and time_sigma, so it is no 4D PLY of fourdgs-ns; see fourdgs-ns info {path}"
+        )
     degree = sh_degree_of(names)
     missing = [name for name in column_names(degree) if name not in names]
     if missing:

@@ -118,9 +118,7 @@ def variant_of(names: set[str]) -> str | None:
     return "full" if "f_t_0" in names or "f_dc_3" in names else "lite"
 
 
-def read(
-    path: Path, frames: int | None = None, fps: float | None = None, activation: str | None = None
-) -> Scene:
+def read(path: Path, frames: int | None = None, fps: float | None = None, activation: str | None = None) -> Scene:
     """Read either variant as the method spacetime-gaussian.
 
     Args:
@@ -195,7 +193,11 @@ def claimed_clip(known: dict[str, str], frames: int | None, fps: float | None, p
         first = int(known.get("first_frame", 0))
     except ValueError:
         raise UserError(f"{path} has damaged '{TAG}' comments; give --frames and --fps") from None
-    if not 1 <= count < 10**7 or (fps is not None and not 0 < fps < 1e6) or (seconds is not None and not 0 <= seconds < 1e9):
+    if (
+        not 1 <= count < 10**7
+        or (fps is not None and not 0 < fps < 1e6)
+        or (seconds is not None and not 0 <= seconds < 1e9)
+    ):
         raise UserError(f"{path}: a clip of {count} frames cannot be; give --frames and --fps")
     if frames is None and "frames" not in known:
         notes.append("the file does not say how long its clip is: taken as 50 frames, as published; else give --frames")
@@ -216,7 +218,9 @@ def _frame(known: dict[str, str], path: Path) -> SceneFrame | None:
         plain = {"rotation": values[:9].reshape(3, 3), "translation": values[9:12], "scale": values[12]}
         return SceneFrame.from_plain(plain)
     except ValueError:
-        raise UserError(f"{path} has a damaged scene_frame comment; remove that line or export the file again") from None
+        raise UserError(
+            f"{path} has a damaged scene_frame comment; remove that line or export the file again"
+        ) from None
 
 
 def _read_decoder(path: Path) -> dict[str, Tensor]:
@@ -232,8 +236,18 @@ def _read_decoder(path: Path) -> dict[str, Tensor]:
     try:
         weights = torch.load(sidecar, map_location="cpu", weights_only=True)
         first, second = weights["mlp1.weight"].float(), weights["mlp2.weight"].float()
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, TypeError, AttributeError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise UserError(f"{sidecar} holds no mlp1.weight and mlp2.weight; use the file written with the PLY") from error
     if first.numel() != 72 or second.numel() != 18 or not (first.isfinite().all() and second.isfinite().all()):
-        raise UserError(f"{sidecar} holds other weights than 6x12 and 3x6 finite ones; use the file written with the PLY")
+        raise UserError(
+            f"{sidecar} holds other weights than 6x12 and 3x6 finite ones; use the file written with the PLY"
+        )
     return {"hidden.weight": first.reshape(6, 12), "output.weight": second.reshape(3, 6)}

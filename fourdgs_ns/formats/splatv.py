@@ -176,8 +176,12 @@ def read(path: Path, frames: int | None = None, fps: float | None = None) -> Sce
     available = max(0, min(chunk["size"], len(data) - offset))
     rows = available // 64
     if chunk["size"] - available > TEXTURE_WIDTH * 16:
-        raise UserError(f"{path} is truncated: {chunk['size']} bytes announced, {available} there; copy or export it again")
-    words = np.frombuffer(data, "<u4", rows * WORDS, offset).reshape(rows, WORDS) if rows else np.zeros((0, WORDS), "<u4")
+        raise UserError(
+            f"{path} is truncated: {chunk['size']} bytes announced, {available} there; copy or export it again"
+        )
+    words = (
+        np.frombuffer(data, "<u4", rows * WORDS, offset).reshape(rows, WORDS) if rows else np.zeros((0, WORDS), "<u4")
+    )
     count = chunk.get("count")
     if type(count) is int and 0 < count <= rows:
         words = words[:count]

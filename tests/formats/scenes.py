@@ -56,9 +56,7 @@ def spacetime(variant: str = "lite", n: int = 150, seed: int = 0, framed: bool =
     return Scene("spacetime-gaussian", config, params, CLIP, make_frame() if framed else None, decoder, NEAR)
 
 
-def freetime(
-    window: str = "gaussian", sh_degree: int = 3, n: int = 150, seed: int = 0, framed: bool = True
-) -> Scene:
+def freetime(window: str = "gaussian", sh_degree: int = 3, n: int = 150, seed: int = 0, framed: bool = True) -> Scene:
     g = torch.Generator().manual_seed(seed)
     params = _common(n, g)
     params["velocities"] = torch.randn(n, 3, generator=g) * 0.7

@@ -66,11 +66,13 @@ def drawn_by_the_file(scene, t, cameras):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "bar"), [("freetime", 45), ("freetime-sh", 38), ("lite", 34)]
-)
+@pytest.mark.parametrize(("name", "bar"), [("freetime", 45), ("freetime-sh", 38), ("lite", 34)])
 def test_round_trip_against_the_renderer(name, bar, tmp_path):
-    scene = {"freetime": lambda: scenes.freetime(sh_degree=0), "freetime-sh": scenes.freetime, "lite": scenes.spacetime}[name]()
+    scene = {
+        "freetime": lambda: scenes.freetime(sh_degree=0),
+        "freetime-sh": scenes.freetime,
+        "lite": scenes.spacetime,
+    }[name]()
     scene.parameters["features_dc"].clamp_(-1.7 if name != "lite" else 0.0, 1.7)  # base colours in [0, 1]
     notes = fourdgs_file.write(tmp_path / "a.4dgs", scene, ExportOptions())
     assert not any("clamps" in note for note in notes)

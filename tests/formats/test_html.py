@@ -58,7 +58,9 @@ def test_page_refers_to_nothing_outside_itself(tmp_path):
 def test_lower_degree_and_compression_make_it_smaller(tmp_path):
     scene = scenes.freetime(n=3000)
     sizes = []
-    for i, options in enumerate([ExportOptions(), ExportOptions(compressed=True), ExportOptions(sh_degree=0, compressed=True)]):
+    for i, options in enumerate(
+        [ExportOptions(), ExportOptions(compressed=True), ExportOptions(sh_degree=0, compressed=True)]
+    ):
         html.write(tmp_path / f"{i}.html", scene, options)
         sizes.append((tmp_path / f"{i}.html").stat().st_size)
     assert sizes[0] > 1.5 * sizes[1] > 2 * sizes[2]

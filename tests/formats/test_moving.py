@@ -77,7 +77,7 @@ def test_a_decoder_is_refused_unless_agreed_to():
     notes: list[str] = []
     moving = moving_gaussians(scenes.spacetime("full"), "test", True, notes)
     assert moving.colors.shape[1:] == (3,)
-    assert 0 <= moving.colors.min() and moving.colors.max() <= 1
+    assert moving.colors.min() >= 0 and moving.colors.max() <= 1
     assert any("approximate" in note for note in notes)
 
 

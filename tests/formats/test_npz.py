@@ -119,7 +119,10 @@ def test_hostile_archives(tmp_path):
     with pytest.raises(UserError, match="no readable .npz"):
         npz.read(bad)
     # A member that unpacks to far more than the file could honestly hold, and an array that announces more than its member.
-    for header, body in [(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 3), }", bytes(120)), (None, bytes(10**8))]:
+    for header, body in [
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 3), }", bytes(120)),
+        (None, bytes(10**8)),
+    ]:
         with zipfile.ZipFile(bad, "w", zipfile.ZIP_DEFLATED) as target, zipfile.ZipFile(tmp_path / "a.npz") as source:
             for name in source.namelist():
                 if name != "means.npy":

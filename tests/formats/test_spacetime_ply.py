@@ -14,10 +14,7 @@ from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.rasterization.rays import pixel_rays
 from tests.formats import scenes
 
-LITE = (
-    "x y z trbf_center trbf_scale nx ny nz motion_0 motion_1 motion_2 motion_3 motion_4 motion_5 motion_6 motion_7 motion_8 "
-    "f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3 omega_0 omega_1 omega_2 omega_3"
-).split()
+LITE = ["x", "y", "z", "trbf_center", "trbf_scale", "nx", "ny", "nz", "motion_0", "motion_1", "motion_2", "motion_3", "motion_4", "motion_5", "motion_6", "motion_7", "motion_8", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3", "omega_0", "omega_1", "omega_2", "omega_3"]
 
 
 def test_lite_is_32_floats_that_evaluate_by_the_published_formulas(tmp_path):
@@ -70,7 +67,10 @@ def test_full_has_38_floats_and_its_decoder_and_comes_back(tmp_path):
     assert len(names) == 38 and names[17:24] == [f"f_dc_{i}" for i in range(6)] + ["opacity"]
     assert names[35:] == ["f_t_0", "f_t_1", "f_t_2"]
     weights = torch.load(tmp_path / "point_cloud.pt", weights_only=True)
-    assert {k: tuple(v.shape) for k, v in weights.items()} == {"mlp1.weight": (6, 12, 1, 1), "mlp2.weight": (3, 6, 1, 1)}
+    assert {k: tuple(v.shape) for k, v in weights.items()} == {
+        "mlp1.weight": (6, 12, 1, 1),
+        "mlp2.weight": (3, 6, 1, 1),
+    }
     back = spacetime_ply.read(tmp_path / "point_cloud.ply")
     np.testing.assert_allclose(back.scene_frame.as_matrix(), scene.scene_frame.as_matrix(), atol=1e-6)
     for t in scenes.random_times():
@@ -106,7 +106,10 @@ def test_files_of_other_programs_are_taken_as_published(tmp_path):
     seen = spacetime_ply.read(tmp_path / "a.ply")
     torch.testing.assert_close(timed.parameters["motion"], seen.parameters["motion"])
     torch.testing.assert_close(
-        plain.parameters["motion"][:, :3] / (49 / 50), seen.parameters["motion"][:, :3] / (11 / 12), atol=1e-5, rtol=1e-5
+        plain.parameters["motion"][:, :3] / (49 / 50),
+        seen.parameters["motion"][:, :3] / (11 / 12),
+        atol=1e-5,
+        rtol=1e-5,
     )
     assert timed.clip.duration_seconds == pytest.approx(11 / 25)
 
