@@ -10,8 +10,8 @@ from fourdgs_ns.diagnosis import Facts, covered, diagnose, gather
 
 GOOD = Facts(
     python="3.11.7", system="Linux x86_64", torch="2.11.0", torch_cuda="12.8", devices=[("NVIDIA RTX 4090", (8, 9))],
-    architectures=["sm_80", "sm_86", "sm_90", "compute_90"], driver="570.10", driver_cuda="12.8", nvcc="12.8", compiler="/usr/bin/g++",
-    ninja=True, gsplat="1.4.0", nerfstudio="1.1.5", kernels="ok",
+    architectures=["sm_80", "sm_86", "sm_90", "compute_90"], driver="570.10", driver_cuda="12.8", nvcc="12.8",
+    compiler="/usr/bin/g++", ninja=True, gsplat="1.4.0", nerfstudio="1.1.5", kernels="ok",
 )  # fmt: skip
 
 

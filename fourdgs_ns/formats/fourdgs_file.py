@@ -1,9 +1,9 @@
 """``4dgs``: the container of the package ``fourdgs`` (4dgs.dev), which is optional.
 
-Its Gaussians move in straight lines, keep their rotation and fade as exp(-(dt / sigma)^2 / 2): FreeTime's, exactly, before its own
-error-bounded rounding. Curved or turning Gaussians are cut into pieces of the clip, each with a validity window, a chord as its path
-and the rotation of its middle; pieces are as many as the stated errors ask for. Time is in seconds; SH coefficients are bytes over
-[-4, 4]; colours are those that are displayed.
+Its Gaussians move in straight lines, keep their rotation and fade as exp(-(dt / sigma)^2 / 2): FreeTime's, exactly, before its
+own error-bounded rounding. Curved or turning Gaussians are cut into pieces of the clip, each with a validity window, a chord as
+its path and the rotation of its middle; pieces are as many as the stated errors ask for. Time is in seconds; SH coefficients are
+bytes over [-4, 4]; colours are those that are displayed.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def straight_pieces(moving: MovingGaussians) -> tuple[MovingGaussians, Tensor, T
     bend = 2 * m2.norm(dim=1) + 6 * m3.norm(dim=1) * farthest
     allowed = PATH_ERROR * moving.log_scales.min(dim=1).values.exp()
     pieces = (bend / (8 * allowed)).sqrt()
-    # The quaternion's direction turns by at most |omega| / |q| per t, the rotation by twice that; the middle is off by half a piece.
+    # The quaternion's direction turns by at most |omega| / |q| per t, the rotation by twice that; the middle is off by half a
+    # piece.
     turns = moving.omegas.norm(dim=1) / _shortest_quaternion(moving, low, high).clamp_min(1e-3)
     pieces = torch.maximum(pieces, turns / ANGLE_ERROR)
     level = pieces.clamp(1, 2**MAX_LEVEL).log2().ceil().long()

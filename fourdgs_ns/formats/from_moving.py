@@ -41,8 +41,8 @@ def scene_from_moving(moving: MovingGaussians, clip: Clip, source: Path) -> Scen
     flat, gated = bool((moving.plateaus > 0).any()), bool((moving.gates > 0).any())
     if not straight or (flat and gated):
         raise UserError(
-            f"{source} holds Gaussians that bend or turn and whose colours or windows are not SpacetimeGaussian's: no method here "
-            "holds them exactly; convert them to a format instead of a run"
+            f"{source} holds Gaussians that bend or turn and whose colours or windows are not SpacetimeGaussian's: no method "
+            "here holds them exactly; convert them to a format instead of a run"
         )
     log_durations, velocities = moving.log_durations[:, None], moving.motion[:, 0]
     if flat:

@@ -77,11 +77,8 @@ def unpack(described: dict[str, Any], payload: bytes, count: int, harmonics: int
             raise ValueError(f"{name} lies beyond the end")
         codes = np.frombuffer(payload, dtype, count * components, start).reshape(components, count).T
         table = np.array(entry["table"], np.float32)
-        if (
-            (entry["codec"] == "book8"
-            and len(table) != 256)
-            or (entry["codec"] == "log16"
-            and len(table) != 2 * components)
+        if (entry["codec"] == "book8" and len(table) != 256) or (
+            entry["codec"] == "log16" and len(table) != 2 * components
         ):
             raise ValueError(f"{name} has a damaged table")
         column = Column(entry["codec"], codes, 0.0, table)

@@ -139,9 +139,7 @@ def _splatv(path: Path) -> dict[str, str]:
     data = read_bytes(path, splatv.MAX_FILE)
     chunk, _ = splatv.read_header(path, data)
     scene = splatv.read(path)
-    known = {key: str(chunk[key]) for key in ("frames", "first_frame") if key in chunk}
-    if "duration" in chunk:
-        known["seconds"] = str(chunk["duration"])
+    known = splatv.known_clip(chunk)
     return {
         "what": "a splaTV container (splatv)", "method": "spacetime-gaussian", "variant": "lite",
         "Gaussians": str(scene.num_gaussians), "SH degree": "0", **_known_clip(known, path), **_size(path),

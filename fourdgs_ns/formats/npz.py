@@ -1,9 +1,9 @@
 """``npz``: the archive. Canonical parameters of any method, loadable with NumPy alone.
 
-One array per canonical parameter, ``header`` (UTF-8 JSON as bytes: representation and its options, clip, scene frame, units, error
-bound per attribute) and ``decoder.*`` where there is a decoder. Parameters are in the frame of the scene; the header's scene_frame
-takes them to the capture: x_scene = scale (rotation x + translation). Compressed files hold codes, and ``NAME.table`` where the
-codec needs one.
+One array per canonical parameter, ``header`` (UTF-8 JSON as bytes: representation and its options, clip, scene frame, units,
+error bound per attribute) and ``decoder.*`` where there is a decoder. Parameters are in the frame of the scene; the header's
+scene_frame says how it lies in the capture: x_scene = scale (rotation x + translation). Compressed files hold codes, and
+``NAME.table`` where the codec needs one.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
     for name, weight in (scene.decoder or {}).items():
         arrays[f"decoder.{name}"] = weight.numpy()
     with replacing(path, options.overwrite) as temporary, open(temporary, "wb") as file:
-        (np.savez_compressed if options.compressed else np.savez)(file, **arrays)  # type: ignore[operator]
+        (np.savez_compressed if options.compressed else np.savez)(file, **arrays)  # type: ignore[arg-type]
     notes = [f"{scene.num_gaussians} Gaussians, {scene.method}"]
     if options.compressed:
         notes += _cost(path, scene, columns)

@@ -171,7 +171,7 @@ def load_checkpoint(path: Path) -> Scene:
         raise UserError(f"{checkpoint} is no readable checkpoint ({reason}); use another one of the run") from error
     weights = state.get("pipeline") if isinstance(state, dict) else None
     extra = weights.get(MODEL_PREFIX + "_extra_state") if isinstance(weights, dict) else None
-    if not isinstance(extra, dict) or "representation" not in extra:
+    if not isinstance(weights, dict) or not isinstance(extra, dict) or "representation" not in extra:
         names = ", ".join(method for method, _ in METHODS.values())
         raise UserError(f"{checkpoint} was not written by a fourdgs-ns method; give the run of one of {names}")
     if "scene_frame" not in extra or "options" not in extra:

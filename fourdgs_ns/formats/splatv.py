@@ -13,8 +13,8 @@ Little-endian: u32 magic 0x674B, u32 length of the JSON, the JSON (an array of c
 | 13 14 | half2 quaternion rates w x, y z |
 | 15 | half2 temporal centre, s |
 
-Players run t from 0 to 1: here the first to the last frame. The format knows neither duration nor count: they are added as keys of
-the chunk that players ignore (count, frames, fps, duration, loop).
+Players run t from 0 to 1: here the first to the last frame. The format knows neither duration nor count: they are added as keys
+of the chunk that players ignore (count, frames, fps, duration, first_frame, loop).
 """
 
 from __future__ import annotations
@@ -159,6 +159,12 @@ def read_header(path: Path, data: bytes) -> tuple[dict[str, Any], int]:
     raise UserError(f"{path} has no chunk of type splat; export it again")
 
 
+def known_clip(chunk: dict[str, Any]) -> dict[str, str]:
+    """What a chunk says about its clip, by the names that :func:`claimed_clip` takes."""
+    names = {"frames": "frames", "first_frame": "first_frame", "duration": "seconds"}
+    return {name: str(chunk[key]) for key, name in names.items() if key in chunk}
+
+
 def read(path: Path, frames: int | None = None, fps: float | None = None) -> Scene:
     """The scene as the method spacetime-gaussian, variant lite.
 
@@ -194,10 +200,7 @@ def read(path: Path, frames: int | None = None, fps: float | None = None) -> Sce
         return torch.from_numpy(block)
 
     notes: list[str] = []
-    known = {key: str(chunk[key]) for key in ("frames", "first_frame") if key in chunk}
-    if "duration" in chunk:
-        known["seconds"] = str(chunk["duration"])
-    clip = claimed_clip(known, frames, fps, path, notes)
+    clip = claimed_clip(known_clip(chunk), frames, fps, path, notes)
     color = torch.from_numpy(np.ascontiguousarray(words[:, 7:8]).view(np.uint8).astype(np.float32)) / 255.0
     durations = halves(15, 16)[:, 1:]
     parameters = {

@@ -91,5 +91,5 @@ def test_other_windows_are_refused_and_damage_is_named(tmp_path):
     data = (tmp_path / "a.4dgs").read_bytes()
     for content in (b"", b"nonsense", data[: len(data) // 2]):
         (tmp_path / "b.4dgs").write_bytes(content)
-        with pytest.raises(UserError, match="no readable .4dgs"):
+        with pytest.raises(UserError, match=r"no readable \.4dgs"):
             fourdgs_file.read(tmp_path / "b.4dgs")

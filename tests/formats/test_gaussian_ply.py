@@ -13,8 +13,8 @@ from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {
-    "lite": lambda: scenes.spacetime(),
-    "freetime": lambda: scenes.freetime(),
+    "lite": scenes.spacetime,
+    "freetime": scenes.freetime,
     "flat-top": lambda: scenes.freetime("flat-top", 2),
 }
 

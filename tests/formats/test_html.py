@@ -20,8 +20,8 @@ from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {
-    "lite": lambda: scenes.spacetime(),
-    "freetime": lambda: scenes.freetime(),
+    "lite": scenes.spacetime,
+    "freetime": scenes.freetime,
     "gated": lambda: scenes.freetime("gated", 1),
     "flat-top": lambda: scenes.freetime("flat-top", 0),
 }

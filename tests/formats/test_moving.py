@@ -10,8 +10,8 @@ from fourdgs_ns.formats.moving import moving_gaussians, plain_windows, refuse_un
 from tests.formats import scenes
 
 MODELS = {
-    "spacetime": lambda: scenes.spacetime(),
-    "freetime": lambda: scenes.freetime(),
+    "spacetime": scenes.spacetime,
+    "freetime": scenes.freetime,
     "gated": lambda: scenes.freetime("gated"),
     "flat-top": lambda: scenes.freetime("flat-top", 1),
 }

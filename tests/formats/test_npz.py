@@ -17,9 +17,9 @@ from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {
-    "lite": lambda: scenes.spacetime(),
+    "lite": scenes.spacetime,
     "full": lambda: scenes.spacetime("full"),
-    "freetime": lambda: scenes.freetime(),
+    "freetime": scenes.freetime,
     "flat-top": lambda: scenes.freetime("flat-top", 0),
 }
 
@@ -116,7 +116,7 @@ def test_hostile_archives(tmp_path):
     data = (tmp_path / "a.npz").read_bytes()
     bad = tmp_path / "bad.npz"
     bad.write_bytes(data[: len(data) // 2])
-    with pytest.raises(UserError, match="no readable .npz"):
+    with pytest.raises(UserError, match=r"no readable \.npz"):
         npz.read(bad)
     # A member that unpacks to far more than the file could honestly hold, and an array that announces more than its member.
     for header, body in [

@@ -12,8 +12,8 @@ from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {
-    "lite": lambda: scenes.spacetime(),
-    "freetime": lambda: scenes.freetime(),
+    "lite": scenes.spacetime,
+    "freetime": scenes.freetime,
     "gated": lambda: scenes.freetime("gated", 1),
     "flat-top": lambda: scenes.freetime("flat-top", 0),
 }
@@ -52,5 +52,5 @@ def test_other_plys_are_named(tmp_path):
     with pytest.raises(UserError, match="no 4D PLY"):
         ply4d.read(tmp_path / "a.ply")
     ply4d.write(tmp_path / "b.ply", scenes.spacetime(), ExportOptions())
-    with pytest.raises(UserError, match="4D PLY of fourdgs-ns.*--from ply4d"):
+    with pytest.raises(UserError, match=r"4D PLY of fourdgs-ns.*--from ply4d"):
         gaussian_ply.read(tmp_path / "b.ply")

@@ -14,7 +14,11 @@ from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.rasterization.rays import pixel_rays
 from tests.formats import scenes
 
-LITE = ["x", "y", "z", "trbf_center", "trbf_scale", "nx", "ny", "nz", "motion_0", "motion_1", "motion_2", "motion_3", "motion_4", "motion_5", "motion_6", "motion_7", "motion_8", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3", "omega_0", "omega_1", "omega_2", "omega_3"]
+LITE = [
+    *("x", "y", "z", "trbf_center", "trbf_scale", "nx", "ny", "nz"), *(f"motion_{i}" for i in range(9)),
+    *("f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
+    *("omega_0", "omega_1", "omega_2", "omega_3"),
+]  # fmt: skip
 
 
 def test_lite_is_32_floats_that_evaluate_by_the_published_formulas(tmp_path):
@@ -125,7 +129,7 @@ def test_confused_files_are_named(tmp_path):
     gaussian_ply.write(tmp_path / "static.ply", scenes.spacetime(), ExportOptions(time=0.5))
     with pytest.raises(UserError, match="static 3DGS PLY; use --from ply"):
         spacetime_ply.read(tmp_path / "static.ply")
-    with pytest.raises(UserError, match="SpacetimeGaussian PLY.*--from spacetime-ply"):
+    with pytest.raises(UserError, match=r"SpacetimeGaussian PLY.*--from spacetime-ply"):
         gaussian_ply.read(tmp_path / "full.ply")
 
 
