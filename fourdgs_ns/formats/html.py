@@ -137,7 +137,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
     packed = base64.b64encode(zlib.compress(payload, 9)).decode("ascii")
     parts = {
         "TITLE": f"{scene.method}, {len(moving)} Gaussians", "HEADER": header, "PAYLOAD": packed,
-        "SCRIPT": (folder / "player.js").read_text("utf8"),
+        "SCRIPT": (folder / "player.js").read_text("utf8"), "SHADERS": (folder / "shaders.js").read_text("utf8"),
     }  # fmt: skip
     page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
     with replacing(path, options.overwrite) as temporary:

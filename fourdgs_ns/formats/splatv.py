@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.formats.files import read_bytes, replacing
@@ -216,4 +217,15 @@ def read(path: Path, frames: int | None = None, fps: float | None = None) -> Sce
         "log_durations": durations.abs().clamp(1e-7, ALWAYS).log(),
     }
     parameters = sound_rows(parameters, path, notes)
-    return Scene("spacetime-gaussian", SpacetimeConfig(variant="lite"), parameters, clip, notes=notes)
+    centers = camera_centers(chunk)
+    config = SpacetimeConfig(variant="lite")
+    return Scene("spacetime-gaussian", config, parameters, clip, camera_centers=centers, notes=notes)
+
+
+def camera_centers(chunk: dict[str, Any]) -> Float[torch.Tensor, "c 3"] | None:
+    """Where the cameras of a chunk stand; None when it names none, or not as it should: only a player's start depends on it."""
+    try:
+        centers = torch.tensor([camera["position"] for camera in chunk["cameras"]], dtype=torch.float32)
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):
+        return None
+    return centers if centers.dim() == 2 and centers.shape[1] == 3 and bool(centers.isfinite().all()) else None

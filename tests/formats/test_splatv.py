@@ -65,6 +65,7 @@ def test_cameras_are_those_of_3dgs(tmp_path):
     back = splatv.read(tmp_path / "a.splatv")
     middle = np.median(back.parameters["means"].numpy(), axis=0)
     seen = rotation.T @ (middle - position)
+    np.testing.assert_allclose(back.camera_centers[0], position, rtol=1e-5)
     assert seen[2] > 0 and np.abs(seen[:2] / seen[2]).max() < 0.5  # in front of the camera, near its axis
 
 
