@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.formats.files import replacing
-from fourdgs_ns.formats.moving import ALWAYS, MovingGaussians, moving_gaussians
+from fourdgs_ns.formats.moving import ALWAYS, DECODER_LOSS, refuse_unless
 from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.ply_table import read_vertices, stack_columns, write_float_ply
 from fourdgs_ns.formats.scene import Scene, sound_rows
@@ -37,34 +37,46 @@ def column_names(sh_degree: int) -> list[str]:
     ]  # fmt: skip
 
 
-def write_instant(path: Path, moving: MovingGaussians, t: float) -> int:
-    """Write the Gaussians that are visible at ``t``; returns how many. There may be none."""
-    gaussians = moving.at(t)
-    sliced = MovingGaussians.harmonics(moving.select(gaussians.ids))
-    n = len(gaussians.ids)
-    blocks = [
-        gaussians.means,
-        torch.zeros(n, 3),
-        sliced[:, 0],
-        sliced[:, 1:].transpose(1, 2).reshape(n, 3 * (sliced.shape[1] - 1)),
-        torch.logit(gaussians.opacities).clamp(-MAX_LOGIT, MAX_LOGIT)[:, None],
-        moving.log_scales[gaussians.ids],
-        gaussians.quats,
-    ]
-    degree = math.isqrt(sliced.shape[1]) - 1
-    write_float_ply(path, column_names(degree), [block.numpy() for block in blocks], [f"fourdgs-ns t {t:.9g}"])
-    return n
+class Slicer:
+    """Ordinary 3D Gaussians of any method at any t, in the capture's world."""
+
+    def __init__(self, scene: Scene, options: ExportOptions, format_name: str, notes: list[str]) -> None:
+        """Raises UserError when colours come from a decoder and ``options.approximate`` is false."""
+        losses = [] if scene.decoder is None else [DECODER_LOSS]
+        refuse_unless(options.approximate, losses, format_name, notes)
+        self.scene, self.representation = scene, scene.representation
+        self.degree = min(self.representation.sh_degree, 3 if options.sh_degree is None else options.sh_degree)
+
+    def blocks(self, t: float) -> list[Tensor]:
+        """Columns of the file for what is visible at ``t``, side by side."""
+        scene = self.scene
+        with torch.no_grad():
+            ids = self.representation.active(scene.parameters, t)
+            gaussians = self.representation.at(scene.parameters, t, ids)
+            harmonics = self.representation.spherical_harmonics(gaussians)[:, : num_harmonics(self.degree)]
+        means, quats, log_scales = gaussians.means, gaussians.quats, gaussians.scales.log()
+        if scene.scene_frame is not None:
+            means, quats, log_scales = scene.scene_frame.capture_from_scene(means, quats, log_scales)
+            harmonics = scene.scene_frame.harmonics_from_scene(harmonics)
+        rest = harmonics[:, 1:].transpose(1, 2).reshape(len(ids), 3 * (harmonics.shape[1] - 1))
+        opacities = torch.logit(gaussians.opacities).clamp(-MAX_LOGIT, MAX_LOGIT)[:, None]
+        return [means, torch.zeros_like(means), harmonics[:, 0], rest, opacities, log_scales, quats]
+
+    def write(self, path: Path, t: float) -> int:
+        """Write the Gaussians that are visible at ``t``; returns how many. There may be none."""
+        blocks = [block.numpy() for block in self.blocks(t)]
+        write_float_ply(path, column_names(self.degree), blocks, [f"fourdgs-ns t {t:.9g}"])
+        return len(blocks[0])
 
 
 def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
     """Write the instant ``options.time`` in the capture's world; returns notes for the user."""
     notes: list[str] = []
-    moving = moving_gaussians(scene, "ply", options.approximate, notes).in_capture(scene.scene_frame)
-    moving = moving.with_sh_degree(options.sh_degree)
-    if not moving.visible(options.time, options.time).any():
-        raise UserError(f"no Gaussian is visible at t = {options.time:g}; give another --time from 0 to 1")
+    slicer = Slicer(scene, options, "ply", notes)
     with replacing(path, options.overwrite) as temporary:
-        count = write_instant(temporary, moving, options.time)
+        count = slicer.write(temporary, options.time)
+        if count == 0:
+            raise UserError(f"no Gaussian is visible at t = {options.time:g}; give another --time from 0 to 1")
     return [*notes, f"{count} Gaussians are visible at t = {options.time:g}"]
 
 

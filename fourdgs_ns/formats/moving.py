@@ -157,6 +157,9 @@ class Loss:
     instead: str
 
 
+DECODER_LOSS = Loss("its colours come from the full variant's decoder", "the base colours without the decoder")
+
+
 def refuse_unless(approximate: bool, losses: list[Loss], format_name: str, notes: list[str]) -> None:
     """Note ``losses`` when the user agreed to them.
 
@@ -204,7 +207,7 @@ def moving_gaussians(scene: Scene, format_name: str, approximate: bool, notes: l
 def _from_spacetime(config: SpacetimeConfig, params: dict[str, Tensor], losses: list[Loss]) -> MovingGaussians:
     colors = params["features_dc"]
     if config.variant == "full":
-        losses.append(Loss("its colours come from the full variant's decoder", "the base colours without the decoder"))
+        losses.append(DECODER_LOSS)
         colors = colors[:, :3]
         if config.decoder_activation == "sigmoid":
             colors = torch.sigmoid(colors)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.formats.files import replacing
+from fourdgs_ns.formats.gaussian_ply import Slicer
 from fourdgs_ns.formats.gaussian_ply import read as read_frame
-from fourdgs_ns.formats.gaussian_ply import write_instant
-from fourdgs_ns.formats.moving import moving_gaussians
 from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.scene import Scene
 
@@ -29,13 +28,12 @@ def write(
         Notes for the user. A frame in which nothing is visible has no rows.
     """
     notes: list[str] = []
-    moving = moving_gaussians(scene, "ply-sequence", options.approximate, notes).in_capture(scene.scene_frame)
-    moving = moving.with_sh_degree(options.sh_degree)
+    slicer = Slicer(scene, options, "ply-sequence", notes)
     frames, times = options.chosen_frames(scene), scene.times()
     counts = []
     with replacing(path, options.overwrite, folder=True) as temporary:
         for done, frame in enumerate(frames, start=1):
-            counts.append(write_instant(temporary / f"frame_{frame:05d}.ply", moving, times[frame]))
+            counts.append(slicer.write(temporary / f"frame_{frame:05d}.ply", times[frame]))
             if advance is not None:
                 advance(done, len(frames))
     return [*notes, f"{len(frames)} frames with {min(counts)} to {max(counts)} visible Gaussians"]

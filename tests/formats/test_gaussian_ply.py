@@ -67,6 +67,22 @@ def test_sequence_is_one_slice_per_frame(tmp_path):
         assert scenes.psnr(drawn, scenes.truth(scene, frame / 11, cameras)) > 60
 
 
+def test_full_is_refused_unless_agreed_to(tmp_path):
+    for module, out in ((gaussian_ply, "a.ply"), (ply_sequence, "seq")):
+        with pytest.raises(UserError, match=r"decoder.*--approximate"):
+            module.write(tmp_path / out, scenes.spacetime("full"), ExportOptions(time=0.5))
+        notes = module.write(tmp_path / out, scenes.spacetime("full"), ExportOptions(time=0.5, approximate=True))
+        assert "base colours" in notes[0]
+
+
+def test_nothing_visible_is_said_and_not_written(tmp_path):
+    scene = scenes.spacetime()
+    scene.parameters["opacities"].fill_(-20.0)
+    with pytest.raises(UserError, match=r"visible at t = 0\.5"):
+        gaussian_ply.write(tmp_path / "a.ply", scene, ExportOptions(time=0.5))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_left_of_an_interrupted_sequence(tmp_path):
     def interrupt(done, total):
         raise KeyboardInterrupt
