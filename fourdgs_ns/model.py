@@ -121,7 +121,9 @@ class DynamicGaussiansModel(SplatfactoView):
         num_cameras = len(metadata.get("train_camera_names", ()))
         self.camera_colors = CameraColors(num_cameras) if config.color_correction else None
         self.camera_times = CameraTimes(num_cameras) if config.time_offsets else None
-        for name, zeros in self.densifier.empty_statistics(self.num_points, "cpu").items():
+        statistics = self.densifier.empty_statistics(self.num_points, "cpu")
+        self.statistic_names = tuple(statistics)
+        for name, zeros in statistics.items():
             self.register_buffer(name, zeros)
         backdrop = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
         self.register_buffer("capture_background", backdrop, persistent=False)
@@ -137,7 +139,7 @@ class DynamicGaussiansModel(SplatfactoView):
     @property
     def statistics(self) -> dict[str, Tensor]:
         """Densification statistics, kept as buffers so that checkpoints hold them."""
-        return {"gradient_sum": self.gradient_sum, "view_count": self.view_count}
+        return {name: getattr(self, name) for name in self.statistic_names}
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint must say about itself; plain values, loadable with weights_only."""
@@ -229,7 +231,7 @@ class DynamicGaussiansModel(SplatfactoView):
         """Statistics, growth and pruning after the optimiser's step, so that no step is lost."""
         assert self.rendering is not None
         if step < self.densifier.last_step:
-            self.densifier.observe(self.statistics, self.rendering)
+            self.densifier.observe(self.statistics, self.rendering, self.canonical())
         self.rendering = None
         if self.camera_colors is not None:
             self.camera_colors.center()
@@ -243,7 +245,8 @@ class DynamicGaussiansModel(SplatfactoView):
         if added:
             statistics = self.densifier.empty_statistics(self.num_points, self.device)
         if changed or added:
-            self.gradient_sum, self.view_count = statistics["gradient_sum"], statistics["view_count"]
+            for name in self.statistic_names:
+                setattr(self, name, statistics[name])
 
     # ------------------------------------------------------------------ rendering
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -11,11 +11,13 @@ import tyro
 
 from fourdgs_ns.cli.export import make_options, report_size, write_with_progress
 from fourdgs_ns.errors import UserError
+from fourdgs_ns.formats.imported import ImportOptions
 
 if TYPE_CHECKING:
     from fourdgs_ns.formats.scene import Scene
+    from fourdgs_ns.representation.base import Clip
 
-SourceName = Literal["auto", "spacetime-ply", "ply", "splatv", "npz", "ply4d", "run"]
+SourceName = Literal["auto", "fudan", "spacetime-ply", "ply", "splatv", "npz", "ply4d", "run"]
 TargetName = Literal["run", "ply", "ply-sequence", "spacetime-ply", "splatv", "4dgs", "npz", "ply4d", "html"]
 
 
@@ -29,17 +31,12 @@ class Convert:
     """File to write, or folder with --to run and ply-sequence."""
     from_: Annotated[SourceName, tyro.conf.arg(name="from")] = "auto"
     """What the file is; auto recognises it. spacetime-ply: SpacetimeGaussian, lite or full. ply: 3DGS, which becomes a scene that
-    stands still."""
+    stands still. fudan: checkpoints (.pth) of the published 4D Gaussian splatting and of its descendants with the same 19
+    values."""
     to: TargetName = "run"
     """What to write; see fourdgs-ns export --help for the formats."""
     data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
     """--to run: folder of the capture whose cameras Nerfstudio's commands show. Its world must be the model's."""
-    frames: Optional[int] = None  # noqa: UP045
-    """Frames of the clip, for files that do not say."""
-    fps: Optional[float] = None  # noqa: UP045
-    """Frames per second, for files that do not say."""
-    decoder_activation: Optional[Literal["sigmoid", "clamp", "none"]] = None  # noqa: UP045
-    """Full SpacetimeGaussian of other programs: sigmoid for N3DV, clamp for Technicolor, none for Immersive. Default: sigmoid."""
     time: float = 0.0
     """--to ply: the instant, t from 0 to 1."""
     sh_degree: Optional[int] = None  # noqa: UP045
@@ -50,6 +47,8 @@ class Convert:
     """--to npz or html: half precision and codebooks."""
     overwrite: bool = False
     """Replace what is there."""
+    imported: tyro.conf.OmitArgPrefixes[ImportOptions] = field(default_factory=ImportOptions)
+    """What files leave out."""
 
     def run(self) -> None:
         """Read, convert, report."""
@@ -79,19 +78,40 @@ class Convert:
     def read(self) -> Scene:
         """The model in the file."""
         name = recognize(self.source) if self.from_ == "auto" else self.from_
-        return readers(self.frames, self.fps, self.decoder_activation)[name](self.source)
+        clip = None if self.data is None or name != "fudan" else capture_clip(self.data)
+        return readers(self.imported, clip)[name](self.source)
 
 
-def readers(frames: int | None, fps: float | None, activation: str | None) -> dict[str, Callable[[Path], Scene]]:
-    """Readers by the name of their format; a new one is an entry here and in ``SourceName``."""
+def readers(options: ImportOptions, clip: Clip | None) -> dict[str, Callable[[Path], Scene]]:
+    """Readers by the name of their format; a new one is an entry here and in ``SourceName``.
+
+    Args:
+        clip: That of the capture the model belongs to, when it is known.
+    """
     from fourdgs_ns.formats import spacetime_ply, splatv
+    from fourdgs_ns.formats.fudan import read_fudan
     from fourdgs_ns.formats.registry import SOURCES
+    from fourdgs_ns.formats.scene import Scene
+
+    def fudan(path: Path) -> Scene:
+        model = read_fudan(path, options, clip)
+        return Scene(model.method, model.representation, model.parameters, model.clip, notes=list(model.notes))
 
     return {
         **SOURCES,
-        "spacetime-ply": lambda path: spacetime_ply.read(path, frames, fps, activation),
-        "splatv": lambda path: splatv.read(path, frames, fps),
+        "spacetime-ply": lambda path: spacetime_ply.read(path, options.frames, options.fps, options.decoder_activation),
+        "splatv": lambda path: splatv.read(path, options.frames, options.fps),
+        "fudan": fudan,
     }
+
+
+def capture_clip(data: Path) -> Clip:
+    """The clip of the capture in folder ``data``."""
+    from fourdgs_ns.data.layouts import read_capture
+    from fourdgs_ns.representation.base import Clip
+
+    capture = read_capture(data, None)
+    return Clip(capture.num_frames, capture.duration_seconds, int(capture.numbers()[0]))
 
 
 def recognize(path: Path) -> str:
@@ -102,6 +122,8 @@ def recognize(path: Path) -> str:
     """
     from fourdgs_ns.formats.identify import describe
 
+    if path.suffix == ".pth":
+        return "fudan"
     what = describe(path)["what"]
     for words, name in (
         ("SpacetimeGaussian PLY", "spacetime-ply"), ("4D PLY", "ply4d"), ("a 3DGS PLY", "ply"), ("splatv", "splatv"),

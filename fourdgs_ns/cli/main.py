@@ -12,6 +12,7 @@ from fourdgs_ns.cli.convert import Convert
 from fourdgs_ns.cli.doctor import Doctor
 from fourdgs_ns.cli.export import Export
 from fourdgs_ns.cli.info import Info
+from fourdgs_ns.cli.prune import Prune
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
@@ -19,6 +20,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "synth": Synth,
     "export": Export,
     "convert": Convert,
+    "prune": Prune,
     "info": Info,
     "doctor": Doctor,
 }

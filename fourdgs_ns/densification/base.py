@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fourdgs_ns.rasterization.types import Rendering
-from fourdgs_ns.representation.base import Clip, Representation
+from fourdgs_ns.representation.base import Clip, Parameters, Representation
 
 
 @dataclass
@@ -56,8 +56,11 @@ class Densification(ABC):
         return {"gradient_sum": torch.zeros(n, device=device), "view_count": torch.zeros(n, device=device)}
 
     @torch.no_grad()
-    def observe(self, statistics: dict[str, Tensor], rendering: Rendering) -> None:
-        """Add one rendering after its backward pass. Only Gaussians alive at its t are in it, so nobody else is diluted."""
+    def observe(self, statistics: dict[str, Tensor], rendering: Rendering, params: Parameters | None = None) -> None:
+        """Add one rendering after its backward pass. Only Gaussians alive at its t are in it, so nobody else is diluted.
+
+        ``params`` with their gradients are for strategies that look at more than the screen.
+        """
         cameras, height, width = rendering.features.shape[:3]
         # Pixels -> normalised device units; the loss is a mean over the cameras of the batch, undone here.
         scale = rendering.means2d.new_tensor([width / 2.0, height / 2.0]) * cameras

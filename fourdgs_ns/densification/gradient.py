@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fourdgs_ns.densification.base import Densification, DensificationConfig
 from fourdgs_ns.densification.rows import edit_rows, forget_moments, never_on_a_frame
-from fourdgs_ns.representation.base import Clip, Representation, finite_rows
+from fourdgs_ns.representation.base import Clip, Parameters, Representation, finite_rows
 
 
 @dataclass
@@ -76,11 +76,11 @@ class GradientDensification(Densification):
         doomed = ~finite_rows(rows)
         children: dict[str, Tensor] | None = None
         if step > config.start:
-            doomed |= self._useless(step, params)
-            clone, split = self._chosen(params, statistics, doomed)
+            doomed |= self._useless(step, rows)
+            clone, split = self._chosen(rows, statistics, doomed)
             parts = [
                 self.representation.children(rows, clone, "clone", generator),
-                self.representation.children(rows, torch.cat([split, split]), "split", generator),
+                self._halves(rows, statistics, torch.cat([split, split]), generator),
             ]
             children = {name: torch.cat([part[name] for part in parts]) for name in params}
             doomed[split] = True
@@ -97,28 +97,50 @@ class GradientDensification(Densification):
         return counts
 
     def _chosen(
-        self, params: nn.ParameterDict, statistics: dict[str, Tensor], doomed: Bool[Tensor, " n"]
+        self, params: Parameters, statistics: dict[str, Tensor], doomed: Bool[Tensor, " n"]
     ) -> tuple[Tensor, Tensor]:
         """Rows to clone and rows to split: the largest gradients first when the budget does not hold them all."""
-        gradient = statistics["gradient_sum"] / statistics["view_count"].clamp_min(1)
-        gradient = torch.where(doomed, torch.zeros_like(gradient), gradient)
-        rows = torch.nonzero(gradient >= self.config.gradient_threshold).squeeze(-1)
+        urgency = self._urgency(params, statistics).masked_fill(doomed, 0.0)
+        rows = torch.nonzero(urgency >= 1).squeeze(-1)
         budget = max(self.config.max_gaussians - int((~doomed).sum()), 0)
         if len(rows) > budget:
-            rows = rows[torch.argsort(gradient[rows], descending=True, stable=True)[:budget]].sort().values
-        large = params["scales"][rows].exp().amax(dim=-1) > self.config.split_size * self.extent
+            rows = rows[torch.argsort(urgency[rows], descending=True, stable=True)[:budget]].sort().values
+        large = self._lengths(params, statistics)[rows] > self.config.split_size * self.extent
         return rows[~large], rows[large]
 
-    def _useless(self, step: int, params: nn.ParameterDict) -> Bool[Tensor, " n"]:
+    def _urgency(self, params: Parameters, statistics: dict[str, Tensor]) -> Float[Tensor, " n"]:
+        """How much each row asks to grow: from 1 on it does."""
+        return mean_over_views(statistics, "gradient_sum") / self.config.gradient_threshold
+
+    def _lengths(self, params: Parameters, statistics: dict[str, Tensor]) -> Float[Tensor, " n"]:
+        """What decides between clone and split, world units."""
+        return self._sizes(params)
+
+    def _sizes(self, params: Parameters) -> Float[Tensor, " n"]:
+        """Largest standard deviation of each row in space, world units."""
+        return params["scales"].exp().amax(dim=-1)
+
+    def _halves(
+        self, rows: Parameters, statistics: dict[str, Tensor], ids: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """What ``ids`` are split into."""
+        return self.representation.children(rows, ids, "split", generator)
+
+    def _useless(self, step: int, params: Parameters) -> Bool[Tensor, " n"]:
         """Rows that cannot matter: transparent, never alive on any frame, too large, or in front of a lens."""
         config = self.config
         useless = torch.sigmoid(params["opacities"][:, 0]) < config.prune_opacity
-        useless |= never_on_a_frame(self.representation, dict(params.items()), self.clip)
+        useless |= never_on_a_frame(self.representation, params, self.clip)
         if config.prune_size and config.reset_opacity_every and step > config.reset_opacity_every:
-            useless |= params["scales"].exp().amax(dim=-1) > config.prune_size * self.extent
+            useless |= self._sizes(params) > config.prune_size * self.extent
         if config.prune_near and self.camera_centers is not None:
             nearest = torch.full_like(params["means"][:, 0], float("inf"))
             for center in self.camera_centers.to(params["means"]):
                 nearest = torch.minimum(nearest, (params["means"] - center).norm(dim=-1))
             useless |= nearest < config.prune_near * self.extent
         return useless
+
+
+def mean_over_views(statistics: dict[str, Tensor], name: str) -> Float[Tensor, " n"]:
+    """Mean of a per-row sum over the views that saw the row."""
+    return statistics[name] / statistics["view_count"].clamp_min(1)

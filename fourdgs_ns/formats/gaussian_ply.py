@@ -20,6 +20,7 @@ from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.ply_table import read_vertices, stack_columns, write_float_ply
 from fourdgs_ns.formats.scene import Scene, sound_rows
 from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.representation.ellipsoids import slice_axes
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spherical_harmonics import num_harmonics
 
@@ -54,7 +55,8 @@ class Slicer:
             ids = self.representation.active(scene.parameters, t)
             gaussians = self.representation.at(scene.parameters, t, ids)
             harmonics = self.representation.spherical_harmonics(gaussians)[:, : num_harmonics(self.degree)]
-        means, quats, log_scales = gaussians.means, gaussians.quats, gaussians.scales.log()
+        means, (quats, scales) = gaussians.means, slice_axes(gaussians)
+        log_scales = scales.log()
         if scene.scene_frame is not None:
             means, quats, log_scales = scene.scene_frame.capture_from_scene(means, quats, log_scales)
             harmonics = scene.scene_frame.harmonics_from_scene(harmonics)

@@ -25,6 +25,8 @@ from fourdgs_ns.errors import UserError
 from fourdgs_ns.formats.scene import Scene
 from fourdgs_ns.representation import windows
 from fourdgs_ns.representation.base import ALPHA_THRESHOLD, GaussiansAtTime
+from fourdgs_ns.representation.ellipsoids import slice_axes
+from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 from fourdgs_ns.representation.spherical_harmonics import SH_C0, num_harmonics, sh_from_rgb
@@ -190,6 +192,8 @@ def moving_gaussians(scene: Scene, format_name: str, approximate: bool, notes: l
         moving = _from_spacetime(config, params, losses)
     elif isinstance(config, FreeTimeConfig):
         moving = _from_freetime(config, params)
+    elif isinstance(config, FourDConfig):
+        moving = _from_fourd(config, params, losses)
     else:
         raise UserError(f"{format_name} cannot be written from {scene.method} yet; export --format npz")
     refuse_unless(approximate, losses, format_name, notes)
@@ -256,6 +260,38 @@ def _from_freetime(config: FreeTimeConfig, params: dict[str, Tensor]) -> MovingG
         plateaus=plateaus,
         gates=gates,
         colors=colors,
+    )
+
+
+def _from_fourd(config: FourDConfig, params: dict[str, Tensor], losses: list[Loss]) -> MovingGaussians:
+    """Conditioned on its own temporal centre a 4D Gaussian shows its velocity, its covariance and the colours of that moment."""
+    if "features_time" in params and bool((params["features_time"] != 0).any()):
+        losses.append(
+            Loss(
+                f"its colours vary over time (temporal degree {config.temporal_degree})",
+                "the colours that each Gaussian has at its temporal centre",
+            )
+        )
+    representation = config.setup()
+    with torch.no_grad():
+        peak = representation.at(params, params["temporal_centers"], torch.arange(len(params["means"])))
+    quats, scales = slice_axes(peak)
+    durations = representation.durations(params)[:, 0].clamp_max(ALWAYS)
+    zeros = torch.zeros_like(durations)
+    still = torch.zeros_like(peak.velocities)
+    return MovingGaussians(
+        ids=torch.arange(len(zeros)),
+        means=peak.means,
+        motion=torch.stack([peak.velocities, still, still], dim=1),
+        quats=quats,
+        omegas=torch.zeros_like(quats),
+        log_scales=scales.log(),
+        opacities=params["opacities"][:, 0],
+        centers=params["temporal_centers"][:, 0],
+        log_durations=durations.log() + 0.5 * math.log(2.0),
+        plateaus=zeros,
+        gates=zeros,
+        colors=peak.features,
     )
 
 

@@ -15,12 +15,14 @@ from torch import Tensor
 from fourdgs_ns.data.scene_frame import SceneFrame
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.representation.base import Clip, Representation, RepresentationConfig, finite_rows
+from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 
 METHODS: dict[str, tuple[str, type[RepresentationConfig]]] = {
     "SpacetimeRepresentation": ("spacetime-gaussian", SpacetimeConfig),
     "FreeTimeRepresentation": ("freetime", FreeTimeConfig),
+    "FourDRepresentation": ("4dgs-4dsh", FourDConfig),
 }
 """Class of a representation, as checkpoints name it -> method and the class of its options."""
 

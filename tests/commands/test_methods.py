@@ -15,7 +15,7 @@ from .run import typed
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["freetime"])
+@pytest.fixture(scope="module", params=["freetime", "fourd"])
 def trained(request, capture, tmp_path_factory):
     """Folder of a short run and its pipeline."""
     trainer = train(make_config(capture, tmp_path_factory.mktemp(request.param), 14, request.param))

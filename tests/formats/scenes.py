@@ -12,6 +12,7 @@ from fourdgs_ns.data.scene_frame import SceneFrame
 from fourdgs_ns.formats.scene import Scene
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime
+from fourdgs_ns.representation.fourd import STATIC_MARK, FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 
@@ -69,6 +70,22 @@ def freetime(window: str = "gaussian", sh_degree: int = 3, n: int = 150, seed: i
             params["window_shapes"] -= 2.0
     config = FreeTimeConfig(sh_degree=sh_degree, window=window)  # type: ignore[arg-type]
     return Scene("freetime", config, params, CLIP, make_frame() if framed else None, None, NEAR)
+
+
+def fourd(temporal_degree: int = 0, sh_degree: int = 2, n: int = 150, seed: int = 0, framed: bool = True) -> Scene:
+    g = torch.Generator().manual_seed(seed)
+    params = _common(n, g)
+    k = (sh_degree + 1) ** 2
+    params["left_quats"], params["right_quats"] = params.pop("quats"), torch.randn(n, 4, generator=g)
+    params["temporal_scales"] = params.pop("log_durations")
+    params["temporal_scales"][::9] = STATIC_MARK
+    params["features_dc"] = torch.randn(n, 3, generator=g).clamp(-1.7, 1.7)
+    if sh_degree:
+        params["features_rest"] = 0.3 * torch.randn(n, k - 1, 3, generator=g)
+    if temporal_degree:
+        params["features_time"] = 0.3 * torch.randn(n, temporal_degree, k, 3, generator=g)
+    config = FourDConfig(sh_degree=sh_degree, temporal_degree=temporal_degree)  # type: ignore[arg-type]
+    return Scene("4dgs-4dsh", config, params, CLIP, make_frame() if framed else None, None, NEAR)
 
 
 def scene_camera(angle: float = 0.3) -> PinholeCameras:

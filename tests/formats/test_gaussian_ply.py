@@ -13,6 +13,7 @@ from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {
+    "4d": lambda: scenes.fourd(2),
     "lite": scenes.spacetime,
     "freetime": scenes.freetime,
     "flat-top": lambda: scenes.freetime("flat-top", 2),

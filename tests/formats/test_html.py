@@ -20,6 +20,7 @@ from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {
+    "4d": scenes.fourd,
     "lite": scenes.spacetime,
     "freetime": scenes.freetime,
     "gated": lambda: scenes.freetime("gated", 1),

@@ -34,6 +34,23 @@ def test_renders_as_the_method(name, world):
         assert scenes.psnr(scenes.draw(moving.at(t), seen), expected) > 65
 
 
+@pytest.mark.parametrize("world", ["scene", "capture"])
+def test_4d_gaussians_render_as_the_method(world):
+    scene = scenes.fourd()
+    moving = moving_gaussians(scene, "test", False, [])
+    cameras = seen = scenes.scene_camera()
+    if world == "capture":
+        moving, seen = moving.in_capture(scene.scene_frame), scenes.capture_camera(cameras, scene.scene_frame)
+    for t in [0.0, 1.0, *scenes.random_times()]:
+        assert scenes.psnr(scenes.draw(moving.at(t), seen), scenes.truth(scene, t, cameras)) > 60
+
+
+def test_colours_that_vary_over_time_are_refused_unless_agreed_to():
+    with pytest.raises(UserError, match=r"vary over time.*--approximate"):
+        moving_gaussians(scenes.fourd(2), "test", False, [])
+    assert len(moving_gaussians(scenes.fourd(2), "test", True, [])) > 100
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_slices_agree_row_by_row(name):
     scene = MODELS[name]()

@@ -17,6 +17,7 @@ from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {
+    "4d": scenes.fourd,
     "lite": scenes.spacetime,
     "full": lambda: scenes.spacetime("full"),
     "freetime": scenes.freetime,
