@@ -81,6 +81,19 @@ def measure(trainer: DynamicGaussiansTrainer, steps: int) -> StepTimes:
         torch.cuda.reset_peak_memory_stats(device)
     whole = train(steps, steps)
     peak = trainer.peak_memory_gb()
+    parts, alive = _apart(trainer, steps, now)
+    floor = parts.pop("floor")
+    begin, served = now(), 0
+    for step in range(3 * steps, 4 * steps):
+        served += data.next_train(step)[1]["image"].shape[0]
+    rate = served / (now() - begin)
+    needed = served / steps * 1000 / whole
+    return StepTimes(model.num_points, alive // steps, whole, parts, floor, peak, rate, needed)
+
+
+def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float]) -> tuple[dict[str, float], int]:
+    """Milliseconds of each part of a step, the rasteriser alone ("floor") among them, and the Gaussians alive in all steps."""
+    model, data = trainer.pipeline.gaussians, trainer.pipeline.datamanager
     parts = dict.fromkeys(("data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics", "floor"), 0.0)
     alive = 0
     for step in range(2 * steps, 3 * steps):
@@ -113,13 +126,7 @@ def measure(trainer: DynamicGaussiansTrainer, steps: int) -> StepTimes:
         rasterize(still, cameras, background=backdrop).features.sum().backward()
         watch.lap("floor")
         alive += len(gaussians.ids)
-    floor = parts.pop("floor")
-    begin, served = now(), 0
-    for step in range(3 * steps, 4 * steps):
-        served += data.next_train(step)[1]["image"].shape[0]
-    rate = served / (now() - begin)
-    needed = served / steps * 1000 / whole
-    return StepTimes(model.num_points, alive // steps, whole, parts, floor, peak, rate, needed)
+    return parts, alive
 
 
 class _Watch:
