@@ -87,19 +87,21 @@ spacetime_gaussian = MethodSpecification(
         model=DynamicGaussiansModelConfig(
             representation=SpacetimeConfig(variant="lite", initial_duration=0.2, initial_opacity=0.1),
             densification=GradientDensificationConfig(
-                start=500,
+                start=None,
                 stop=None,
                 every=100,
                 gradient_threshold=2e-4,
                 split_size=0.01,
                 prune_opacity=0.005,
                 prune_size=0.1,
-                reset_opacity_every=3_000,
-                reset_opacity_stop=6_000,
+                reset_opacity_every=None,
+                reset_opacity_stop=None,
                 max_gaussians=1_000_000,
             ),
             guided_sampling=GuidedSamplingConfig(enabled=False, start=1_600),
             ssim_weight=0.2,
+            opacity_regularization=0.003,
+            color_correction=True,
             near=0.2,
         ),
         optimizers={
@@ -122,7 +124,7 @@ spacetime_gaussian = MethodSpecification(
 freetime = MethodSpecification(
     config=_trainer(
         "freetime",
-        batch_size=1,
+        batch_size=2,
         model=DynamicGaussiansModelConfig(
             representation=FreeTimeConfig(
                 sh_degree=3,
@@ -134,15 +136,16 @@ freetime = MethodSpecification(
                 window="gaussian",
             ),
             densification=RelocationConfig(
-                start=500,
+                start=None,
                 stop=None,
                 every=100,
                 max_gaussians=500_000,
-                growth=0.05,
+                growth=0.2,
                 dead_opacity=0.005,
                 gradient_share=0.5,
             ),
             ssim_weight=0.2,
+            color_correction=True,
             perceptual_weight=0.01,
             opacity_regularization=1e-2,
             opacity_regularization_over="all",
@@ -181,7 +184,7 @@ fourdgs_4dsh = MethodSpecification(
                 clip_length=0.1,
             ),
             densification=FourDDensificationConfig(
-                start=500,
+                start=None,
                 stop=None,
                 every=100,
                 gradient_threshold=2e-4,
@@ -196,6 +199,7 @@ fourdgs_4dsh = MethodSpecification(
                 max_gaussians=1_000_000,
             ),
             ssim_weight=0.2,
+            color_correction=True,
             near=0.2,
         ),
         # Temporal centres: a rate per second, converted with the clip's duration.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -184,6 +184,7 @@ class DynamicGaussiansModel(SplatfactoView):
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint must say about itself; plain values, loadable with weights_only."""
+        centers = self.capture_metadata.get("train_camera_centers")
         return {
             "representation": type(self.representation).__name__,
             "variant": self.representation.variant,
@@ -191,6 +192,11 @@ class DynamicGaussiansModel(SplatfactoView):
             "duration_seconds": self.clip.duration_seconds,
             "first_frame": self.clip.first_frame,
             "guided": self.guided.state(),
+            # What exporters need, so that they need neither config.yml nor the capture.
+            "options": asdict(self.config.representation),  # type: ignore[call-overload]
+            "scene_frame": None if self.scene_frame is None else self.scene_frame.as_plain(),
+            "near": self.near,
+            "camera_centers": [] if centers is None else centers.tolist(),
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -202,6 +208,8 @@ class DynamicGaussiansModel(SplatfactoView):
                     f"{mine['representation']} {mine['variant']}; use the config.yml that lies beside the checkpoint"
                 )
         self.guided.restore(state["guided"])
+        if self.scene_frame is None and state.get("scene_frame") is not None:
+            self.scene_frame = SceneFrame.from_plain(state["scene_frame"])
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -333,8 +333,8 @@ def follow_length(config: TrainerConfig) -> None:
         if isinstance(scheduler, LogLinearSchedulerConfig) and scheduler.max_steps is None:
             scheduler.max_steps = config.max_num_iterations
     model = config.pipeline.model
-    if isinstance(model, DynamicGaussiansModelConfig) and model.densification.stop is None:
-        model.densification.stop = model.densification.default_stop(config.max_num_iterations)
+    if isinstance(model, DynamicGaussiansModelConfig):
+        model.densification.follow_length(config.max_num_iterations)
 
 
 def write_text(path: Path, text: str) -> None:

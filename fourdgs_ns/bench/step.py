@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -12,6 +13,7 @@ import torch
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.engine.trainer import TrainerConfig
 
+from fourdgs_ns.bench.render import frozen
 from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.trainer import DynamicGaussiansTrainer
 
@@ -79,38 +81,8 @@ def measure(trainer: DynamicGaussiansTrainer, steps: int) -> StepTimes:
         torch.cuda.reset_peak_memory_stats(device)
     whole = train(steps, steps)
     peak = trainer.peak_memory_gb()
-    parts = dict.fromkeys(("data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics"), 0.0)
-    floor, alive = 0.0, 0
-    for step in range(2 * steps, 3 * steps):
-        marks = [now()]
-        camera, batch = data.next_train(step)
-        marks.append(now())
-        model.update_to_step(step)
-        gaussians = model.slice(model.exposure_time(camera))
-        marks.append(now())
-        cameras, background = model.cameras_for_rasterizer(camera), model.background()
-        marks.append(now())
-        trainer.optimizers.zero_grad_all()
-        outputs = model.get_outputs(camera)
-        drawn = now()
-        loss = torch.stack(list(model.get_loss_dict(outputs, batch).values())).sum()
-        lost = now()
-        loss.backward()
-        back = now()
-        trainer.optimizers.step_all()
-        stepped = now()
-        assert model.rendering is not None
-        model.densifier.observe(model.statistics, model.rendering, model.canonical())
-        observed = now()
-        taken = (
-            marks[1] - marks[0], marks[2] - marks[1], drawn - marks[3] - (marks[2] - marks[1]), lost - drawn,
-            back - lost, stepped - back, observed - stepped,
-        )  # fmt: skip
-        for name, seconds in zip(parts, taken):
-            parts[name] += 1000 * seconds / steps
-        model.rendering = None
-        floor += 1000 * _rasteriser_alone(gaussians, cameras, background, model.decoder is None, now) / steps
-        alive += len(gaussians.ids)
+    parts, alive = _apart(trainer, steps, now)
+    floor = parts.pop("floor")
     begin, served = now(), 0
     for step in range(3 * steps, 4 * steps):
         served += data.next_train(step)[1]["image"].shape[0]
@@ -119,11 +91,54 @@ def measure(trainer: DynamicGaussiansTrainer, steps: int) -> StepTimes:
     return StepTimes(model.num_points, alive // steps, whole, parts, floor, peak, rate, needed)
 
 
-def _rasteriser_alone(gaussians, cameras, background, is_rgb, now) -> float:  # type: ignore[no-untyped-def]
-    """Seconds of one forward and backward pass on a frozen slice."""
-    from fourdgs_ns.bench.render import frozen
+def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float]) -> tuple[dict[str, float], int]:
+    """Milliseconds of each part of a step, the rasteriser alone ("floor") among them, and the Gaussians alive in all steps."""
+    model, data = trainer.pipeline.gaussians, trainer.pipeline.datamanager
+    parts = dict.fromkeys(("data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics", "floor"), 0.0)
+    alive = 0
+    for step in range(2 * steps, 3 * steps):
+        watch = _Watch(now, parts, steps)
+        camera, batch = data.next_train(step)
+        watch.lap("data")
+        model.update_to_step(step)
+        gaussians = model.slice(model.exposure_time(camera))
+        watch.lap("slice")
+        cameras = model.cameras_for_rasterizer(camera)
+        backdrop = model.background() if model.decoder is None else None
+        watch.lap(None)
+        rasterize(gaussians, cameras, background=backdrop)
+        watch.lap("rasterise")
+        trainer.optimizers.zero_grad_all()
+        outputs = model.get_outputs(camera)
+        watch.lap(None)
+        loss = torch.stack(list(model.get_loss_dict(outputs, batch).values())).sum()
+        watch.lap("loss")
+        loss.backward()
+        watch.lap("backward")
+        trainer.optimizers.step_all()
+        watch.lap("optimiser")
+        assert model.rendering is not None
+        model.densifier.observe(model.statistics, model.rendering, model.canonical())
+        watch.lap("statistics")
+        model.rendering = None
+        still = frozen(gaussians)
+        watch.lap(None)
+        rasterize(still, cameras, background=backdrop).features.sum().backward()
+        watch.lap("floor")
+        alive += len(gaussians.ids)
+    return parts, alive
 
-    still = frozen(gaussians)
-    begin = now()
-    rasterize(still, cameras, background=background if is_rgb else None).features.sum().backward()
-    return now() - begin
+
+class _Watch:
+    """Adds the milliseconds between two calls to the part that ended; parts are means over ``steps``."""
+
+    def __init__(self, now: Callable[[], float], parts: dict[str, float], steps: int) -> None:
+        self.now, self.parts, self.steps = now, parts, steps
+        self.last = now()
+
+    def lap(self, part: str | None) -> None:
+        """End ``part`` here; None: what came before belongs to no part."""
+        time = self.now()
+        if part is not None:
+            self.parts[part] += 1000 * (time - self.last) / self.steps
+        self.last = self.now()

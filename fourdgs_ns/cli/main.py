@@ -11,7 +11,10 @@ import tyro
 from fourdgs_ns.cli.bench import Bench
 from fourdgs_ns.cli.compare import Compare
 from fourdgs_ns.cli.convert import Convert
+from fourdgs_ns.cli.doctor import Doctor
 from fourdgs_ns.cli.evaluate import Evaluate
+from fourdgs_ns.cli.export import Export
+from fourdgs_ns.cli.info import Info
 from fourdgs_ns.cli.init import Init
 from fourdgs_ns.cli.prune import Prune
 from fourdgs_ns.cli.render import Render
@@ -19,14 +22,17 @@ from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "bench": Bench,
-    "compare": Compare,
-    "convert": Convert,
-    "evaluate": Evaluate,
+    "synth": Synth,
     "init": Init,
     "prune": Prune,
     "render": Render,
-    "synth": Synth,
+    "evaluate": Evaluate,
+    "compare": Compare,
+    "export": Export,
+    "convert": Convert,
+    "info": Info,
+    "doctor": Doctor,
+    "bench": Bench,
 }
 
 

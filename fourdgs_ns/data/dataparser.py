@@ -13,6 +13,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.data.scene_box import SceneBox
 
 from fourdgs_ns.data.capture import Capture, CaptureCamera, ImageFrames
+from fourdgs_ns.data.frame_range import parse_frames
 from fourdgs_ns.data.geometry import TrainingCamera, training_camera
 from fourdgs_ns.data.layouts import read_capture
 from fourdgs_ns.data.scene_frame import SceneFrame, make_scene_frame
@@ -136,22 +137,6 @@ class MultiViewVideoDataParser(DataParser):
             dataparser_transform=torch.from_numpy(frame.as_matrix()),
             dataparser_scale=frame.scale,
         )
-
-
-def parse_frames(text: str | None) -> tuple[int | None, int | None, int | None]:
-    """``start:stop:step`` -> its three numbers; each may be missing."""
-    if text is None:
-        return None, None, None
-    parts = text.split(":")
-    try:
-        numbers = [int(part) if part else None for part in parts]
-    except ValueError:
-        numbers = []
-    if not 2 <= len(numbers) <= 3 or (len(numbers) == 3 and numbers[2] is not None and numbers[2] < 1):
-        raise UserError(
-            f"--frames is '{text}'; write start:stop or start:stop:step with whole numbers, for instance 0:50"
-        )
-    return numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else None
 
 
 def choose_cameras(capture: Capture, held_out: tuple[str, ...], train: tuple[str, ...]) -> tuple[list[str], list[str]]:

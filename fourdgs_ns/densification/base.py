@@ -20,9 +20,9 @@ from fourdgs_ns.representation.base import Clip, Parameters, Representation
 class DensificationConfig(ABC):
     """Options that all strategies share."""
 
-    start: int = 500
-    """First step after which Gaussians are added."""
-    stop: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    start: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    """First step after which Gaussians are added. Default: 500, or a tenth of a training of less than 5,000 steps."""
+    stop: Optional[int] = None  # noqa: UP045
     """Last step at which Gaussians are added, moved or removed. Default: a share of the training that the method sets."""
     every: int = 100
     """Steps between two such events."""
@@ -32,6 +32,13 @@ class DensificationConfig(ABC):
     @abstractmethod
     def setup(self, representation: Representation, clip: Clip, extent: float) -> Densification:
         """The strategy with these options; ``extent`` is that of the camera rig in world units."""
+
+    def follow_length(self, steps: int) -> None:
+        """Fill in what by default depends on the length of the training."""
+        if self.start is None:
+            self.start = min(500, steps // 10)
+        if self.stop is None:
+            self.stop = self.default_stop(steps)
 
     @abstractmethod
     def default_stop(self, steps: int) -> int:

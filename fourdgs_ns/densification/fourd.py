@@ -88,7 +88,7 @@ class FourDDensification(GradientDensification):
         counts = super().step(step, params, optimizers, statistics, generator)
         if counts is None:
             return None
-        wanted = self.config.static_duration and step > self.config.start
+        wanted = self.config.static_duration and step > (self.config.start or 0)
         ids = self._lasting(dict(params.items())) if wanted else torch.zeros(0, dtype=torch.long)
         if len(ids):
             frozen = self.representation.frozen(dict(params.items()), ids)

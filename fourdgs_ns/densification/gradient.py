@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 from jaxtyping import Bool, Float
@@ -36,16 +37,25 @@ class GradientDensificationConfig(DensificationConfig):
     prune_near: float = 0.0
     """Gaussians nearer to a training camera than this share of the scene's extent are removed: floaters in front of the lens.
     0.1 to 0.3 helps rigs that look inward from a distance; keep 0 when the subject may come close."""
-    reset_opacity_every: int = 3_000
-    """Steps between two resets of all opacities to 0.01, which lets unneeded Gaussians die. 0 turns it off."""
-    reset_opacity_stop: int = 6_000
-    """Last step of such a reset."""
+    reset_opacity_every: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    """Steps between two resets of all opacities to 0.01, which lets unneeded Gaussians die. Default: a fifth of the training. 0
+    turns it off."""
+    reset_opacity_stop: Optional[int] = None  # noqa: UP045
+    """Last step of such a reset. Default: a fifth of the training, so that there is one."""
 
     def setup(self, representation: Representation, clip: Clip, extent: float) -> GradientDensification:
         return GradientDensification(self, representation, clip, extent)
 
     def default_stop(self, steps: int) -> int:
         return steps // 2
+
+    def follow_length(self, steps: int) -> None:
+        super().follow_length(steps)
+        fifth = max(steps // 5 // self.every, 1) * self.every
+        if self.reset_opacity_every is None:
+            self.reset_opacity_every = fifth
+        if self.reset_opacity_stop is None:
+            self.reset_opacity_stop = fifth
 
 
 class GradientDensification(Densification):
@@ -75,7 +85,7 @@ class GradientDensification(Densification):
         rows = dict(params.items())
         doomed = ~finite_rows(rows)
         children: dict[str, Tensor] | None = None
-        if step > config.start:
+        if step > (config.start or 0):
             doomed |= self._useless(step, rows)
             clone, split = self._chosen(rows, statistics, doomed)
             parts = [
@@ -88,7 +98,8 @@ class GradientDensification(Densification):
         counts["pruned"] = int(doomed.sum()) - counts["split"]
         if children is not None or counts["pruned"]:
             edit_rows(params, optimizers, keep=~doomed, append=children)
-        if config.reset_opacity_every and step % config.reset_opacity_every == 0 and step <= config.reset_opacity_stop:
+        last_reset = config.reset_opacity_stop or 0
+        if config.reset_opacity_every and step % config.reset_opacity_every == 0 and step <= last_reset:
             ceiling = torch.logit(torch.tensor(2 * config.prune_opacity)).item()
             params["opacities"].data.clamp_(max=ceiling)
             if "opacities" in optimizers:

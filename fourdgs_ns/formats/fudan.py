@@ -74,7 +74,7 @@ def read_fudan(path: Path, options: ImportOptions, clip: Clip | None) -> Importe
         clip, period = clip or Clip(1, 0.0), 1.0
     else:
         window = _window(path, raw["t"], options.duration, notes)
-        clip, span = _span(clip, window, options.frames)
+        clip, span = _span(clip, window, 300 if options.frames is None else options.frames)
         period = window / span
     config = FourDConfig(sh_degree=degree, temporal_degree=temporal_degree, period=period)  # type: ignore[arg-type]
     representation = config.setup()

@@ -36,8 +36,12 @@ class ImportOptions:
     D-NeRF). Default: the usual one that the temporal centres fill; needed when none fits."""
     start: float = 0.0
     """Begin of that window, in the same units: the time of the first frame."""
-    frames: int = 300
-    """Frames of the clip, where no capture says."""
+    frames: Optional[int] = None  # noqa: UP045
+    """Frames of the clip, where neither file nor capture says. Default: 300 for fudan, 50 for SpacetimeGaussian."""
+    fps: Optional[float] = None  # noqa: UP045
+    """Frames per second, for SpacetimeGaussian's files, which do not say. Default: 30."""
+    decoder_activation: Optional[Literal["sigmoid", "clamp", "none"]] = None  # noqa: UP045
+    """Full SpacetimeGaussian of other programs: sigmoid for N3DV, clamp for Technicolor, none for Immersive. Default: sigmoid."""
     convention: Literal["auto", "new", "old"] = "auto"
     """Order in which quaternions hold space and time: old before September 2024, new since. auto: the one under which less
     moves."""

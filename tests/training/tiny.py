@@ -98,6 +98,7 @@ def make_config(capture: Path, output: Path, steps: int, method: str = "lite"):
     for group in config.optimizers.values():
         if group["scheduler"] is not None:
             group["scheduler"].max_steps = 30_000
+    model.densification.follow_length(30_000)
     # A share of the length, too.
     model.opacity_regularization_share = 1.0
     return config
