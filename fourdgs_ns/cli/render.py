@@ -69,6 +69,7 @@ class PathOptions(ABC):
         recipe = {
             "path": type(self).__name__,
             **{field.name: str(getattr(self, field.name)) for field in fields(self) if field.name not in aside},
+            "cameras": plan.digest(),
             "checkpoints": [f"{run.checkpoint.resolve()} {run.checkpoint.stat().st_mtime_ns}" for run in runs],
         }
         sequence = Sequence(self.out, len(plan.cameras), plan.fps, recipe, self.overwrite)

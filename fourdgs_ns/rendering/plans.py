@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,12 @@ class Plan:
     fps: float
     truth: tuple[MultiViewVideoDataset, list[int]] | None = None
     """The view that each picture shows, where the path follows a camera of the capture frame by frame."""
+
+    def digest(self) -> str:
+        """What tells this plan from others, whatever file or option it came from."""
+        assert self.cameras.times is not None
+        parts = (self.cameras.camera_to_worlds, self.cameras.times, self.cameras.get_intrinsics_matrices())
+        return hashlib.sha256(b"".join(part.cpu().contiguous().numpy().tobytes() for part in parts)).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,17 @@ def test_going_on_draws_nothing_twice(finished, tmp_path):
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in stamps.items())
 
 
+def test_a_camera_path_that_was_edited_is_not_mixed_with_the_old_one(finished, pipeline, tmp_path):
+    pose = np.eye(4)
+    pose[:3] = pipeline.datamanager.eval_dataset.cameras[0].camera_to_worlds.numpy()
+    for fov in (60.0, 50.0):
+        steps = [{"camera_to_world": pose.flatten().tolist(), "fov": fov, "aspect": 1.5, "render_time": 0.5}]
+        record = {"render_height": 20, "render_width": 30, "fps": 2, "camera_path": steps}
+        (tmp_path / "path.json").write_text(json.dumps(record))
+        told = fourdgs("render", "camera-path", finished, "--file", tmp_path / "path.json", "--out", tmp_path / "out")
+    assert_one_line_error(told, "pictures of another path, run or option", "--overwrite")
+
+
 # ---------------------------------------------------------------------- evaluate, compare
 
 
