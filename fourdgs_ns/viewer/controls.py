@@ -38,8 +38,10 @@ def slider_marks(times: list[float], duration_seconds: float) -> tuple[tuple[int
     return tuple((frame, f"{times[frame] * duration_seconds:.2f} s") for frame in frames)
 
 
-def status_text(playhead: Playhead, seconds: float, duration_seconds: float, numbers: Statistics) -> str:
-    """The line under the slider, in Markdown."""
+def status_text(
+    playhead: Playhead, seconds: float, duration_seconds: float, numbers: Statistics, legend: str = ""
+) -> str:
+    """The lines under the slider, in Markdown."""
     share = numbers.alive / max(numbers.total, 1)
     hidden = f", {numbers.alive - numbers.shown:,} hidden" if numbers.shown < numbers.alive else ""
     lines = [
@@ -48,6 +50,8 @@ def status_text(playhead: Playhead, seconds: float, duration_seconds: float, num
     ]
     if numbers.view:
         lines.append(f"compared with {numbers.view}")
+    if legend:
+        lines.append(legend)
     if numbers.refusal:
         lines.append(f"**not drawn:** {numbers.refusal}")
     return "  \n".join(lines)
@@ -275,8 +279,8 @@ class TimeControls(_compat.AttachedControl):
                     camera.look_at = target
 
     def _report(self) -> None:
-        text = status_text(
-            self.playhead, self.time() * self.duration_seconds, self.duration_seconds, self.inspector.statistics
-        )
+        seconds = self.time() * self.duration_seconds
+        numbers, legend = self.inspector.statistics, self.inspector.legend()
+        text = status_text(self.playhead, seconds, self.duration_seconds, numbers, legend)
         if self.status.content != text:
             self.status.content = text

@@ -137,6 +137,22 @@ class Inspector:
         model.get_outputs(fitted(self.pipeline.datamanager.train_dataset.cameras[0:1], 32, 32))
         model.train(was_training)
 
+    def legend(self) -> str:
+        """What the palette's ends stand for, in the capture's units; empty for the scene's own colours."""
+        if self._ranges is None or self.coloring == OWN_COLORS:
+            return ""
+        model, ranges = self.pipeline.gaussians, self._ranges[1]
+        scale = model.scene_frame.scale if model.scene_frame is not None else 1.0
+        seconds = model.clip.duration_seconds or 1.0
+        low, high = {
+            "motion speed": ("0", f"{ranges.speed.high / scale / seconds:.3g} units/s or more"),
+            "duration": ("0 s", f"{seconds:.3g} s"),
+            "temporal centre": ("0 s", f"{seconds:.3g} s (grey: always there)"),
+            "age": ("just appeared", "about to go"),
+            "depth": (f"{ranges.depth.low / scale:.3g} units", f"{ranges.depth.high / scale:.3g} units or more"),
+        }[self.coloring]
+        return f"{self.coloring}: dark blue {low}, red {high}"
+
     def dataset(self) -> MultiViewVideoDataset:
         """The views that are compared with."""
         manager = self.pipeline.datamanager

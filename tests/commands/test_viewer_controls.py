@@ -115,6 +115,7 @@ def test_colourings_reach_the_viewer_and_nothing_else(viewer, browser, inspector
     inspector.coloring = coloring
     shown = browser(1 / LAST)[1]
     assert (shown["rgb"] - own).abs().mean() > 0.01
+    assert inspector.legend().startswith(f"{coloring}: dark blue ")
     again = pipeline.score(camera, {**batch, "quick": True})[0]
     assert (again["psnr"], again["ssim"]) == (scores["psnr"], scores["ssim"])
 
