@@ -116,29 +116,35 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         raise not_writable(path, error) from error
 
 
-def score_table(
-    rows: Mapping[str, Mapping[str, float]], mean: Mapping[str, float] | None = None, mark_best: bool = False
-) -> Table:
-    """Names down, scores across; the best of each column in bold green when asked for."""
+def score_table(rows: Mapping[str, Mapping[str, float]], mean: Mapping[str, float]) -> Table:
+    """Cameras down, scores across, the mean below."""
     columns = list({key: None for scores in rows.values() for key in scores})
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("")
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right")
-    best = {}
-    for column in columns if mark_best else ():
-        values = [scores[column] for scores in rows.values() if column in scores]
-        if column not in NEUTRAL_SCORES:
-            best[column] = min(values) if column.startswith(LOWER_IS_BETTER) else max(values)
     for name, scores in rows.items():
-        cells = []
-        for column in columns:
-            text = _number(scores.get(column))
-            cells.append(f"[bold green]{text}[/]" if column in best and scores.get(column) == best[column] else text)
-        table.add_row(name, *cells)
-    if mean is not None and len(rows) > 1:
+        table.add_row(name, *[_number(scores.get(column)) for column in columns])
+    if len(rows) > 1:
         table.add_section()
         table.add_row("mean", *[_number(mean.get(column)) for column in columns])
+    return table
+
+
+def comparison_table(runs: Mapping[str, Mapping[str, float]]) -> Table:
+    """Scores down, runs across, the best of each score in bold green."""
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("")
+    for name in runs:
+        table.add_column(name, justify="right")
+    for score in {key: None for scores in runs.values() for key in scores}:
+        values = [scores.get(score) for scores in runs.values()]
+        known = [value for value in values if value is not None]
+        best = None
+        if score not in NEUTRAL_SCORES:
+            best = min(known) if score.startswith(LOWER_IS_BETTER) else max(known)
+        cells = [f"[bold green]{_number(v)}[/]" if v is not None and v == best else _number(v) for v in values]
+        table.add_row(score.replace("_", " "), *cells)
     return table
 
 

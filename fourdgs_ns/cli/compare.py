@@ -23,7 +23,7 @@ class Compare:
         from nerfstudio.utils.rich_utils import CONSOLE
 
         from fourdgs_ns.errors import UserError
-        from fourdgs_ns.evaluation_files import evaluated, score_table, write_rows
+        from fourdgs_ns.evaluation_files import comparison_table, evaluated, write_rows
 
         if len(self.runs) < 2:
             raise UserError(f"{len(self.runs)} run is given; name two or more folders of runs to compare")
@@ -35,7 +35,7 @@ class Compare:
             name: {**report["mean"], "gaussians": report["gaussians"], "megabytes": report["megabytes"]}
             for name, report in zip(names, reports)
         }
-        CONSOLE.print(score_table(rows, mark_best=True))
+        CONSOLE.print(comparison_table(rows))
         if self.output is not None:
             write_rows(self.output, [{"run": name, **scores} for name, scores in rows.items()])
             CONSOLE.print(f"wrote {self.output}", highlight=False)

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from fourdgs_ns.evaluation_files import comparison_table
 from tests.commands.run import assert_one_line_error, files, fourdgs
 from tests.training.tiny import FRAMES, HEIGHT, WIDTH
 
@@ -212,6 +213,18 @@ def test_compare_uses_finished_evaluations_and_writes_a_table(finished, evaluati
     assert len(rows) == 2
     assert float(rows[0]["psnr"]) == pytest.approx(evaluation["mean"]["psnr"])
     assert int(rows[0]["gaussians"]) == evaluation["gaussians"]
+
+
+def test_the_best_of_each_score_is_marked():
+    runs = {
+        "a": {"psnr": 30.0, "flicker": 0.2, "fps": 9.0},
+        "b": {"psnr": 29.0, "flicker": 0.1, "fps": 5.0, "lpips": 0.3},
+    }
+    table = comparison_table(runs)
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[0] == ["psnr", "flicker", "fps", "lpips"]
+    assert cells[1] == ["[bold green]30.00[/]", "0.2000", "9.0000", "-"]
+    assert cells[2] == ["29.00", "[bold green]0.1000[/]", "5.0000", "[bold green]0.3000[/]"]
 
 
 # ---------------------------------------------------------------------- mistakes
