@@ -69,6 +69,7 @@ def write_run(
     config = method_config(method)
     pipeline = config.pipeline
     pipeline.model.representation = representation  # type: ignore[attr-defined]
+    pipeline.model.color_correction = False  # type: ignore[attr-defined]  # it belongs to cameras of another training
     pipeline.datamanager.data = config.data = data.resolve()
     parser = pipeline.datamanager.dataparser  # type: ignore[attr-defined]
     parser.data, parser.orientation, parser.center, parser.scale_scene = data.resolve(), "none", "none", False

@@ -18,6 +18,9 @@ from fourdgs_ns.densification.base import Densification, DensificationConfig
 from fourdgs_ns.densification.rows import edit_rows, forget_moments, never_on_a_frame
 from fourdgs_ns.representation.base import Clip, Parameters, Representation, finite_rows
 
+LEARNING_SIZES = 1_000
+"""Steps in which Gaussians may still be too large, because sparse initial points make them so."""
+
 
 @dataclass
 class GradientDensificationConfig(DensificationConfig):
@@ -32,8 +35,8 @@ class GradientDensificationConfig(DensificationConfig):
     prune_opacity: float = 0.005
     """Gaussians whose peak opacity falls below this are removed."""
     prune_size: float = 0.1
-    """Gaussians larger than this share of the scene's extent are removed after the first opacity reset. 0 keeps them all, which
-    suits scenes with a large smooth background."""
+    """Gaussians larger than this share of the scene's extent are removed after the first opacity reset and step 1,000. 0 keeps
+    them all, which suits scenes with a large smooth background."""
     prune_near: float = 0.0
     """Gaussians nearer to a training camera than this share of the scene's extent are removed: floaters in front of the lens.
     0.1 to 0.3 helps rigs that look inward from a distance; keep 0 when the subject may come close."""
@@ -142,7 +145,7 @@ class GradientDensification(Densification):
         config = self.config
         useless = torch.sigmoid(params["opacities"][:, 0]) < config.prune_opacity
         useless |= never_on_a_frame(self.representation, params, self.clip)
-        if config.prune_size and config.reset_opacity_every and step > config.reset_opacity_every:
+        if config.prune_size and config.reset_opacity_every and step > max(config.reset_opacity_every, LEARNING_SIZES):
             useless |= self._sizes(params) > config.prune_size * self.extent
         if config.prune_near and self.camera_centers is not None:
             nearest = torch.full_like(params["means"][:, 0], float("inf"))

@@ -98,7 +98,7 @@ def test_useless_rows_go():
     params["scales"].data[3] = math.log(0.2)  # larger than a tenth of the scene
     params["means"].data[4] = torch.tensor([0.0, 0.0, 4.9])  # in front of a lens
     params["means"].data[5] = float("nan")
-    counts = strategy.step(100, params, optimizers, statistics, torch.Generator())
+    counts = strategy.step(1100, params, optimizers, statistics, torch.Generator())
     assert counts is not None and counts["pruned"] == 6
     assert params["means"].shape[0] == 4
     assert bool(finite_rows(params).all())
