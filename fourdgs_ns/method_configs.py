@@ -18,7 +18,7 @@ from fourdgs_ns.densification.gradient import GradientDensificationConfig
 from fourdgs_ns.densification.guided import GuidedSamplingConfig
 from fourdgs_ns.densification.relocation import RelocationConfig
 from fourdgs_ns.errors import install_excepthook
-from fourdgs_ns.model import DynamicGaussiansModelConfig
+from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.pipeline import DynamicGaussiansPipelineConfig
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig

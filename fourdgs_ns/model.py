@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.model_components import renderers
-from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.models.base_model import Model
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -22,83 +22,24 @@ from torch.nn import Parameter
 from fourdgs_ns import regularizers
 from fourdgs_ns.appearance import CameraColors
 from fourdgs_ns.data.scene_frame import SceneFrame
-from fourdgs_ns.densification.base import DensificationConfig
-from fourdgs_ns.densification.gradient import GradientDensificationConfig
-from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig
+from fourdgs_ns.densification.guided import GuidedSampling
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.losses import opacity_regularizer, photometric_loss, psnr, random_crops, ssim
+from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.perceptual import Perceptual
 from fourdgs_ns.poses import CameraPoses
 from fourdgs_ns.rasterization import PinholeCameras, Rendering, rasterize
 from fourdgs_ns.rasterization.rays import pixel_rays
-from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, RepresentationConfig
-from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime
 from fourdgs_ns.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
 from fourdgs_ns.timing import CameraTimes
+from fourdgs_ns.views import TrainingViews, pinhole_cameras
 
 SliceEdit = Callable[[GaussiansAtTime, PinholeCameras], GaussiansAtTime]
 """What is changed about a slice before it is drawn: Gaussians left out, or others' features, [m, 3] RGB."""
 
 PERCEPTUAL_CROP = 256
 """Side in pixels of the crops that LPIPS is trained on."""
-
-
-@dataclass
-class DynamicGaussiansModelConfig(ModelConfig):
-    """What all methods of this package share; the representation is what differs."""
-
-    _target: type = field(default_factory=lambda: DynamicGaussiansModel)
-    representation: RepresentationConfig = field(default_factory=SpacetimeConfig)
-    """What a Gaussian is."""
-    densification: DensificationConfig = field(default_factory=GradientDensificationConfig)
-    """When Gaussians are added, moved and removed."""
-    guided_sampling: GuidedSamplingConfig = field(default_factory=GuidedSamplingConfig)
-    """Extra Gaussians along the rays of badly reconstructed pixels."""
-    ssim_weight: float = 0.2
-    """Share of structural dissimilarity in the loss; the rest is L1."""
-    perceptual_weight: float = 0.0
-    """Weight of LPIPS on one random crop per picture. It needs AlexNet's weights, which are downloaded on first use; without
-    them the term is left out with one line."""
-    opacity_regularization: float = 0.0
-    """Weight of the mean over Gaussians of peak opacity times temporal weight: a pull on the peak opacity of what is alive. 0.001
-    to 0.01 removes haze and floaters where few cameras look, at the price of faint detail."""
-    opacity_regularization_over: Literal["active", "all"] = "active"
-    """What the mean is over: the Gaussians alive at t, so that the pull on each does not depend on how short lives are, or all of
-    them, as FreeTimeGS states it."""
-    opacity_regularization_share: float = 1.0
-    """Share of the training after which the regulariser ends."""
-    velocity_smoothness: float = 0.0
-    """Weight of the difference between velocities of neighbours (scene units per clip). Up to 1e-3; calms noise in the motion of
-    large surfaces, smears where objects touch."""
-    trajectory_smoothness: float = 0.0
-    """Weight of the acceleration of what is alive (scene units per clip squared). Up to 1e-4; straight lines have none."""
-    temporal_consistency: float = 0.0
-    """Weight of the difference between the change over neighbouring frames as drawn and as filmed. Up to 0.2; less flicker, at
-    twice the time per step."""
-    temporal_window: int = 1
-    """Farthest neighbour, in frames, that the temporal consistency looks at."""
-    background_color: Literal["capture", "black", "white", "random"] = "capture"
-    """Colour behind the scene. capture: what the layout prescribes, else black. random: another one each step, which keeps RGBA
-    captures from painting their background; evaluation then uses the capture's."""
-    near: float = 0.2
-    """Gaussians closer to a camera than this share of the cameras' distance to what they look at are not drawn. Training cameras
-    carve the space in front of themselves free, held-out and new ones do not: what is left there would cover the picture.
-    Lower it when the subject comes close to a camera."""
-    color_correction: bool = False
-    """Learn one affine colour per physical training camera (identity on average), for rigs whose cameras disagree."""
-    time_offsets: bool = False
-    """Learn one time offset per physical training camera (zero in the median), for rigs whose clocks are apart, and report
-    them. Needs batches of one camera."""
-    pose_correction: bool = False
-    """Learn one small pose correction per physical training camera (nothing on average) and write the refined calibration into
-    the run's folder. Needs batches of one camera."""
-    default_time: float = 0.0
-    """t in [0, 1] that is drawn or exported when nothing else says. The environment variable FOURDGS_TIME overrides it."""
-
-    @property
-    def sh_degree(self) -> int:
-        """What Nerfstudio's exporter asks for."""
-        return self.representation.setup().sh_degree
 
 
 @dataclass
@@ -171,8 +112,7 @@ class DynamicGaussiansModel(SplatfactoView):
         """Length of the training, which the trainer fills in; schedules that are shares of it refer to this."""
         self.perceptual = Perceptual()
         self.rendering: Rendering | None = None
-        self.view_cache: dict[tuple[int, int], PinholeCameras] = {}
-        """Training views by camera and frame, on the device."""
+        self.training_views = TrainingViews()
         self.drawn: Drawn | None = None
         """What the last training step drew."""
         self._warned_about_time = False
@@ -343,50 +283,10 @@ class DynamicGaussiansModel(SplatfactoView):
         return int(camera.metadata["cam_id"].flatten()[0])
 
     def cameras_for_rasterizer(self, camera: Cameras) -> PinholeCameras:
-        """Nerfstudio cameras (OpenGL, one size) -> camera_from_world matrices with OpenCV axes on the model's device.
-
-        Raises:
-            UserError: a camera is no pinhole camera.
-        """
-        if not (self.training and camera.metadata is not None and "frame_id" in camera.metadata):
-            return self.convert_cameras(camera)
-        # Training comes back to the same views again and again: each is converted and sent to the device once.
-        ids = torch.cat([camera.metadata["cam_id"], camera.metadata["frame_id"]], dim=1).tolist()
-        views = []
-        for k, (camera_id, frame_id) in enumerate(ids):
-            if (camera_id, frame_id) not in self.view_cache:
-                self.view_cache[camera_id, frame_id] = self.convert_cameras(camera[k : k + 1])
-            views.append(self.view_cache[camera_id, frame_id])
-        if len(views) == 1:
-            return views[0]
-        return replace(
-            views[0],
-            camera_from_world=torch.cat([view.camera_from_world for view in views]),
-            intrinsics=torch.cat([view.intrinsics for view in views]),
-        )
-
-    def convert_cameras(self, camera: Cameras) -> PinholeCameras:
-        """Nerfstudio cameras of one size for the rasteriser, on the model's device."""
-        kind = int(camera.camera_type.flatten()[0])
-        if kind != CameraType.PERSPECTIVE.value:
-            raise UserError(
-                f"this method draws perspective cameras only, not {CameraType(kind).name.lower()}; choose Perspective in the "
-                "viewer's render tab or set camera_type to perspective in the camera path"
-            )
-        pose = camera.camera_to_worlds.float().cpu()
-        rotation = (pose[:, :3, :3] * torch.tensor([1.0, -1.0, -1.0])).transpose(1, 2)
-        view = torch.eye(4).repeat(pose.shape[0], 1, 1)
-        view[:, :3, :3] = rotation
-        view[:, :3, 3:] = -rotation @ pose[:, :3, 3:]
-        intrinsics = camera.get_intrinsics_matrices().float().cpu()
-        both = torch.cat([view.flatten(1), intrinsics.flatten(1)], dim=1).to(self.device, non_blocking=True)
-        return PinholeCameras(
-            camera_from_world=both[:, :16].reshape(-1, 4, 4),
-            intrinsics=both[:, 16:].reshape(-1, 3, 3),
-            width=int(camera.width.flatten()[0]),
-            height=int(camera.height.flatten()[0]),
-            near=self.near,
-        )
+        """See :func:`fourdgs_ns.views.pinhole_cameras`."""
+        if self.training:
+            return self.training_views.get(camera, self.near, self.device)
+        return pinhole_cameras(camera, self.near, self.device)
 
     def set_background(self, background_color: Float[Tensor, "3"]) -> None:
         """The viewer's colour, for its next picture only: it must reach neither training nor scores."""

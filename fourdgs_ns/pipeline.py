@@ -21,7 +21,8 @@ from torch import Tensor
 from fourdgs_ns import _compat
 from fourdgs_ns.data.datamanager import MultiViewVideoDatamanager, MultiViewVideoDatamanagerConfig
 from fourdgs_ns.errors import UserError
-from fourdgs_ns.model import DynamicGaussiansModel, DynamicGaussiansModelConfig
+from fourdgs_ns.model import DynamicGaussiansModel
+from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.scores import all_scores, mean_scores, scores_per_camera
 from fourdgs_ns.viewer.controls import TimeControls
 from fourdgs_ns.viewer.inspector import Inspector

@@ -28,10 +28,11 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from fourdgs_ns import _compat
 from fourdgs_ns.errors import UserError
-from fourdgs_ns.model import DynamicGaussiansModelConfig
+from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.optimizers import JointOptimizers
 from fourdgs_ns.pipeline import DynamicGaussiansPipeline
 from fourdgs_ns.schedulers import LogLinearSchedulerConfig
+from fourdgs_ns.views import pinhole_cameras
 
 EVAL_VIEWS_WHILE_TRAINING = 8
 NOTABLE_OFFSET = 0.1
@@ -275,7 +276,7 @@ class DynamicGaussiansTrainer(Trainer):
         assert model.camera_poses is not None and model.scene_frame is not None
         names = list(model.capture_metadata["train_camera_names"])
         first = [int(np.argmax(dataset.camera_ids == k)) for k in range(len(names))]
-        views = model.convert_cameras(dataset.cameras[torch.tensor(first)]).camera_from_world
+        views = pinhole_cameras(dataset.cameras[torch.tensor(first)], model.near, "cpu").camera_from_world
         before = model.scene_frame.poses_to_capture(np.linalg.inv(views.cpu().numpy()))
         after = model.scene_frame.poses_to_capture(np.linalg.inv(model.camera_poses.refined(views).cpu().numpy()))
         moved = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)

@@ -57,7 +57,7 @@ def test_ply_is_the_slice_at_t_in_the_world_of_the_capture(run, pipeline, simila
     vertex = export(run.config, tmp_path)
     with torch.no_grad():
         part = pipeline.model.slice(t)
-    part = {name: value.cpu().double().numpy() for name, value in vars(part).items()}
+    part = {name: value.cpu().double().numpy() for name, value in part.tensors().items()}
     rotation, translation, scale = similarity
     assert len(vertex.data) == len(part["means"]) > 100
 

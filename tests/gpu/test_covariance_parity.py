@@ -20,7 +20,7 @@ def test_backends_agree(channels):
     v_features = torch.randn(2, 45, 60, 3 if channels != 1 else 1, generator=torch.Generator().manual_seed(1))
     pictures, gradients = [], []
     for device in ("cpu", "cuda"):
-        inputs = {name: parameters[name].to(device).requires_grad_() for name in NAMES}
+        inputs = {name: parameters[name].detach().clone().to(device).requires_grad_() for name in NAMES}
         picture = rasterize(covariance_slice(inputs), to_device(cameras, device))
         (picture.features * v_features.to(device)).sum().backward()
         pictures.append(picture)

@@ -24,8 +24,8 @@ def test_learns_and_opens_on_the_cpu(tmp_path, method, residency):
     before = train(first).pipeline.sampled_scores(4)["psnr"]
     trainer = train(config)
     after = trainer.pipeline.sampled_scores(4)["psnr"]
-    # FreeTime starts with opaque points: nearer to the pictures.
-    assert after > before + (1 if method == "freetime" else 3)
+    # Those that start with colours seen from nowhere in particular start nearer to the pictures than what is left of them.
+    assert after > before + (1 if method in ("freetime", "fourd") else 3)
 
     model: DynamicGaussiansModel = trainer.pipeline.gaussians
     model.eval()

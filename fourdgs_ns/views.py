@@ -1,0 +1,64 @@
+"""Nerfstudio's cameras as the rasterisers want them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.rasterization import PinholeCameras
+
+
+def pinhole_cameras(camera: Cameras, near: float, device: torch.device | str) -> PinholeCameras:
+    """Nerfstudio cameras (OpenGL, one size) -> camera_from_world matrices with OpenCV axes on ``device``.
+
+    Raises:
+        UserError: a camera is no pinhole camera.
+    """
+    kind = int(camera.camera_type.flatten()[0])
+    if kind != CameraType.PERSPECTIVE.value:
+        raise UserError(
+            f"this method draws perspective cameras only, not {CameraType(kind).name.lower()}; choose Perspective in the "
+            "viewer's render tab or set camera_type to perspective in the camera path"
+        )
+    pose = camera.camera_to_worlds.float().cpu()
+    rotation = (pose[:, :3, :3] * torch.tensor([1.0, -1.0, -1.0])).transpose(1, 2)
+    view = torch.eye(4).repeat(pose.shape[0], 1, 1)
+    view[:, :3, :3] = rotation
+    view[:, :3, 3:] = -rotation @ pose[:, :3, 3:]
+    intrinsics = camera.get_intrinsics_matrices().float().cpu()
+    both = torch.cat([view.flatten(1), intrinsics.flatten(1)], dim=1).to(device, non_blocking=True)
+    return PinholeCameras(
+        camera_from_world=both[:, :16].reshape(-1, 4, 4),
+        intrinsics=both[:, 16:].reshape(-1, 3, 3),
+        width=int(camera.width.flatten()[0]),
+        height=int(camera.height.flatten()[0]),
+        near=near,
+    )
+
+
+class TrainingViews:
+    """Training comes back to the same views again and again: each is converted and sent to the device once."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, int], PinholeCameras] = {}
+
+    def get(self, camera: Cameras, near: float, device: torch.device | str) -> PinholeCameras:
+        """See :func:`pinhole_cameras`; views without camera and frame in their metadata are converted every time."""
+        if camera.metadata is None or "frame_id" not in camera.metadata:
+            return pinhole_cameras(camera, near, device)
+        ids = torch.cat([camera.metadata["cam_id"], camera.metadata["frame_id"]], dim=1).tolist()
+        views = []
+        for k, (camera_id, frame_id) in enumerate(ids):
+            if (camera_id, frame_id) not in self.known:
+                self.known[camera_id, frame_id] = pinhole_cameras(camera[k : k + 1], near, device)
+            views.append(self.known[camera_id, frame_id])
+        if len(views) == 1:
+            return views[0]
+        return replace(
+            views[0],
+            camera_from_world=torch.cat([view.camera_from_world for view in views]),
+            intrinsics=torch.cat([view.intrinsics for view in views]),
+        )
