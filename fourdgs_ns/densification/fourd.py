@@ -1,6 +1,6 @@
 """Growth of 4D Gaussians: where the picture's gradient is large, in space, and where that of the temporal centre is, in time.
 
-What differs from the published code, and why, is listed in the README under "Method notes".
+What differs from the published code, and why, is listed in representation/README.md.
 """
 
 from __future__ import annotations

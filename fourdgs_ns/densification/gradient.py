@@ -1,6 +1,6 @@
 """Growth where the picture's gradient is large, as 3DGS does, with time taken into account.
 
-What differs from the published SpacetimeGaussian code, and why, is listed in the README under "Method notes".
+What differs from the published SpacetimeGaussian code, and why, is listed in representation/README.md.
 """
 
 from __future__ import annotations
