@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import tyro
 
+from fourdgs_ns.cli.init import Init
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
-COMMANDS: dict[str, Callable[..., Synth]] = {"synth": Synth}
+COMMANDS: dict[str, Callable[..., Init | Synth]] = {"init": Init, "synth": Synth}
 
 
 def entry_point(arguments: list[str] | None = None) -> None:

@@ -53,12 +53,17 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     initial_points: Literal["auto", "ply", "triangulate", "random"] = "auto"
     """Where the first Gaussians come from: a PLY in the capture, triangulation of matches with the known poses (cached in the
     capture), or random in the common view volume. auto tries them in this order."""
-    key_frames: int = 10
-    """Instants at which points are triangulated, spread evenly over the clip."""
+    matcher: Literal["sift", "dense", "roma"] = "sift"
+    """Where triangulated points come from. sift: features, few and exact. dense: a plane sweep, many points on all textured
+    surfaces, about ten times slower. roma: a pretrained network (pip install 'fourdgs-ns[roma]', weights, better a GPU)."""
+    key_frames: Optional[int] = None  # noqa: UP045
+    """Instants at which points are triangulated, spread evenly over the clip. Default: three per second, 10 to 30."""
+    max_points: Optional[int] = None  # noqa: UP045
+    """Most triangulated points per key frame. Default: all of sift, 30000 of dense and roma."""
     thin_points: Literal["none", "static", "sparse"] = "none"
-    """What later key frames add to triangulated or given points. none: all their points, so that each instant has its own.
-    static: only those without a twin of the same colour at the same place, for long-lived Gaussians. sparse: the loneliest 25 %
-    of each, as published for the lite variant."""
+    """What later key frames add to triangulated or given points. none: all their points, so that each instant has its own
+    (triangulated ones that rest come once in any case). static: only those without a twin of the same colour at the same place,
+    for long-lived Gaussians. sparse: the loneliest 25 % of each, as published for the lite variant."""
     num_random_points: int = 50_000
     """Number of points when they are random."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from plyfile import PlyData, PlyElement, PlyParseError
 
 from fourdgs_ns.errors import UserError
@@ -18,14 +19,32 @@ MAX_HEADER_BYTES = 1 << 20
 TIME_TOLERANCE = 1e-4
 
 
-def read_points_ply(
-    path: Path, notes: list[str] | None = None
-) -> tuple[Float[np.ndarray, "n 3"], UInt8[np.ndarray, "n 3"], Float[np.ndarray, " n"] | None]:
-    """Positions (float32, the file's world), colours (RGB) and times (t in [0, 1]) or None when the file has none.
+VELOCITY = ("velocity_x", "velocity_y", "velocity_z")
+
+
+@dataclass(frozen=True, eq=False)
+class PlyPoints:
+    """What a point cloud file says; None for what it does not."""
+
+    positions: Float[np.ndarray, "n 3"]
+    """float32, the file's world."""
+    colors: UInt8[np.ndarray, "n 3"]
+    """RGB."""
+    times: Float[np.ndarray, " n"] | None = None
+    """t in [0, 1], float32."""
+    velocities: Float[np.ndarray, "n 3"] | None = None
+    """World units per unit of t, float32."""
+    static: Bool[np.ndarray, " n"] | None = None
+    """Recognised as not moving."""
+
+
+def read_points_ply(path: Path, notes: list[str] | None = None) -> PlyPoints:
+    """The points of a PLY file.
 
     Colours are ``red green blue`` or ``r g b`` (integers, or floats in [0, 1]), or ``f_dc_0..2`` of a Gaussian cloud;
-    grey when there are none. Times are ``time`` or ``t``. Points with a value that is not finite are left out; a
-    sentence about that, and about missing colours, is appended to ``notes``.
+    grey when there are none. Times are ``time`` or ``t``, velocities ``velocity_x`` and so on (world units per unit of
+    t), ``static`` is not 0 for points that rest. Points with a value that is not finite are left out; a sentence about
+    that, and about missing colours, is appended to ``notes``.
 
     Raises UserError for what is no PLY file, is damaged, or has no points or times outside [0, 1].
     """
@@ -51,9 +70,13 @@ def read_points_ply(
     colors, finite_colors = _colors(vertex, path, notes)
     time_name = next((name for name in ("time", "t") if name in names), None)
     times = None if time_name is None else np.asarray(vertex[time_name], np.float64)
+    moving = all(name in names for name in VELOCITY)
+    velocities = np.stack([vertex[name] for name in VELOCITY], axis=1).astype(np.float64) if moving else None
     # Checked as float32, which is what is handed on: 1e39 is finite before the conversion only.
     with np.errstate(over="ignore"):
         sound = np.isfinite(positions.astype(np.float32)).all(axis=1) & finite_colors
+        if velocities is not None:
+            sound &= np.isfinite(velocities.astype(np.float32)).all(axis=1)
     if times is not None:
         sound &= np.isfinite(times)
     if not sound.any():
@@ -68,24 +91,44 @@ def read_points_ply(
                 "(frame number / (number of frames - 1))"
             )
         times = np.clip(times, 0.0, 1.0).astype(np.float32)
-    return positions[sound].astype(np.float32), colors[sound], times
+    return PlyPoints(
+        positions[sound].astype(np.float32),
+        colors[sound],
+        times,
+        None if velocities is None else velocities[sound].astype(np.float32),
+        np.asarray(vertex["static"] != 0)[sound] if "static" in names else None,
+    )
 
 
 def write_points_ply(
     path: Path,
     positions: Float[np.ndarray, "n 3"],
     colors: UInt8[np.ndarray, "n 3"],
-    times: Float[np.ndarray, " n"] | None,
+    times: Float[np.ndarray, " n"] | None = None,
+    velocities: Float[np.ndarray, "n 3"] | None = None,
+    static: Bool[np.ndarray, " n"] | None = None,
 ) -> None:
-    """Write a binary little-endian PLY with float x y z, uchar red green blue and, when given, float time."""
+    """Write a binary little-endian PLY with float x y z, uchar red green blue and, when given, float time, float
+    velocity_x velocity_y velocity_z and uchar static."""
     fields = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
-    vertex = np.empty(len(positions), fields if times is None else [*fields, ("time", "<f4")])
+    if times is not None:
+        fields.append(("time", "<f4"))
+    if velocities is not None:
+        fields += [(name, "<f4") for name in VELOCITY]
+    if static is not None:
+        fields.append(("static", "u1"))
+    vertex = np.empty(len(positions), fields)
     for i, name in enumerate("xyz"):
         vertex[name] = positions[:, i]
     for i, name in enumerate(("red", "green", "blue")):
         vertex[name] = colors[:, i]
     if times is not None:
         vertex["time"] = times
+    if velocities is not None:
+        for i, name in enumerate(VELOCITY):
+            vertex[name] = velocities[:, i]
+    if static is not None:
+        vertex["static"] = static
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         PlyData([PlyElement.describe(vertex, "vertex")], byte_order="<").write(str(temporary))

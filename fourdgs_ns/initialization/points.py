@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from fourdgs_ns.data.capture import Capture, CaptureCamera
 from fourdgs_ns.errors import UserError
-from fourdgs_ns.initialization.ply import GRAY, read_points_ply
+from fourdgs_ns.initialization.instants import clip_times
+from fourdgs_ns.initialization.matchers import MatcherName
+from fourdgs_ns.initialization.ply import GRAY, PlyPoints, read_points_ply
+from fourdgs_ns.initialization.velocities import VelocitySource
 from fourdgs_ns.initialization.view_volume import view_volume
 
 Method = Literal["auto", "ply", "triangulate", "random"]
@@ -39,15 +42,12 @@ class InitialPoints:
     """False when the source says no times: then all of them are 0.5."""
     source: str
     """One sentence for the log: where the points come from."""
-    velocities: Float[np.ndarray, "n 3"] = None  # type: ignore[assignment]
-    static: Bool[np.ndarray, " n"] = None  # type: ignore[assignment]
-    key_interval: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.velocities is None:
-            object.__setattr__(self, "velocities", np.zeros_like(self.positions))
-        if self.static is None:
-            object.__setattr__(self, "static", np.zeros(len(self.positions), bool))
+    velocities: Float[np.ndarray, "n 3"]
+    """The capture's world units per unit of t, float32; zero where unknown."""
+    static: Bool[np.ndarray, " n"]
+    """Recognised as not moving: seen in the same place all the time."""
+    key_interval: float
+    """Distance of neighbouring key frames in units of t; 1 for a single one and for points without times."""
 
 
 def load_points(
@@ -55,8 +55,11 @@ def load_points(
     *,
     train_cameras: Sequence[str],
     downscale: float,
-    key_frames: int = 10,
+    key_frames: int | None = None,
     method: Method = "auto",
+    matcher: MatcherName = "sift",
+    max_points: int | None = None,
+    velocities: VelocitySource = "flow",
     num_random: int = 50_000,
     seed: int = 0,
     progress: bool = True,
@@ -64,8 +67,9 @@ def load_points(
     """Points to start a training of ``train_cameras`` from; frames of other cameras are never opened.
 
     * ``ply``: the capture's point files.
-    * ``triangulate``: matches between the training cameras at ``key_frames`` instants, intersected with the known poses
-      (see :mod:`fourdgs_ns.initialization.key_frames`; computed once and then kept with the capture).
+    * ``triangulate``: ``matcher``'s matches between the training cameras at ``key_frames`` instants, intersected with
+      the known poses, with velocities, what rests once (see :mod:`fourdgs_ns.initialization.stage`; computed once and
+      then kept with the capture).
     * ``random``: ``num_random`` grey points, uniform in the volume that at least three cameras see, each at a random
       instant of the clip.
     * ``auto``: the first of these that the capture allows; fewer than 1000 triangulated points do not count.
@@ -81,19 +85,22 @@ def load_points(
         return _from_files(capture)
     if method == "random":
         return _random(capture, cameras, num_random, seed, "")
-    points, shortfall = _triangulated(capture, cameras, downscale, key_frames, progress)
+    points, shortfall = _triangulated(
+        capture,
+        cameras,
+        downscale=downscale,
+        key_frames=key_frames,
+        matcher=matcher,
+        max_points=max_points,
+        velocities=velocities,
+        progress=progress,
+    )
     if points is not None:
         return points
     if method == "triangulate":
         raise UserError(f"{shortfall}; check the calibration, or start with --initial-points random")
     logger.warning("%s; training starts from random points", shortfall)
     return _random(capture, cameras, num_random, seed, f"{shortfall}, so it starts with ")
-
-
-def _times_of(capture: Capture) -> Float[np.ndarray, " f"]:
-    """t in [0, 1] of every instant of the clip (0 for a clip of one instant)."""
-    duration = capture.duration_seconds
-    return capture.times_seconds / duration if duration > 0 else np.zeros(capture.num_frames)
 
 
 def _from_files(capture: Capture) -> InitialPoints:
@@ -106,34 +113,55 @@ def _from_files(capture: Capture) -> InitialPoints:
     clouds = [read_points_ply(path, notes) for path in capture.point_files]
     for note in notes:
         logger.warning(note)
-    timed = all(times is not None for _, _, times in clouds)
-    positions = np.concatenate([p for p, _, _ in clouds])
-    times = np.concatenate([np.full(len(p), UNTIMED, np.float32) if not timed else t for p, _, t in clouds])
+    timed = all(cloud.times is not None for cloud in clouds)
+    positions = np.concatenate([cloud.positions for cloud in clouds])
+    parts = [_in_time(cloud, timed) for cloud in clouds]
+    times, velocities, static = (np.concatenate(column) for column in zip(*parts))
     names = ", ".join(str(path) for path in capture.point_files)
-    about_time = "each with its time" if timed else "without times"
-    source = "; ".join([f"{len(positions)} initial points from {names}, {about_time}", *notes])
-    return InitialPoints(positions, np.concatenate([c for _, c, _ in clouds]), times, timed, source)
+    about = "each with its time" if timed else "without times"
+    if velocities.any():
+        about += " and its velocity"
+    source = "; ".join([f"{len(positions)} initial points from {names}, {about}", *notes])
+    instants = np.unique(times[~static]) if timed else np.zeros(0)
+    interval = float(np.median(np.diff(instants))) if len(instants) > 1 else 1.0
+    colors = np.concatenate([cloud.colors for cloud in clouds])
+    return InitialPoints(positions, colors, times, timed, source, velocities, static, interval)
+
+
+def _in_time(cloud: PlyPoints, timed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times, velocities and static of a file; without times velocities mean nothing."""
+    n = len(cloud.positions)
+    times = cloud.times if timed and cloud.times is not None else np.full(n, UNTIMED, np.float32)
+    velocities = cloud.velocities if timed and cloud.velocities is not None else np.zeros((n, 3), np.float32)
+    static = cloud.static if cloud.static is not None else np.zeros(n, bool)
+    return times, np.where(static[:, None], np.float32(0), velocities), static
 
 
 def _triangulated(
-    capture: Capture, cameras: Sequence[CaptureCamera], downscale: float, key_frames: int, progress: bool
+    capture: Capture, cameras: Sequence[CaptureCamera], **options: Any
 ) -> tuple[InitialPoints | None, str]:
-    """Triangulated points, or None and what is wrong with them."""
+    """Triangulated points, or None and what is wrong with them. ``options`` are those of :func:`stage.initialize`."""
     # Late, so that importing this module does not load the compiler behind the matching.
-    from fourdgs_ns.initialization.key_frames import choose_key_frames, triangulate_key_frames
+    from fourdgs_ns.initialization.stage import initialize
 
-    frames = [int(f) for f in choose_key_frames(capture.num_frames, key_frames)]
     if len(cameras) < 2:
         return None, f"{capture.root} has a single training camera, whose frames cannot be triangulated"
-    cloud = triangulate_key_frames(
-        capture, cameras, key_frames=frames, times=_times_of(capture), downscale=downscale, progress=progress
-    )
-    n = len(cloud.positions)
-    found = f"{n} points triangulated from {len(cameras)} cameras at {len(frames)} instants of {capture.root}"
+    stage = initialize(capture, cameras, **options)
+    n, instants = len(stage.merged.sightings.positions), len(stage.key_frames.frames)
+    found = f"{n} points triangulated from {len(cameras)} cameras at {instants} instants of {capture.root}"
     if n < FEWEST_POINTS:
-        return None, f"only {found}"
-    interval = 1.0 / max(len(frames) - 1, 1)
-    return InitialPoints(cloud.positions, cloud.colors, cloud.times, True, found, key_interval=interval), ""
+        return None, "; ".join([f"only {found}", *stage.notes])
+    for note in stage.notes:
+        logger.warning(note)
+    cloud = stage.cloud
+    source = f"{found}, {len(cloud.positions)} after joining those that rest ({int(cloud.static.sum())})"
+    interval = stage.key_frames.key_interval
+    return (
+        InitialPoints(
+            cloud.positions, cloud.colors, cloud.times, True, source, cloud.velocities, cloud.static, interval
+        ),
+        "",
+    )
 
 
 def _random(
@@ -143,7 +171,9 @@ def _random(
         raise UserError(f"--num-random-points is {num_points}; give at least 1")
     rng = np.random.default_rng(seed)
     positions, k = view_volume(cameras).sample(num_points, rng)
-    times = _times_of(capture)[rng.integers(capture.num_frames, size=num_points)].astype(np.float32)
+    times = clip_times(capture)[rng.integers(capture.num_frames, size=num_points)].astype(np.float32)
     colors = np.full((num_points, 3), GRAY, np.uint8)
     source = f"{because}{num_points} random points in the volume that at least {k} viewpoint(s) see"
-    return InitialPoints(positions.astype(np.float32), colors, times, True, source)
+    still, unknown = np.zeros(num_points, bool), np.zeros((num_points, 3), np.float32)
+    interval = 1.0 / max(capture.num_frames - 1, 1)
+    return InitialPoints(positions.astype(np.float32), colors, times, True, source, unknown, still, interval)

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from numba import njit
 from scipy.sparse import coo_array
 
+from fourdgs_ns.initialization.matchers import TriangulatedPoints, no_points
 from fourdgs_ns.initialization.matching import PosedFeatures, match_pair
 from fourdgs_ns.initialization.view_volume import attention_point
 
@@ -42,19 +43,6 @@ class TriangulationOptions:
 DEFAULT_OPTIONS = TriangulationOptions()
 
 
-@dataclass(frozen=True)
-class TriangulatedPoints:
-    """Points of one instant."""
-
-    positions: Float[np.ndarray, "n 3"]
-    """World coordinates of the poses."""
-    colors: UInt8[np.ndarray, "n 3"]
-    """Mean over the observations."""
-    num_views: Int[np.ndarray, " n"]
-    errors: Float[np.ndarray, " n"]
-    """Root mean square reprojection error in pixels."""
-
-
 def triangulate(images: Sequence[PosedFeatures], options: TriangulationOptions = DEFAULT_OPTIONS) -> TriangulatedPoints:
     """Points confirmed by enough matches, refined to least reprojection error.
 
@@ -64,6 +52,8 @@ def triangulate(images: Sequence[PosedFeatures], options: TriangulationOptions =
     twice as good as any other on the line; and rigs of more than six cameras need three views, because among hundreds
     of pairs such matches come about by chance.
     """
+    if len(images) < 2:
+        return no_points(len(images))
     pairs = camera_pairs(np.stack([image.world_from_camera for image in images]), options)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         matches = list(
@@ -150,7 +140,9 @@ def _points_of_matches(
     num_views = np.bincount(owner[seen], minlength=n)
     sums = np.stack([np.bincount(owner[seen], colors[:, k], minlength=n) for k in range(3)], axis=1)
     mean = sums / np.maximum(num_views, 1)[:, None]
-    return TriangulatedPoints(positions, np.rint(mean).astype(np.uint8), num_views, errors)
+    seen_by = np.zeros((n, len(images)), bool)
+    seen_by[owner[seen], camera_of[seen]] = True
+    return TriangulatedPoints(positions, np.rint(mean).astype(np.uint8), seen_by, errors)
 
 
 @njit(nogil=True, cache=True)

@@ -134,6 +134,14 @@ def view_volume(cameras: Sequence[CaptureCamera]) -> ViewVolume:
         matrices.extend([pinhole.intrinsics] * len(own))
         sizes.extend([(pinhole.width, pinhole.height)] * len(own))
     world_from_camera = np.concatenate(poses).astype(np.float64)
+    near, far = depth_limits(world_from_camera)
+    return ViewVolume(world_from_camera, np.stack(matrices), np.array(sizes), near, far)
+
+
+def depth_limits(
+    world_from_camera: Float[np.ndarray, "v 4 4"],
+) -> tuple[Float[np.ndarray, " v"], Float[np.ndarray, " v"]]:
+    """Least and largest depth along each camera's optical axis at which the rig's scene is expected."""
     axes = world_from_camera[:, :3, 2]
     spread = np.degrees(np.arccos(np.clip((axes @ axes.T).min(), -1.0, 1.0)))
     inward = min(spread / INWARD_DEGREES, 1.0)
@@ -141,4 +149,4 @@ def view_volume(cameras: Sequence[CaptureCamera]) -> ViewVolume:
     # A camera may stand in the attention point (one that only turns): it still looks at something.
     to_scene = np.maximum(to_scene, 0.1 * max(to_scene.mean(), 1e-3))
     far = FAR_PARALLEL + inward * (FAR_INWARD - FAR_PARALLEL)
-    return ViewVolume(world_from_camera, np.stack(matrices), np.array(sizes), NEAR * to_scene, far * to_scene)
+    return NEAR * to_scene, far * to_scene

@@ -38,14 +38,12 @@ class Rig:
         return np.minimum(np.abs(positions[:, 2] - BACK_DEPTH), np.abs(positions[:, 2] - FRONT_DEPTH))
 
 
-def _texture(rng: np.random.Generator, pixels: int) -> np.ndarray:
+def draw_texture(rng: np.random.Generator, pixels: int) -> np.ndarray:
     noise = cv2.GaussianBlur(rng.normal(size=(pixels, pixels, 3)).astype(np.float32), (0, 0), 3.5)
     return np.clip(128 + 60 * noise / noise.std(), 0, 255).astype(np.uint8)
 
 
-def _draw(
-    image: np.ndarray, texture: np.ndarray, x: float, z: float, side: float, projection: np.ndarray
-) -> np.ndarray:
+def draw(image: np.ndarray, texture: np.ndarray, x: float, z: float, side: float, projection: np.ndarray) -> np.ndarray:
     """Paint a square plane, centred at (x, 0, z), over the image."""
     per_pixel = side / len(texture)
     # The warp maps pixel centres at integers, the projection puts them at i + 0.5.
@@ -63,7 +61,7 @@ def rig_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images of five training cameras at three instants; the held-out camera's files hold no image."""
     root = tmp_path_factory.mktemp("rig")
     rng = np.random.default_rng(3)
-    back, front = _texture(rng, 900), _texture(rng, 300)
+    back, front = draw_texture(rng, 900), draw_texture(rng, 300)
     for name, pose in rig_poses().items():
         (root / name).mkdir()
         matrix = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
@@ -73,8 +71,8 @@ def rig_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if name == HELD_OUT:
                 path.write_text("not an image")
                 continue
-            image = _draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), back, 0.0, BACK_DEPTH, 6.0, projection)
-            image = _draw(image, front, STEP * (f - 1), FRONT_DEPTH, FRONT_SIZE, projection)
+            image = draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), back, 0.0, BACK_DEPTH, 6.0, projection)
+            image = draw(image, front, STEP * (f - 1), FRONT_DEPTH, FRONT_SIZE, projection)
             assert cv2.imwrite(str(path), image)
     return root
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.data.capture import ImageFrames
-from fourdgs_ns.initialization import key_frames
-from fourdgs_ns.initialization.key_frames import feature_downscale, triangulate_key_frames
-from fourdgs_ns.initialization.triangulate import TriangulatedPoints
+from fourdgs_ns.initialization import sift
+from fourdgs_ns.initialization.instants import matching_downscale
+from fourdgs_ns.initialization.key_frames import find_key_frames
+from fourdgs_ns.initialization.matchers import no_points
+from fourdgs_ns.initialization.sift import SiftMatcher
 
 
 @pytest.fixture
@@ -23,15 +25,16 @@ def images_of(monkeypatch):
 
         def record(images, options):
             seen.append(images)
-            return TriangulatedPoints(np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, int), np.zeros(0))
+            return no_points(len(images))
 
-        monkeypatch.setattr(key_frames, "triangulate", record)
-        triangulate_key_frames(
+        monkeypatch.setattr(sift, "triangulate", record)
+        find_key_frames(
             capture,
             capture.cameras,
             key_frames=frames,
             times=np.linspace(0, 1, capture.num_frames),
             downscale=1.0,
+            matcher=SiftMatcher(),
             progress=False,
         )
         return seen
@@ -92,7 +95,7 @@ def test_distorted_camera_is_undistorted_before_features_are_found(rig, images_o
 
 def test_images_are_matched_at_a_useful_size(rig):
     def size(width, downscale):
-        return width / feature_downscale(replace(rig.capture.cameras[0], width=width, height=100), downscale)
+        return width / matching_downscale(replace(rig.capture.cameras[0], width=width, height=100), downscale)
 
     assert size(2704, 1) == pytest.approx(1600)
     assert size(2704, 2) == pytest.approx(1352)

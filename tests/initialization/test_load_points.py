@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.errors import UserError
-from fourdgs_ns.initialization import key_frames
+from fourdgs_ns.initialization import instants, sift
 from fourdgs_ns.initialization.key_frames import choose_key_frames
 from fourdgs_ns.initialization.ply import write_points_ply
 from fourdgs_ns.initialization.points import load_points
@@ -20,13 +20,13 @@ def load(rig, **options):
 
 def count_triangulations(monkeypatch):
     calls = []
-    real = key_frames.triangulate
+    real = sift.triangulate
 
     def counted(images, options):
         calls.append(len(images))
         return real(images, options)
 
-    monkeypatch.setattr(key_frames, "triangulate", counted)
+    monkeypatch.setattr(sift, "triangulate", counted)
     return calls
 
 
@@ -40,8 +40,13 @@ def test_triangulated_points_lie_on_the_surfaces_and_move_with_them(rig):
     assert len(distance) > 1000
     assert np.median(distance) < 0.005 * SCENE_SIZE
     assert np.mean(distance < 0.05) > 0.95
-    np.testing.assert_allclose(np.unique(points.times), [0.0, 0.25, 1.0])
-    front = np.abs(points.positions[:, 2] + 1.0) < 0.05
+    # What rests is there once, in the middle of the clip; what moves is there at every instant.
+    assert (points.times[points.static] == 0.5).all() and points.static.mean() > 0.2
+    np.testing.assert_allclose(np.unique(points.times[~points.static]), [0.0, 0.25, 1.0])
+    assert points.key_interval == 0.5
+    back = np.abs(points.positions[:, 2]) < 0.05
+    assert back[points.static].mean() > 0.95
+    front = (np.abs(points.positions[:, 2] + 1.0) < 0.05) & ~points.static
     left = [points.positions[front & (points.times == t), 0].min() for t in (0.0, 0.25, 1.0)]
     np.testing.assert_allclose(np.diff(left), 0.4, atol=0.1)
 
@@ -63,12 +68,8 @@ def test_cache_is_reused_resumed_and_keyed(rig, monkeypatch):
     np.testing.assert_array_equal(first.positions, again.positions)
     np.testing.assert_array_equal(first.times, again.times)
     (folder,) = (rig.capture.root / ".fourdgs").glob("points-*")
-    assert sorted(p.name for p in folder.iterdir()) == [
-        "instant-000000.npz",
-        "instant-000001.npz",
-        "instant-000002.npz",
-        "points.ply",
-    ]
+    names = [f"instant-00000{f}.npz" for f in range(3)] + [f"key-frame-00000{f}.ply" for f in range(3)]
+    assert sorted(p.name for p in folder.iterdir()) == [*names, "points.ply"]
     # One key frame lost, one cut short, as after an interrupted run or a full disk.
     (folder / "points.ply").unlink()
     (folder / "instant-000000.npz").unlink()
@@ -88,7 +89,7 @@ def test_cache_is_reused_resumed_and_keyed(rig, monkeypatch):
 
 @pytest.mark.slow
 def test_interruption_keeps_the_finished_key_frames(rig, monkeypatch):
-    real = key_frames.triangulate
+    real = sift.triangulate
     seen = []
 
     def interrupted(images, options):
@@ -97,10 +98,10 @@ def test_interruption_keeps_the_finished_key_frames(rig, monkeypatch):
         seen.append(1)
         return real(images, options)
 
-    monkeypatch.setattr(key_frames, "triangulate", interrupted)
+    monkeypatch.setattr(sift, "triangulate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load(rig)
-    monkeypatch.setattr(key_frames, "triangulate", real)
+    monkeypatch.setattr(sift, "triangulate", real)
     calls = count_triangulations(monkeypatch)
     load(rig)
     assert len(calls) == 1
@@ -108,7 +109,7 @@ def test_interruption_keeps_the_finished_key_frames(rig, monkeypatch):
 
 def test_textureless_scene_falls_back_to_random_under_auto_only(rig, monkeypatch, caplog):
     black = np.zeros((300, 400, 3), np.uint8)
-    monkeypatch.setattr(key_frames, "read_frames", lambda source: iter([black] * len(source)))
+    monkeypatch.setattr(instants, "read_frames", lambda source: iter([black] * len(source)))
     points = load(rig, num_random=500)
     assert len(points.positions) == 500
     assert "only 0 points triangulated" in points.source and "500 random points" in points.source

@@ -25,14 +25,26 @@ def test_round_trip_is_exact(tmp_path, timed):
     colors = rng.integers(0, 256, (100, 3)).astype(np.uint8)
     times = rng.random(100).astype(np.float32) if timed else None
     write_points_ply(tmp_path / "a.ply", positions, colors, times)
-    got_positions, got_colors, got_times = read_points_ply(tmp_path / "a.ply")
-    np.testing.assert_array_equal(got_positions, positions)
-    np.testing.assert_array_equal(got_colors, colors)
+    got = read_points_ply(tmp_path / "a.ply")
+    np.testing.assert_array_equal(got.positions, positions)
+    np.testing.assert_array_equal(got.colors, colors)
     if timed:
-        np.testing.assert_array_equal(got_times, times)
+        np.testing.assert_array_equal(got.times, times)
     else:
-        assert got_times is None
+        assert got.times is None
+    assert got.velocities is None and got.static is None
     assert [p.name for p in tmp_path.iterdir()] == ["a.ply"]
+
+
+def test_velocities_and_rest_survive_and_broken_velocities_are_left_out(tmp_path):
+    velocities = np.array([[1.0, 2.0, 3.0], [np.nan, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    static = np.array([False, False, True])
+    path = tmp_path / "a.ply"
+    write_points_ply(path, np.eye(3), np.zeros((3, 3), np.uint8), np.array([0.0, 0.5, 1.0]), velocities, static)
+    notes: list[str] = []
+    got = read_points_ply(path, notes)
+    assert got.velocities.tolist() == [[1, 2, 3], [0, 0, 0]] and got.static.tolist() == [False, True]
+    assert got.times.tolist() == [0, 1] and "1 of 3 points" in notes[0]
 
 
 @pytest.mark.parametrize("text", [True, False])
@@ -49,16 +61,16 @@ def test_round_trip_is_exact(tmp_path, timed):
 def test_colours_of_other_programs(tmp_path, text, names, kind, row, expected):
     fields = [*XYZ, *((n, kind) for n in names), ("t", "f8")]
     write_vertices(tmp_path / "a.ply", fields, [(1, 2, 3, *row, 0.25)], text)
-    positions, colors, times = read_points_ply(tmp_path / "a.ply")
-    assert positions.tolist() == [[1, 2, 3]] and tuple(colors[0]) == expected and times.tolist() == [0.25]
+    got = read_points_ply(tmp_path / "a.ply")
+    assert got.positions.tolist() == [[1, 2, 3]] and tuple(got.colors[0]) == expected and got.times.tolist() == [0.25]
 
 
 def test_points_that_are_not_finite_are_left_out_and_said(tmp_path):
     rows = [(0, 0, 0, 0.0), (np.nan, 0, 0, 0.0), (1, np.inf, 0, 0.5), (2, 0, 0, np.nan), (3, 0, 0, 1.0)]
     write_vertices(tmp_path / "a.ply", [*XYZ, ("time", "f4")], rows, text=False)
     notes: list[str] = []
-    positions, colors, times = read_points_ply(tmp_path / "a.ply", notes)
-    assert positions[:, 0].tolist() == [0, 3] and times.tolist() == [0, 1] and (colors == 128).all()
+    got = read_points_ply(tmp_path / "a.ply", notes)
+    assert got.positions[:, 0].tolist() == [0, 3] and got.times.tolist() == [0, 1] and (got.colors == 128).all()
     assert any("3 of 5 points" in note for note in notes) and any("grey" in note for note in notes)
 
 

@@ -1,0 +1,82 @@
+"""``fourdgs-ns init``: initial points over time of a capture, computed ahead of the first training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import tyro
+
+
+@dataclass
+class Init:
+    """Find the points that a training of a capture starts from: where, when, in which colour and how fast.
+
+    Matches between the training cameras at several instants are triangulated with the known poses; velocities come from
+    optical flow; what rests is kept once. The result is kept with the capture: a training with the same options finds it.
+    """
+
+    capture: Annotated[Path, tyro.conf.Positional]
+    """Folder of the capture, in any layout that fourdgs-ns knows."""
+    matcher: Literal["sift", "dense", "roma"] = "sift"
+    """sift: fewer, exact points. dense: a plane sweep, many points on all textured surfaces; about ten times slower. roma: a
+    pretrained network, needs pip install 'fourdgs-ns[roma]', its weights and better a GPU."""
+    key_frames: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    """Instants at which points are found, spread evenly over the clip. Default: three per second, 10 to 30."""
+    max_points: Optional[int] = None  # noqa: UP045
+    """Most points per key frame. Default: all of sift, 30000 of dense and roma."""
+    velocities: Literal["flow", "neighbors", "none"] = "flow"
+    """flow: optical flow to the frames around a key frame. neighbors: the nearest points of the next key frame, which only slow
+    things survive."""
+    out: Optional[Path] = None  # noqa: UP045
+    """Also write the merged points to this PLY file (time, velocity_x.., static), for instance points3D.ply in the capture."""
+    layout: str = "auto"
+    """Convention of the folder: n3dv, easyvolcap, transforms, dynamic3dgs, hyfluid; auto recognises it."""
+    eval_cameras: tuple[str, ...] = ()
+    """Cameras held out for scores, which are not looked at. Empty: what the layout's protocol holds out."""
+    train_cameras: tuple[str, ...] = ()
+    """Cameras to use. Empty: all that are not held out."""
+    frames: Optional[str] = None  # noqa: UP045
+    """Part of the clip as start:stop:step, like a Python slice."""
+    downscale_factor: Optional[float] = None  # noqa: UP045
+    """As for the training: it decides the size of the images that are matched."""
+    check: bool = False
+    """Compare with the ground truth of a capture that fourdgs-ns synth wrote. Happens by itself where there is one."""
+
+    def run(self) -> None:
+        """Compute or find the points, then print the report."""
+        from rich.console import Console
+
+        from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig, automatic_downscale
+        from fourdgs_ns.initialization.ply import write_points_ply
+        from fourdgs_ns.initialization.report import print_report, print_truth
+        from fourdgs_ns.initialization.stage import initialize
+        from fourdgs_ns.initialization.truth import check_against_truth, has_truth
+
+        parser = MultiViewVideoDataParserConfig(
+            data=self.capture,
+            layout=self.layout,
+            eval_cameras=self.eval_cameras,
+            train_cameras=self.train_cameras,
+            frames=self.frames,
+            downscale_factor=self.downscale_factor,
+        ).setup()
+        capture = parser.capture()
+        stage = initialize(
+            capture,
+            [camera for camera in capture.cameras if camera.name not in capture.eval_cameras],
+            downscale=self.downscale_factor or automatic_downscale(capture),
+            key_frames=self.key_frames,
+            matcher=self.matcher,
+            max_points=self.max_points,
+            velocities=self.velocities,
+        )
+        console = Console()
+        print_report(console, capture, stage)
+        if self.check or has_truth(capture):
+            print_truth(console, check_against_truth(capture, stage))
+        if self.out is not None:
+            cloud = stage.cloud
+            write_points_ply(self.out, cloud.positions, cloud.colors, cloud.times, cloud.velocities, cloud.static)
+            console.print(f"wrote {self.out}", highlight=False)
