@@ -7,11 +7,18 @@ from collections.abc import Callable
 
 import tyro
 
+from fourdgs_ns.cli.check import Check
 from fourdgs_ns.cli.init import Init
+from fourdgs_ns.cli.process import Process
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
-COMMANDS: dict[str, Callable[..., Init | Synth]] = {"init": Init, "synth": Synth}
+COMMANDS: dict[str, Callable[..., Process | Check | Init | Synth]] = {
+    "process": Process,
+    "check": Check,
+    "init": Init,
+    "synth": Synth,
+}
 
 
 def entry_point(arguments: list[str] | None = None) -> None:

@@ -19,6 +19,7 @@ from fourdgs_ns.data.layouts.files import read_json
 from fourdgs_ns.data.layouts.sequences import listed
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.preprocessing.cameras import CalibratedCamera
+from fourdgs_ns.preprocessing.markers import Corners, find_markers
 from fourdgs_ns.preprocessing.rig_features import RigFeatures, camera_pairs, features_of, match_all
 
 Lens = Literal["pinhole", "radial", "opencv", "fisheye"]
@@ -41,9 +42,14 @@ def solve_rig(
     lens: Lens = "radial",
     shared: bool = False,
     matching: Matching = "exhaustive",
+    marker_frames: Mapping[str, Sequence[Path]] | None = None,
+    marker_dictionary: str = "auto",
     advance: Callable[[str], None] = lambda what: None,
 ) -> dict[str, Any]:
     """Calibrate cameras from image files, the same instants of each; the world's scale and axes are arbitrary.
+
+    Corners of markers in ``marker_frames`` (all instants) join the features: they match without doubt however far apart the
+    cameras stand.
 
     When plain features connect too few cameras, they are sought again in tilted views (slow, for wide baselines).
     Result: ``cameras`` (calibrated), ``failed`` (name -> reason), ``report`` (name -> points, error, best partner),
@@ -55,9 +61,14 @@ def solve_rig(
     names = list(frames)
     images = {name: [_read(path) for path in frames[name]] for name in names}
     sizes = [(own[0].shape[1], own[0].shape[0]) for own in images.values()]
-    outcome, features, affine = _attempt(images, sizes, lens, shared, matching, False, advance)
+    corners: dict[str, Corners] = {name: {} for name in names}
+    dictionary = None
+    if marker_frames is not None:
+        corners, dictionary = find_markers(marker_frames, marker_dictionary, lambda: advance("markers"))
+    fixed = sizes, lens, shared, matching, [corners[name] for name in names]
+    outcome, features, affine = _attempt(images, *fixed, False, advance)
     if len(outcome["cameras"]) < len(names):
-        wide = _attempt(images, sizes, lens, shared, matching, True, advance)
+        wide = _attempt(images, *fixed, True, advance)
         if len(wide[0]["cameras"]) > len(outcome["cameras"]):
             outcome, features, affine = wide
     verified = np.zeros((len(names), len(names)), int)
@@ -94,6 +105,7 @@ def solve_rig(
         "matches": [[names[i], names[j], int(n)] for (i, j), n in zip(outcome["pairs"], outcome["inliers"])],
         "points": [[round(x, 6) for x in p[:3]] for p in outcome["points"]],
         "affine": affine,
+        "markers": {"dictionary": dictionary, "corners": {name: len(own) for name, own in corners.items()}},
     }
 
 
@@ -119,6 +131,7 @@ def _attempt(
     lens: Lens,
     shared: bool,
     matching: Matching,
+    corners: Sequence[Corners],
     affine: bool,
     advance: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[RigFeatures], bool]:
@@ -129,12 +142,22 @@ def _attempt(
         advance(f"features of {name}")
     pairs = camera_pairs(len(sizes), matching)
     matches = match_all(features, pairs, lambda: advance("matches"))
+    # Corners stand behind a camera's other features.
+    places = [{key: len(f.pixels) + n for n, key in enumerate(own)} for f, own in zip(features, corners)]
+    for i, j in pairs:
+        shared_corners = sorted(corners[i].keys() & corners[j].keys())
+        if shared_corners:
+            rows = [[places[i][key], places[j][key]] for key in shared_corners]
+            matches[i, j] = np.concatenate([matches[i, j], np.array(rows, np.int64)])
+    pixels = [
+        np.concatenate([f.pixels, np.array(list(own.values()), np.float64).reshape(-1, 2)]) for f, own in zip(features, corners)
+    ]
     job: dict[str, Any] = {
         "sizes": np.array(sizes, np.int64),
         "lens": np.array(lens),
         "shared": np.array(shared),
         "pairs": np.array(pairs, np.int64).reshape(-1, 2),
-        **{f"pixels_{i}": f.pixels for i, f in enumerate(features)},
+        **{f"pixels_{i}": own for i, own in enumerate(pixels)},
         **{f"matches_{k}": matches[pair] for k, pair in enumerate(pairs)},
     }
     return _solve_elsewhere(job), features, affine

@@ -97,6 +97,8 @@ class Workspace:
         found = self.load(stage, key)
         if found is not None and (reuse is None or reuse(found)):
             return found, True
+        # From here on until the last stage the folder is no complete capture.
+        (self.root / "transforms.json").unlink(missing_ok=True)
         result = compute()
         write_json(self.artefact(stage), {"key": key, "result": result})
         return result, False

@@ -1,0 +1,95 @@
+"""Square markers (ArUco, ChArUco boards) carried through the scene: exact matches between cameras that share no view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fourdgs_ns.errors import UserError
+
+DICTIONARIES = (
+    *("DICT_4X4_50", "DICT_4X4_100", "DICT_4X4_250", "DICT_4X4_1000", "DICT_5X5_50", "DICT_5X5_100", "DICT_5X5_250"),
+    *("DICT_5X5_1000", "DICT_6X6_50", "DICT_6X6_100", "DICT_6X6_250", "DICT_6X6_1000", "DICT_7X7_50", "DICT_7X7_250"),
+    *("DICT_ARUCO_ORIGINAL", "DICT_APRILTAG_36h11"),
+)
+PROBED_INSTANTS = 8
+MOST_INSTANTS = 120
+FEWEST_SEEN = 8
+"""Markers that have to be found in the probed images before anything is believed."""
+
+Corners = dict[tuple[int, int, int], np.ndarray]
+"""(instant, marker, corner) -> pixel."""
+
+
+def find_markers(
+    frames: Mapping[str, Sequence[Path]], dictionary: str, advance: Callable[[], None] = lambda: None
+) -> tuple[dict[str, Corners], str | None]:
+    """Corners of markers in every camera at up to ``MOST_INSTANTS`` instants, and the dictionary they are of.
+
+    ``auto`` tries the usual dictionaries on a few instants and takes the smallest one that explains most. Pixel i covers
+    [i, i + 1).
+
+    Raises:
+        UserError: an unknown dictionary.
+    """
+    if dictionary != "auto" and not hasattr(cv2.aruco, dictionary):
+        raise UserError(f"--markers {dictionary} is no dictionary of markers; use auto, none or {', '.join(DICTIONARIES)}")
+    count = min(len(own) for own in frames.values())
+    if dictionary == "auto":
+        found = _recognise(frames, count)
+        if found is None:
+            return {name: {} for name in frames}, None
+        dictionary = found
+    detector = _detector(dictionary)
+    instants = np.unique(np.linspace(0, count - 1, min(count, MOST_INSTANTS)).astype(int))
+    corners: dict[str, Corners] = {}
+    for name, own in frames.items():
+        corners[name] = {}
+        for i in instants:
+            for marker, square in _detect(detector, own[i]).items():
+                for k, pixel in enumerate(square):
+                    corners[name][int(i), marker, k] = pixel
+            advance()
+    return corners, dictionary
+
+
+def _recognise(frames: Mapping[str, Sequence[Path]], count: int) -> str | None:
+    instants = np.unique(np.linspace(0, count - 1, min(count, PROBED_INSTANTS)).astype(int))
+    seen = dict.fromkeys(DICTIONARIES, 0)
+    for own in frames.values():
+        for i in instants:
+            image = _gray(own[i])
+            for name in DICTIONARIES:
+                ids = _detector(name).detectMarkers(image)[1]
+                seen[name] += 0 if ids is None else len(ids)
+    best = max(seen.values())
+    if best < FEWEST_SEEN:
+        return None
+    # Larger dictionaries of a size contain the smaller ones, and mistake noise for markers more often.
+    return next(name for name in DICTIONARIES if seen[name] >= 0.95 * best)
+
+
+def _detector(name: str) -> cv2.aruco.ArucoDetector:
+    parameters = cv2.aruco.DetectorParameters()
+    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
+    parameters.detectInvertedMarker = True  # boards are also printed white on black
+    return cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, name)), parameters)
+
+
+def _detect(detector: cv2.aruco.ArucoDetector, path: Path) -> dict[int, np.ndarray]:
+    squares, ids, _ = detector.detectMarkers(_gray(path))
+    if ids is None:
+        return {}
+    names = ids.ravel().tolist()
+    # A marker seen twice in one image is a mistake or two boards: neither can be matched.
+    return {n: s.reshape(4, 2) + 0.5 for n, s in zip(names, squares) if names.count(n) == 1}
+
+
+def _gray(path: Path) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise UserError(f"{path} cannot be decoded; type the command again with --from extract")
+    return image
