@@ -32,9 +32,7 @@ def similarity(
     return scale, rotation, mean_t - scale * rotation @ mean_s
 
 
-def compare_rigs(
-    poses: Float[np.ndarray, "c 4 4"], reference: Float[np.ndarray, "c 4 4"]
-) -> RigDifference:
+def compare_rigs(poses: Float[np.ndarray, "c 4 4"], reference: Float[np.ndarray, "c 4 4"]) -> RigDifference:
     """Align ``poses`` (world_from_camera) to ``reference`` by centres and viewing directions, then compare.
 
     Points one typical baseline in front of and beside each camera take part in the alignment, so that two cameras, or

@@ -46,9 +46,7 @@ def pair_offsets(sounds: Mapping[int, tuple[Float[np.ndarray, " n"], float]]) ->
     spectra = {camera: fft.rfft(_band(samples), size) for camera, (samples, _) in sounds.items()}
     pairs = []
     for a, b in combinations(sounds, 2):
-        lag, confidence = correlate(
-            spectra[a], spectra[b], size, len(sounds[a][0]), len(sounds[b][0])
-        )
+        lag, confidence = correlate(spectra[a], spectra[b], size, len(sounds[a][0]), len(sounds[b][0]))
         # Sample i of b sounds like sample i + lag of a: local time in a minus local time in b is b's later start.
         seconds = lag / RATE + sounds[a][1] - sounds[b][1]
         pairs.append(PairOffset(a, b, seconds, confidence - 1 if confidence >= CONFIDENT else 0.0))
@@ -64,7 +62,10 @@ def correlate(
     floor = 1e-3 * float(magnitude.mean()) + 1e-30
     score = fft.irfft(cross / np.maximum(magnitude, floor) ** WHITENING, size)
     shortest = min(length_a, length_b)
-    last, first = length_a - 1 - int(shortest * (1 - FARTHEST_SHARE)), -(length_b - 1) + int(shortest * (1 - FARTHEST_SHARE))
+    last, first = (
+        length_a - 1 - int(shortest * (1 - FARTHEST_SHARE)),
+        -(length_b - 1) + int(shortest * (1 - FARTHEST_SHARE)),
+    )
     lags = np.arange(first, last + 1)
     values = score[lags % size]
     best = int(values.argmax())

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from jaxtyping import Int
 
+from fourdgs_ns.data.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.calibration import checked_pose, pinhole
 from fourdgs_ns.data.layouts.files import read_json
 from fourdgs_ns.data.layouts.sequences import listed
 from fourdgs_ns.errors import UserError
-from fourdgs_ns.preprocessing.cameras import CalibratedCamera
 from fourdgs_ns.preprocessing.markers import Corners, find_markers
 from fourdgs_ns.preprocessing.rig_features import RigFeatures, camera_pairs, features_of, match_all
 
@@ -150,7 +150,8 @@ def _attempt(
             rows = [[places[i][key], places[j][key]] for key in shared_corners]
             matches[i, j] = np.concatenate([matches[i, j], np.array(rows, np.int64)])
     pixels = [
-        np.concatenate([f.pixels, np.array(list(own.values()), np.float64).reshape(-1, 2)]) for f, own in zip(features, corners)
+        np.concatenate([f.pixels, np.array(list(own.values()), np.float64).reshape(-1, 2)])
+        for f, own in zip(features, corners)
     ]
     job: dict[str, Any] = {
         "sizes": np.array(sizes, np.int64),
@@ -173,8 +174,12 @@ def _solve_elsewhere(job: dict[str, Any]) -> dict[str, Any]:
         if not result.is_file():
             if "No module named 'pycolmap'" in done.stderr:
                 raise UserError("calibrating needs pycolmap, which is not installed; type `pip install pycolmap`")
-            last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit code {done.returncode}")
-            raise UserError(f"the calibration stopped ({last.strip()}); give --calibration FILE, or other --start and --end")
+            last = next(
+                (line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit code {done.returncode}"
+            )
+            raise UserError(
+                f"the calibration stopped ({last.strip()}); give --calibration FILE, or other --start and --end"
+            )
         return read_json(result)
 
 

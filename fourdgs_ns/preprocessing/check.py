@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -154,7 +154,7 @@ def _cameras(capture: Capture) -> Item:
 
 
 def _overlap(names: Sequence[str], errors: Sequence[PairErrors]) -> Item:
-    matches = {name: 0 for name in names}
+    matches = dict.fromkeys(names, 0)
     group = {name: i for i, name in enumerate(names)}
     for e in errors:
         count = len(e.static) + len(e.moving)
@@ -177,7 +177,9 @@ def _overlap(names: Sequence[str], errors: Sequence[PairErrors]) -> Item:
     weak = [f"{name} ({count})" for name, count in matches.items() if count < ENOUGH_MATCHES]
     if weak:
         return _item("yellow", "overlap", f"few points in common with any other camera: {listed(weak)}")
-    return _item("green", "overlap", f"every camera shares at least {min(matches.values())} points with its best neighbour")
+    return _item(
+        "green", "overlap", f"every camera shares at least {min(matches.values())} points with its best neighbour"
+    )
 
 
 def _static(names: Sequence[str], errors: Sequence[PairErrors], posed: Sequence[dict[str, PosedImage]]) -> Item:
@@ -202,7 +204,7 @@ def _moving(capture: Capture, names: Sequence[str], errors: Sequence[PairErrors]
     moving = np.concatenate([e.moving for e in errors] or [np.zeros(0)])
     if capture.num_frames < 3 or len(moving) < FEW_MATCHES:
         return [_item("yellow", "synchronisation", "too few moving points are matched to judge the clocks")]
-    late, counts = clock_errors(errors, names)
+    late = clock_errors(errors, names)
     if not late:
         text = f"moving points lie {np.median(moving):.2f} px off, but their motion does not tell the clocks apart"
         return [_item("yellow", "synchronisation", text)]
@@ -260,6 +262,7 @@ def _blur(posed: Sequence[dict[str, PosedImage]]) -> Item:
     middle = float(np.median(list(means.values()))) + 1e-9
     soft = [f"{n} ({m / middle:.2f})" for n, m in means.items() if m / middle < BLUR_YELLOW]
     if soft:
-        return _item("yellow", "sharpness", f"less sharp than the others: {listed(soft)} of their detail; check the focus")
+        return _item(
+            "yellow", "sharpness", f"less sharp than the others: {listed(soft)} of their detail; check the focus"
+        )
     return _item("green", "sharpness", "all cameras are about equally sharp")
-

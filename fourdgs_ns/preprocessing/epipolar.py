@@ -19,7 +19,7 @@ from fourdgs_ns.initialization.instants import PosedImage
 from fourdgs_ns.preprocessing.offsets import PairOffset, solve_offsets
 from fourdgs_ns.preprocessing.rig_features import RigFeatures, features_of, match
 
-WINDOW = 4
+WINDOW = 10
 """Frames before and after an instant over which points are followed."""
 MOVING_PIXELS = 1.0
 """Per frame, from which a point counts as moving."""
@@ -27,7 +27,7 @@ RESTING_PIXELS = 0.25
 BELIEVED_SHARE = 0.03
 """Of the longer side: matches farther from their line than this are mistakes of appearance, unless they move."""
 FEWEST_MOVING = 12
-STEPS_PER_FRAME = 20
+STEPS_PER_FRAME = 10
 
 
 @dataclass(frozen=True)
@@ -120,31 +120,38 @@ def pair_errors(
     gathered: dict[tuple[str, str], list[tuple[PosedImage, PosedImage, Followed, int]]] = {}
     for posed, around, middle in images:
         features = {n: features_of([cv2.cvtColor(i.image, cv2.COLOR_RGB2BGR)]) for n, i in posed.items()}
-        paths = {n: follow(around[n], middle, features[n].pixels) for n in posed}
-        for a, b in combinations([n for n in names if n in posed], 2):
-            pairs = _plausible(features[a], features[b], posed[a], posed[b])
+        chosen = {
+            (a, b): _plausible(features[a], features[b], posed[a], posed[b])
+            for a, b in combinations([n for n in names if n in posed], 2)
+        }
+        # Only what is matched somewhere is followed.
+        paths = {}
+        for n in posed:
+            used = np.unique(np.concatenate([pairs[:, pair.index(n)] for pair, pairs in chosen.items() if n in pair]))
+            paths[n] = np.full((len(around[n]), len(features[n].pixels), 2), np.nan)
+            paths[n][:, used] = follow(around[n], middle, features[n].pixels[used])
+        for (a, b), pairs in chosen.items():
             followed = Followed(features[a].pixels[pairs[:, 0]], paths[b][:, pairs[:, 1]], paths[a][:, pairs[:, 0]])
             gathered.setdefault((a, b), []).append((posed[a], posed[b], followed, middle))
     return [_summary(a, b, parts) for (a, b), parts in gathered.items()]
 
 
-def clock_errors(
-    errors: Sequence[PairErrors], names: Sequence[str]
-) -> tuple[dict[str, float], dict[str, int]]:
-    """Frames by which each camera's clock is later than most others' (median 0), and the moving matches behind it.
+def clock_errors(errors: Sequence[PairErrors], names: Sequence[str]) -> dict[str, float]:
+    """Frames by which each camera's clock is later than most others' (median 0).
 
     Cameras that moving points say nothing about are missing.
     """
     index = {name: i for i, name in enumerate(names)}
     pairs = [
-        PairOffset(index[e.a], index[e.b], e.shift_frames, float(len(e.moving))) for e in errors if e.shift_frames is not None
+        PairOffset(index[e.a], index[e.b], e.shift_frames, float(len(e.moving)))
+        for e in errors
+        if e.shift_frames is not None
     ]
     if not pairs:
-        return {}, {}
+        return {}
     offsets, _ = solve_offsets(pairs, len(names), 0.5)
     offsets = offsets - np.nanmedian(offsets)
-    counts = {n: sum(len(e.moving) for e in errors if n in (e.a, e.b) and e.shift_frames is not None) for n in names}
-    return {n: float(offsets[i]) for n, i in index.items() if np.isfinite(offsets[i])}, counts
+    return {n: float(offsets[i]) for n, i in index.items() if np.isfinite(offsets[i])}
 
 
 def _plausible(a: RigFeatures, b: RigFeatures, image_a: PosedImage, image_b: PosedImage) -> np.ndarray:

@@ -88,7 +88,7 @@ def extract_camera(
         last = max(wanted)
         reached = -1
         with opened(video.path) as container:
-            for reached, decoded in enumerate(decode(container)):  # noqa: B007
+            for reached, decoded in enumerate(decode(container)):
                 if reached in wanted:
                     waiting.append(pool.submit(_write, decoded.frame, video.rotation, size, partial, wanted[reached]))
                     while len(waiting) > 8:
@@ -140,7 +140,9 @@ def save_jpeg(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     """
     ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not ok:
-        raise UserError(f"{path} cannot be encoded as JPEG; its size is {image.shape[1]}x{image.shape[0]}, use --downscale")
+        raise UserError(
+            f"{path} cannot be encoded as JPEG; its size is {image.shape[1]}x{image.shape[0]}, use --downscale"
+        )
     try:
         path.write_bytes(data.tobytes())
     except OSError as error:

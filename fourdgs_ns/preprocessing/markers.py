@@ -36,7 +36,9 @@ def find_markers(
         UserError: an unknown dictionary.
     """
     if dictionary != "auto" and not hasattr(cv2.aruco, dictionary):
-        raise UserError(f"--markers {dictionary} is no dictionary of markers; use auto, none or {', '.join(DICTIONARIES)}")
+        raise UserError(
+            f"--markers {dictionary} is no dictionary of markers; use auto, none or {', '.join(DICTIONARIES)}"
+        )
     count = min(len(own) for own in frames.values())
     if dictionary == "auto":
         found = _recognise(frames, count)

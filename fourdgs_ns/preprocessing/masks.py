@@ -46,7 +46,10 @@ def subtract_background(
         background = cv2.cvtColor(plate, cv2.COLOR_BGR2LAB).astype(np.int16)
         limits = _limits(background, paths)
         with appearing_folder(out / camera) as folder, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            def one(path: Path, background: np.ndarray = background, limits: np.ndarray = limits, folder: Path = folder) -> float:
+
+            def one(
+                path: Path, background: np.ndarray = background, limits: np.ndarray = limits, folder: Path = folder
+            ) -> float:
                 mask = foreground(_read(path), background, limits)
                 _save(folder / f"{path.stem}.png", mask)
                 return float((mask > 0).mean())
@@ -96,7 +99,9 @@ def notes_of(shares: Mapping[str, float]) -> list[str]:
     full = [camera for camera, share in shares.items() if share > 0.6]
     notes = []
     if empty:
-        notes.append(f"the masks of {listed(empty)} are empty: nothing moves there, or --clean-plates shows the subject")
+        notes.append(
+            f"the masks of {listed(empty)} are empty: nothing moves there, or --clean-plates shows the subject"
+        )
     if full:
         notes.append(f"the masks of {listed(full)} cover most of the image: the light changed, or the camera moved")
     return notes

@@ -40,9 +40,7 @@ def solve_offsets(
         group[moved] = group[pair.a]
     main = np.bincount(group, minlength=num_cameras).argmax()
     members = np.flatnonzero(group == main)
-    agreeing = [
-        p for p in order if group[p.a] == main and abs(offsets[p.b] - offsets[p.a] - p.seconds) <= tolerance
-    ]
+    agreeing = [p for p in order if group[p.a] == main and abs(offsets[p.b] - offsets[p.a] - p.seconds) <= tolerance]
     column = {int(c): i for i, c in enumerate(members)}
     if len(members) > 1 and agreeing:
         rows = np.zeros((len(agreeing) + 1, len(members)))

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from rich.console import Console
 
+from fourdgs_ns.data.calibrated import CalibratedCamera
 from fourdgs_ns.data.capture import Capture
 from fourdgs_ns.data.geometry import training_camera
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.preprocessing import calibrate, extract, masks, probe, report, synchronise, timeline, write
-from fourdgs_ns.preprocessing.cameras import CalibratedCamera
 from fourdgs_ns.preprocessing.probe import RawVideo
 from fourdgs_ns.preprocessing.timeline import Timeline
 from fourdgs_ns.preprocessing.workspace import FOLDER, StageName, Workspace, digest, write_json
@@ -143,9 +143,7 @@ class _Run:
 
     def extract(self, videos: Sequence[RawVideo], plan: Timeline) -> dict[str, Any]:
         sizes = {v.camera: extract.target_size(v, self.options.resize, self.options.downscale) for v in videos}
-        keys = {
-            v.camera: digest([_stamp(v.path), plan.picks[v.camera].tolist(), sizes[v.camera]]) for v in videos
-        }
+        keys = {v.camera: digest([_stamp(v.path), plan.picks[v.camera].tolist(), sizes[v.camera]]) for v in videos}
         try:
             extracted = json.loads(self._extracted_file.read_text())
         except (OSError, ValueError):
@@ -344,4 +342,3 @@ class _Run:
 def _stamp(path: Path) -> list[Any]:
     stat = path.stat()
     return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
-

@@ -64,7 +64,9 @@ def find_videos(inputs: Sequence[Path], names: Sequence[str] = ()) -> dict[str, 
         if given.is_dir():
             inside = files_in(given, VIDEO_SUFFIXES)
             if not inside:
-                raise UserError(f"{given} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}); give the folder of the videos")
+                raise UserError(
+                    f"{given} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}); give the folder of the videos"
+                )
             paths.extend(inside)
         elif given.is_file():
             paths.append(given)
@@ -142,7 +144,9 @@ def _probe_one(camera: str, path: Path) -> RawVideo:
         container.seek(0)
         first = next(iter(container.decode(stream)), None)
         if first is None or len(times) < FEWEST_FRAMES:
-            raise UserError(f"{path} has {len(times)} frames; a clip needs at least {FEWEST_FRAMES}, give another video")
+            raise UserError(
+                f"{path} has {len(times)} frames; a clip needs at least {FEWEST_FRAMES}, give another video"
+            )
         rotation = int(getattr(first, "rotation", 0) or 0) % 360
         turned = round(rotation / 90) % 2 == 1
         width, height = (first.height, first.width) if turned else (first.width, first.height)

@@ -78,10 +78,8 @@ def as_bgr(frame: Any, rotation: int) -> UInt8[np.ndarray, "h w 3"]:
 
     ``rotation``: degrees counter-clockwise by which players turn the picture, as PyAV states it.
     """
-    if getattr(frame, "color_trc", 0) in (PQ, HLG):
-        image = _standard_range(frame)
-    else:
-        image = frame.to_ndarray(format="bgr24")
+    hdr = getattr(frame, "color_trc", 0) in (PQ, HLG)
+    image = _standard_range(frame) if hdr else frame.to_ndarray(format="bgr24")
     turns = round(rotation / 90) % 4
     return image if turns == 0 else np.ascontiguousarray(np.rot90(image, turns))
 

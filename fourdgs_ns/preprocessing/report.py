@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fourdgs_ns.preprocessing.cameras import CalibratedCamera
+from fourdgs_ns.data.calibrated import CalibratedCamera
 from fourdgs_ns.preprocessing.probe import RawVideo
 from fourdgs_ns.preprocessing.timeline import Timeline
 from fourdgs_ns.preprocessing.workspace import STAGES, StageName
@@ -68,7 +68,8 @@ def print_frames(console: Console, result: Mapping[str, Any]) -> None:
     sizes = {tuple(size) for size in result["sizes"].values()}
     shown = ", ".join(f"{w}x{h}" for w, h in sorted(sizes))
     console.print(
-        f"{len(result['sizes'])} cameras, {result['frames']} frames each at {result['fps']:.5g} fps, {shown}", highlight=False
+        f"{len(result['sizes'])} cameras, {result['frames']} frames each at {result['fps']:.5g} fps, {shown}",
+        highlight=False,
     )
     notes = []
     for camera, jitter in result["jitter_seconds"].items():
@@ -76,7 +77,9 @@ def print_frames(console: Console, result: Mapping[str, Any]) -> None:
             notes.append(f"frames of {camera} lie up to {1000 * jitter:.0f} ms off their instants")
         repeated = result["repeated"][camera]
         if repeated:
-            notes.append(f"{camera} shows {repeated} of {result['frames']} instants twice (dropped frames or a lower rate)")
+            notes.append(
+                f"{camera} shows {repeated} of {result['frames']} instants twice (dropped frames or a lower rate)"
+            )
     _notes(console, notes)
 
 

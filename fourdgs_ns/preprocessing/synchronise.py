@@ -37,7 +37,9 @@ def parse_offsets(words: Sequence[str], names: Sequence[str]) -> dict[str, float
         except ValueError:
             found[name] = np.nan
         if not np.isfinite(found[name]):
-            raise UserError(f"--sync-offsets {word} says no seconds; write CAMERA=SECONDS, for instance {names[-1]}=0.04")
+            raise UserError(
+                f"--sync-offsets {word} says no seconds; write CAMERA=SECONDS, for instance {names[-1]}=0.04"
+            )
         if name not in names:
             raise UserError(f"--sync-offsets {word} names no camera; there are {listed(list(names))}")
     return found
@@ -80,7 +82,9 @@ def synchronise(
     except UserError as error:
         if not automatic:
             raise
-        return synchronise(videos, "none", {}) | {"notes": [f"sound was of no use ({error}): started together is assumed"]}
+        return synchronise(videos, "none", {}) | {
+            "notes": [f"sound was of no use ({error}): started together is assumed"]
+        }
     offsets, spread = solve_offsets(pairs, len(videos), tolerance)
     confidence = np.array([max((p.weight for p in pairs if c in (p.a, p.b)), default=0.0) for c in range(len(names))])
     lost = [names[c] for c in np.flatnonzero(np.isnan(offsets))]

@@ -19,9 +19,7 @@ from typing import Any, Literal, get_args
 
 from fourdgs_ns.errors import UserError
 
-StageName = Literal[
-    "probe", "synchronise", "extract", "calibrate", "undistort", "masks", "points", "check", "write"
-]
+StageName = Literal["probe", "synchronise", "extract", "calibrate", "undistort", "masks", "points", "check", "write"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 FOLDER = "process"
 
@@ -47,7 +45,9 @@ def write_json(path: Path, content: Any) -> None:
 def disk_error(error: OSError, path: Path) -> UserError:
     """What to tell the user when ``path`` cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"the disk of {path} is full; free some space and type the same command again, it goes on there")
+        return UserError(
+            f"the disk of {path} is full; free some space and type the same command again, it goes on there"
+        )
     return UserError(f"{path} cannot be written ({error.strerror}); check the permissions of that folder")
 
 
@@ -68,7 +68,9 @@ class Workspace:
         if root.exists() and not root.is_dir():
             raise UserError(f"{root} is a file; give --out a folder that does not exist yet")
         if root.is_dir() and any(root.iterdir()) and not (root / FOLDER).is_dir():
-            raise UserError(f"{root} already holds files of something else; give --out a folder that does not exist yet")
+            raise UserError(
+                f"{root} already holds files of something else; give --out a folder that does not exist yet"
+            )
         try:
             (root / FOLDER).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -87,7 +89,11 @@ class Workspace:
         return content["result"] if isinstance(content, dict) and content.get("key") == key else None
 
     def run(
-        self, stage: StageName, facts: Any, compute: Callable[[], dict[str, Any]], reuse: Callable[[dict], bool] | None = None
+        self,
+        stage: StageName,
+        facts: Any,
+        compute: Callable[[], dict[str, Any]],
+        reuse: Callable[[dict], bool] | None = None,
     ) -> tuple[dict[str, Any], bool]:
         """The result of ``stage`` and whether it was there already; ``facts`` is all that decides it.
 

@@ -31,7 +31,12 @@ def scene_sound(seconds: float, seed: int) -> Float[np.ndarray, " n"]:
 
 
 def heard(
-    camera: RigCamera, source: Float[np.ndarray, "3"], sound: Float[np.ndarray, " n"], seconds: float, fps: float, seed: int
+    camera: RigCamera,
+    source: Float[np.ndarray, "3"],
+    sound: Float[np.ndarray, " n"],
+    seconds: float,
+    fps: float,
+    seed: int,
 ) -> Float[np.ndarray, " m"]:
     """The track of one camera: ``sound`` at the distance of ``source``, quieter and noisier the farther away.
 

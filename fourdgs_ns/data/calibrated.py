@@ -1,4 +1,4 @@
-"""A calibrated camera as the stages hand it on, and its form in JSON."""
+"""A calibrated camera without its frames, as calibration files and the stages of preprocessing hand it on."""
 
 from __future__ import annotations
 
