@@ -185,9 +185,10 @@ def _solve_elsewhere(job: dict[str, Any]) -> dict[str, Any]:
 
 def _camera(name: str, size: tuple[int, int], found: dict[str, Any]) -> CalibratedCamera:
     params, model = found["params"], found["model"]
+    distortion: tuple[float, ...] = ()
     if model == "SIMPLE_PINHOLE":
         f, cx, cy = params
-        matrix, distortion = pinhole(f, f, cx, cy), ()
+        matrix = pinhole(f, f, cx, cy)
     elif model == "SIMPLE_RADIAL":
         f, cx, cy, k = params
         matrix, distortion = pinhole(f, f, cx, cy), (k, 0.0, 0.0, 0.0, 0.0)

@@ -133,7 +133,7 @@ def pair_errors(
         for (a, b), pairs in chosen.items():
             followed = Followed(features[a].pixels[pairs[:, 0]], paths[b][:, pairs[:, 1]], paths[a][:, pairs[:, 0]])
             gathered.setdefault((a, b), []).append((posed[a], posed[b], followed, middle))
-    return [_summary(a, b, parts) for (a, b), parts in gathered.items()]
+    return [summarize_pair(a, b, parts) for (a, b), parts in gathered.items()]
 
 
 def clock_errors(errors: Sequence[PairErrors], names: Sequence[str]) -> dict[str, float]:
@@ -162,7 +162,8 @@ def _plausible(a: RigFeatures, b: RigFeatures, image_a: PosedImage, image_b: Pos
     return pairs[distance <= limit]
 
 
-def _summary(a: str, b: str, parts: Sequence[tuple[PosedImage, PosedImage, Followed, int]]) -> PairErrors:
+def summarize_pair(a: str, b: str, parts: Sequence[tuple[PosedImage, PosedImage, Followed, int]]) -> PairErrors:
+    """Errors of one pair from its matches at several instants (the images, the matches, the position of the instant)."""
     static, moving = [], []
     curves = []
     shifts = np.linspace(-WINDOW, WINDOW, 2 * WINDOW * STEPS_PER_FRAME + 1)

@@ -85,7 +85,7 @@ def _detect(detector: cv2.aruco.ArucoDetector, path: Path) -> dict[int, np.ndarr
     squares, ids, _ = detector.detectMarkers(_gray(path))
     if ids is None:
         return {}
-    names = ids.ravel().tolist()
+    names = [int(n) for n in ids.ravel()]
     # A marker seen twice in one image is a mistake or two boards: neither can be matched.
     return {n: s.reshape(4, 2) + 0.5 for n, s in zip(names, squares) if names.count(n) == 1}
 

@@ -304,7 +304,7 @@ class _Run:
 
         facts = [self._key(s) for s in self.outcome.results]
         self._stage("write", facts, compute, lambda _: (self.root / "transforms.json").is_file())
-        report.print_end(self.console, self.root, cameras, plan, self.outcome.seconds)
+        report.print_end(self.console, self.root, cameras, plan, {**self.outcome.seconds})
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 

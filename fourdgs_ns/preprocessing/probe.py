@@ -147,7 +147,8 @@ def _probe_one(camera: str, path: Path) -> RawVideo:
             raise UserError(
                 f"{path} has {len(times)} frames; a clip needs at least {FEWEST_FRAMES}, give another video"
             )
-        rotation = int(getattr(first, "rotation", 0) or 0) % 360
+        stated = int(getattr(first, "rotation", 0) or 0)
+        rotation = stated % 360 if abs(stated) <= 360 else 0  # a damaged matrix is no rotation
         turned = round(rotation / 90) % 2 == 1
         width, height = (first.height, first.width) if turned else (first.width, first.height)
         bits = max(component.bits for component in first.format.components)

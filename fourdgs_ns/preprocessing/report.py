@@ -132,7 +132,7 @@ def print_points(console: Console, result: Mapping[str, Any]) -> None:
 
 
 def print_end(
-    console: Console, root: Path, cameras: Sequence[CalibratedCamera], plan: Timeline, seconds: Mapping[str, float]
+    console: Console, root: Path, cameras: Sequence[CalibratedCamera], plan: Timeline, seconds: Mapping[StageName, float]
 ) -> None:
     spent = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
     console.print(f"seconds per stage: {spent or 'nothing had to be done'}", highlight=False)

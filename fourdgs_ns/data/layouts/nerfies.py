@@ -7,6 +7,7 @@ val_ids are held out: they form cameras of their own. Usually one or two cameras
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def read(root: Path) -> Capture:
     for camera in sorted(views):
         first = root / "camera" / f"{views[camera][0][0]}.json"
         own = [view for _, view in views[camera]]
-        cameras.append(camera_from_views(camera, own, lambda c, w, h, f=first: _lens(f, c, w, h), first))
+        cameras.append(camera_from_views(camera, own, partial(_lens, first), first))
     fps, notes = image_fps(root)
     return Capture(
         root=root,

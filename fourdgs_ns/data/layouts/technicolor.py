@@ -61,7 +61,7 @@ def _files(root: Path) -> dict[str, list[Path]]:
 def read_cameras(path: Path) -> list[CalibratedCamera]:
     """Cameras 00, 01, ... in the order of the rows."""
     file = path
-    cameras = []
+    cameras: list[CalibratedCamera] = []
     for line in read_text(file).splitlines():
         words = line.split()
         try:
