@@ -7,17 +7,19 @@ from collections.abc import Callable
 
 import tyro
 
+from fourdgs_ns.cli.benchmark_process import BenchmarkProcess
 from fourdgs_ns.cli.check import Check
 from fourdgs_ns.cli.init import Init
 from fourdgs_ns.cli.process import Process
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
-COMMANDS: dict[str, Callable[..., Process | Check | Init | Synth]] = {
+COMMANDS: dict[str, Callable[..., Process | Check | Init | Synth | BenchmarkProcess]] = {
     "process": Process,
     "check": Check,
     "init": Init,
     "synth": Synth,
+    "benchmark-process": BenchmarkProcess,
 }
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Int
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.calibration import checked_pose, pinhole
 from fourdgs_ns.data.layouts.files import read_json
 from fourdgs_ns.data.layouts.sequences import listed

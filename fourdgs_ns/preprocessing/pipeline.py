@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
 from fourdgs_ns.data.capture import Capture
 from fourdgs_ns.data.geometry import training_camera
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.preprocessing import calibrate, extract, masks, probe, report, synchronise, timeline, write
 from fourdgs_ns.preprocessing.probe import RawVideo

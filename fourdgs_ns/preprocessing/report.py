@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.preprocessing.probe import RawVideo
 from fourdgs_ns.preprocessing.timeline import Timeline
 from fourdgs_ns.preprocessing.workspace import STAGES, StageName
@@ -132,7 +132,11 @@ def print_points(console: Console, result: Mapping[str, Any]) -> None:
 
 
 def print_end(
-    console: Console, root: Path, cameras: Sequence[CalibratedCamera], plan: Timeline, seconds: Mapping[StageName, float]
+    console: Console,
+    root: Path,
+    cameras: Sequence[CalibratedCamera],
+    plan: Timeline,
+    seconds: Mapping[StageName, float],
 ) -> None:
     spent = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
     console.print(f"seconds per stage: {spent or 'nothing had to be done'}", highlight=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.calibration import OPENCV_FROM_OPENGL
 from fourdgs_ns.preprocessing.workspace import write_json
 

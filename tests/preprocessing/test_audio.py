@@ -9,7 +9,9 @@ from fourdgs_ns.preprocessing.offsets import PairOffset, solve_offsets
 
 def _scene(seconds, seed=0):
     rng = np.random.default_rng(seed)
-    return 0.2 * rng.standard_normal(int(seconds * audio.RATE)) * (1 + np.sin(np.arange(int(seconds * audio.RATE)) / 3000))
+    return (
+        0.2 * rng.standard_normal(int(seconds * audio.RATE)) * (1 + np.sin(np.arange(int(seconds * audio.RATE)) / 3000))
+    )
 
 
 def _recordings(delays, seconds=6.0, noise=0.05, seed=1):

@@ -166,7 +166,8 @@ def test_flash(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), [(("b=soon",), "says no seconds"), (("x=1",), "names no camera"), (("b=nan",), "says no seconds")]
+    ("words", "says"),
+    [(("b=soon",), "says no seconds"), (("x=1",), "names no camera"), (("b=nan",), "says no seconds")],
 )
 def test_offsets_that_are_refused(words, says):
     with pytest.raises(UserError, match=says):

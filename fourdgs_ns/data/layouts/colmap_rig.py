@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
 from fourdgs_ns.data.capture import Capture
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.colmap_model import ModelCamera, ModelImage, find_model, read_model
 from fourdgs_ns.data.layouts.named_rig import capture_of, frames_by_camera
 from fourdgs_ns.data.layouts.sequences import natural_key

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
 from fourdgs_ns.data.capture import Capture
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.calibration import checked_intrinsics, checked_pose
 from fourdgs_ns.data.layouts.files import frame_rate, matrix, number, read_json
 from fourdgs_ns.data.layouts.named_rig import capture_of

@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
 from fourdgs_ns.data.capture import Capture
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.calibration import checked_distortion, checked_intrinsics, checked_pose, pinhole
 from fourdgs_ns.data.layouts.files import matrix, number, read_text
 from fourdgs_ns.data.layouts.named_rig import capture_of, frames_by_camera

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
 from fourdgs_ns.data.capture import Capture
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.rig import Lens, RigCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.data.layouts.sequences import (
     IMAGE_SUFFIXES,

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
 from fourdgs_ns.data.capture import Capture
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.calibration import checked_intrinsics, pinhole, pose_from_world_to_camera
 from fourdgs_ns.data.layouts.files import read_text
 from fourdgs_ns.data.layouts.named_rig import capture_of

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.sequences import listed, natural_key
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.preprocessing.calibrations import (

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.calibration import checked_distortion, checked_intrinsics, pose_from_world_to_camera
 from fourdgs_ns.data.layouts.files import matrix
 from fourdgs_ns.errors import UserError

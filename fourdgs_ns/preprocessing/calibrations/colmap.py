@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.colmap_model import find_model
 from fourdgs_ns.data.layouts.colmap_rig import read_cameras
 from fourdgs_ns.errors import UserError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.easyvolcap import camera_lens, camera_names, camera_pose
 from fourdgs_ns.data.layouts.files import number, read_opencv_yaml
 from fourdgs_ns.errors import UserError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.calibration import checked_intrinsics, checked_pose, pinhole
 from fourdgs_ns.data.layouts.files import read_npy
 from fourdgs_ns.errors import UserError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fourdgs_ns.data.calibrated import CalibratedCamera
+from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.entries import camera_names, lens_of, read_entries
 from fourdgs_ns.data.layouts.files import number
 from fourdgs_ns.errors import UserError
