@@ -9,14 +9,16 @@ import tyro
 
 from fourdgs_ns.cli.benchmark_process import BenchmarkProcess
 from fourdgs_ns.cli.check import Check
+from fourdgs_ns.cli.convert_capture import ConvertCapture
 from fourdgs_ns.cli.init import Init
 from fourdgs_ns.cli.process import Process
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
-COMMANDS: dict[str, Callable[..., Process | Check | Init | Synth | BenchmarkProcess]] = {
+COMMANDS: dict[str, Callable[..., Process | Check | Init | Synth | ConvertCapture | BenchmarkProcess]] = {
     "process": Process,
     "check": Check,
+    "convert-capture": ConvertCapture,
     "init": Init,
     "synth": Synth,
     "benchmark-process": BenchmarkProcess,

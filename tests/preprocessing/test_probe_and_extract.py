@@ -146,7 +146,7 @@ def test_no_and_silent_sound(tmp_path):
     with pytest.raises(UserError, match="camera mute has no audio track"):
         synchronise.synchronise(probe.probe({"loud": loud, "mute": mute}), "audio", {})
     both = probe.probe({"loud": loud, "silent": silent})
-    with pytest.raises(UserError, match="camera 'silent' .* is silent"):
+    with pytest.raises(UserError, match=r"camera 'silent' .* is silent"):
         synchronise.synchronise(both, "audio", {})
     fallback = synchronise.synchronise(both, "auto", {})
     assert fallback["method"] == "none" and "silent" in fallback["notes"][0]
@@ -161,7 +161,7 @@ def test_flash(tmp_path):
     # The lamp goes on at frame 20 of a and 13 of b: b started 7 frames later.
     assert result["offsets"]["b"] == pytest.approx(7 / 30, abs=0.5 / 30)
     dark = probe.probe({"a": videos[0].path, "c": write_clip(tmp_path / "c.mp4", lit(99))})
-    with pytest.raises(UserError, match="camera 'c' .* shows no flash"):
+    with pytest.raises(UserError, match=r"camera 'c' .* shows no flash"):
         synchronise.synchronise(dark, "flash", {})
 
 
