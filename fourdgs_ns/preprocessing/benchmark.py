@@ -46,10 +46,20 @@ def record(
     Cameras are late by the whole frames of ``LATE_FRAMES``, in picture and sound.
     """
     recipe = Recipe(
-        **{"cameras": cameras, "frames": unique, "width": size[0], "height": size[1], "fps": fps, "scene": "stage"},
-        **{"layout": "n3dv", "images": False, "chroma": "420", "seed": 0, "ground_truth": False, "points": False},
+        cameras=cameras,
+        frames=unique,
+        width=size[0],
+        height=size[1],
+        fps=fps,
+        scene="stage",
+        layout="n3dv",
+        images=False,
+        chroma="420",
+        seed=0,
+        ground_truth=False,
+        points=False,
         samples=4,
-    )  # type: ignore[arg-type]
+    )
     renderer = build_renderer(recipe)
     rig = [replace(c, late=float(LATE_FRAMES[i % len(LATE_FRAMES)])) for i, c in enumerate(build_rig(recipe, renderer))]
     seconds = frames / fps

@@ -13,6 +13,10 @@ from fourdgs_ns.preprocessing.probe import RawVideo
 from fourdgs_ns.preprocessing.synchronise import common_interval
 
 SAME_RATE = 0.01
+END_TOLERANCE = 0.1
+"""Frames by which the last instant may lie after the end: measured offsets must not cost a frame by their rounding."""
+TIE = 1e-2
+"""Frames: at half a frame of offset rounding must not make the picks jump back and forth."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def plan(
             f"--start {first:g} --end {last:g} leave nothing: all cameras together recorded {length:.2f} s; give seconds "
             "between 0 and that"
         )
-    count = int(np.floor((last - first) * fps + 1e-6)) + 1
+    count = int(np.floor((last - first) * fps + END_TOLERANCE)) + 1
     instants = begin + first + np.arange(0, count, every) / fps
     if len(instants) < 2:
         raise UserError(
@@ -76,7 +80,7 @@ def plan(
     for video in videos:
         times = video.local_times() + offsets[video.camera]
         after = np.clip(np.searchsorted(times, instants), 1, len(times) - 1)
-        nearer_before = instants - times[after - 1] <= times[after] - instants
+        nearer_before = instants - times[after - 1] <= times[after] - instants + TIE / fps
         index = np.where(nearer_before, after - 1, after)
         difference = times[index] - instants
         picks[video.camera] = index
