@@ -189,7 +189,9 @@ def _static(names: Sequence[str], errors: Sequence[PairErrors], posed: Sequence[
     }
     medians = {name: float(np.median(own)) for name, own in by_camera.items() if len(own) >= FEW_MATCHES}
     if not medians:
-        return _item("yellow", "calibration", "no resting points are matched, so the poses cannot be judged")
+        return _item(
+            "yellow", "calibration", "too few resting points are matched beyond doubt, so the poses cannot be judged"
+        )
     bad = {name: value for name, value in medians.items() if value * 1000 / side > STATIC_YELLOW}
     overall = float(np.median(np.concatenate(list(by_camera.values()))))
     text = f"resting points lie {overall:.2f} px from their epipolar lines (median, images of {side} px)"

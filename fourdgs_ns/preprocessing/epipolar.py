@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 
 from fourdgs_ns.initialization.instants import PosedImage
 from fourdgs_ns.preprocessing.offsets import PairOffset, solve_offsets
-from fourdgs_ns.preprocessing.rig_features import RigFeatures, features_of, match
+from fourdgs_ns.preprocessing.rig_features import features_of, match
 
 WINDOW = 10
 """Frames before and after an instant over which points are followed."""
@@ -25,8 +25,10 @@ MOVING_PIXELS = 1.0
 """Per frame, from which a point counts as moving."""
 RESTING_PIXELS = 0.25
 BELIEVED_SHARE = 0.03
-"""Of the longer side: matches farther from their line than this are mistakes of appearance, unless they move."""
+"""Of the longer side: matches of moving points farther from their line than this are mistakes of appearance."""
 FEWEST_MOVING = 12
+FEWEST_CONSISTENT = 25
+"""Matches by chance agree on some geometry too, up to about fifteen of them."""
 STEPS_PER_FRAME = 10
 
 
@@ -47,7 +49,7 @@ class PairErrors:
     a: str
     b: str
     static: Float[np.ndarray, " s"]
-    """Distances in pixels from the epipolar lines (symmetric), points that rest."""
+    """Distances in pixels from the epipolar lines (symmetric), resting points whose matches are surely right."""
     moving: Float[np.ndarray, " m"]
     shift_frames: float | None
     """Frames by which camera b's clock is later than camera a's, where points that move tell it."""
@@ -120,10 +122,7 @@ def pair_errors(
     gathered: dict[tuple[str, str], list[tuple[PosedImage, PosedImage, Followed, int]]] = {}
     for posed, around, middle in images:
         features = {n: features_of([cv2.cvtColor(i.image, cv2.COLOR_RGB2BGR)]) for n, i in posed.items()}
-        chosen = {
-            (a, b): _plausible(features[a], features[b], posed[a], posed[b])
-            for a, b in combinations([n for n in names if n in posed], 2)
-        }
+        chosen = {(a, b): match(features[a], features[b]) for a, b in combinations([n for n in names if n in posed], 2)}
         # Only what is matched somewhere is followed.
         paths = {}
         for n in posed:
@@ -154,17 +153,27 @@ def clock_errors(errors: Sequence[PairErrors], names: Sequence[str]) -> dict[str
     return {n: float(offsets[i]) for n, i in index.items() if np.isfinite(offsets[i])}
 
 
-def _plausible(a: RigFeatures, b: RigFeatures, image_a: PosedImage, image_b: PosedImage) -> np.ndarray:
-    """Matches by appearance that are not far off their lines; a clock error moves points, but not across the image."""
-    pairs = match(a, b)
-    limit = BELIEVED_SHARE * max(image_a.image.shape)
-    distance = line_distance(fundamental(image_a, image_b), a.pixels[pairs[:, 0]], b.pixels[pairs[:, 1]])
-    return pairs[distance <= limit]
+def consistent(a: Float[np.ndarray, "m 2"], b: Float[np.ndarray, "m 2"]) -> Bool[np.ndarray, " m"]:
+    """Which matches of resting points agree on one epipolar geometry, whatever it is; none when too few do.
+
+    Poses take no part, so that wrong matches are told apart from a wrong calibration. A match that comes back at the next
+    instant counts once.
+    """
+    keep = np.zeros(len(a), bool)
+    _, once = np.unique(np.round(np.concatenate([a, b], axis=1) / 2), axis=0, return_index=True)
+    if len(once) < FEWEST_CONSISTENT:
+        return keep
+    f, inside = cv2.findFundamentalMat(a[once], b[once], cv2.USAC_MAGSAC, 1.5, 0.999, 5000)
+    if f is None or inside is None or inside.sum() < max(FEWEST_CONSISTENT, 0.15 * len(once)):
+        return keep
+    keep[once[inside.ravel() > 0]] = True
+    return keep
 
 
 def summarize_pair(a: str, b: str, parts: Sequence[tuple[PosedImage, PosedImage, Followed, int]]) -> PairErrors:
     """Errors of one pair from its matches at several instants (the images, the matches, the position of the instant)."""
-    static, moving = [], []
+    moving: list[np.ndarray] = []
+    resting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     curves = []
     shifts = np.linspace(-WINDOW, WINDOW, 2 * WINDOW * STEPS_PER_FRAME + 1)
     for image_a, image_b, followed, middle in parts:
@@ -172,11 +181,14 @@ def summarize_pair(a: str, b: str, parts: Sequence[tuple[PosedImage, PosedImage,
         distance = line_distance(f, followed.a, followed.b[middle])
         moves_a, rests_a = is_moving(followed.a_path, middle)
         moves_b, rests_b = is_moving(followed.b, middle)
-        static.append(distance[rests_a & rests_b])
-        chosen = moves_a & moves_b
+        rests = rests_a & rests_b
+        resting.append((followed.a[rests], followed.b[middle, rests], distance[rests]))
+        # A clock error moves points off their lines, but not across the image.
+        chosen = moves_a & moves_b & (distance <= BELIEVED_SHARE * max(image_a.image.shape))
         moving.append(distance[chosen])
         curves.append(_curves(f, followed, chosen, middle, shifts))
-    all_static, all_moving = np.concatenate(static), np.concatenate(moving)
+    in_a, in_b, distances = (np.concatenate(x) for x in zip(*resting))
+    all_static, all_moving = distances[consistent(in_a, in_b)], np.concatenate(moving)
     curve = np.concatenate(curves)
     if len(curve) < FEWEST_MOVING:
         return PairErrors(a, b, all_static, all_moving, None, None)

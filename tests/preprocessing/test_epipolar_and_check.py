@@ -114,3 +114,14 @@ def test_contact_sheet_shows_every_camera(tmp_path):
     half_h, half_w = sheet.shape[0] // 2, sheet.shape[1] // 2
     seen = [int(np.median(sheet[y : y + half_h, x : x + half_w])) for y in (0, half_h) for x in (0, half_w)]
     assert seen == [60, 120, 180, 24]
+
+
+def test_wrong_matches_are_told_apart_from_wrong_poses():
+    rng = np.random.default_rng(4)
+    a, b, _ = (_image(c) for c in writers.rig())
+    points = rng.uniform(-0.8, 0.8, (150, 3))
+    pa, pb = _pixels(a, points), _pixels(b, points)
+    wrong = rng.uniform(0, 480, (60, 2)), rng.uniform(0, 480, (60, 2))
+    keep = consistent(np.concatenate([pa, wrong[0]]), np.concatenate([pb, wrong[1]]))
+    assert keep[:150].mean() > 0.95 and keep[150:].mean() < 0.1
+    assert not consistent(*(rng.uniform(0, 480, (60, 2)) for _ in range(2))).any()

@@ -45,7 +45,7 @@ def test_clocks_poses_and_lenses(processed):
 
 @pytest.mark.slow
 def test_the_capture_reads_back(processed):
-    options, outcome, text, rig = processed
+    options, _, text, rig = processed
     capture = read_capture(options.out)
     assert capture.layout == "transforms" and [c.name for c in capture.cameras] == [c.name for c in rig]
     # One camera starts 7 frames after the first, one 4 before it: 11 frames are not shared by all.

@@ -21,8 +21,9 @@ def test_offsets_pick_frames_and_leave_the_fraction():
 def test_variable_rate_takes_the_nearest_frames():
     times = np.concatenate([np.arange(10) / 30, 0.5 + np.arange(15) / 30])  # frames are missing from 0.3 to 0.5 s
     made = plan([raw_video("a", np.arange(30) / 30), raw_video("b", times, variable_rate=True)], {"a": 0.0, "b": 0.0})
-    expected = [int(np.abs(times - t).argmin()) for t in made.instants]
-    assert made.picks["b"].tolist() == expected
+    distance = np.abs(times[made.picks["b"]] - made.instants)
+    nearest = np.abs(times[None] - made.instants[:, None]).min(axis=1)
+    np.testing.assert_allclose(distance, nearest, atol=0.02 / 30)
     assert made.repeated["b"] > 0 and made.repeated["a"] == 0
     assert made.jitter_seconds["b"] > 1.5 / 30
 
