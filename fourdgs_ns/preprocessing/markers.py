@@ -15,7 +15,9 @@ DICTIONARIES = (
     *("DICT_5X5_1000", "DICT_6X6_50", "DICT_6X6_100", "DICT_6X6_250", "DICT_6X6_1000", "DICT_7X7_50", "DICT_7X7_250"),
     *("DICT_ARUCO_ORIGINAL", "DICT_APRILTAG_36h11"),
 )
-PROBED_INSTANTS = 8
+PROBED_INSTANTS = 4
+PROBED_SIDE = 1280
+"""Longest side in pixels of the images in which dictionaries are tried."""
 MOST_INSTANTS = 120
 FEWEST_SEEN = 8
 """Markers that have to be found in the probed images before anything is believed."""
@@ -64,6 +66,9 @@ def _recognise(frames: Mapping[str, Sequence[Path]], count: int) -> str | None:
     for own in frames.values():
         for i in instants:
             image = _gray(own[i])
+            scale = max(1.0, max(image.shape) / PROBED_SIDE)
+            if scale > 1:
+                image = cv2.resize(image, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
             for name in DICTIONARIES:
                 ids = _detector(name).detectMarkers(image)[1]
                 seen[name] += 0 if ids is None else len(ids)

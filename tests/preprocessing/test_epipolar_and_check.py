@@ -10,6 +10,7 @@ from fourdgs_ns.preprocessing.epipolar import (
     WINDOW,
     Followed,
     clock_errors,
+    consistent,
     follow,
     fundamental,
     line_distance,
