@@ -22,8 +22,10 @@ RATIO = 0.8
 """Nearest over second nearest descriptor distance (Lowe 2004)."""
 SAME_PLACE = 2.0
 """A feature this many pixels from one of an earlier instant is the same one."""
-TILTS = (1.0, 2.0**0.5, 2.0)
-"""Of the affine views that wide baselines are given (Morel and Yu 2009)."""
+ORIENTATIONS = 3
+"""Most that SIFT gives to one blob, beyond the first."""
+TILTS = 2
+"""Steps of tilt of the affine views that wide baselines are given (Morel and Yu 2009)."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _sift(image: UInt8[np.ndarray, "h w 3"], affine: bool) -> tuple[np.ndarray, 
     gray = cv2.createCLAHE(2.0, (8, 8)).apply(gray) if affine else gray
     sift = cv2.SIFT.create(MAX_FEATURES, 3, CONTRAST_THRESHOLD, 10, 1.6, enable_precise_upscale=True)
     if affine:
-        tool = cv2.AffineFeature.create(sift, 2, 0)
+        tool = cv2.AffineFeature.create(sift, TILTS, 0)
         keypoints, descriptors = tool.detectAndCompute(gray, None)
     else:
         keypoints, descriptors = sift.detectAndCompute(gray, None)
@@ -120,24 +122,27 @@ def _match(a: np.ndarray, b: np.ndarray, pixels_a: np.ndarray, pixels_b: np.ndar
     return np.stack([ids, best_ab[ids]], axis=1)
 
 
-def _nearest(a: np.ndarray, b: np.ndarray, pixels_b: np.ndarray, block: int = 2048) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(a: np.ndarray, b: np.ndarray, pixels_b: np.ndarray, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:
     """Nearest of ``b`` for each of ``a``, and whether it passes the ratio test against features elsewhere."""
     best = np.empty(len(a), np.int64)
     good = np.empty(len(a), bool)
-    count = min(4, len(b))
     for start in range(0, len(a), block):
-        rows = slice(start, start + block)
-        similarity = a[rows] @ b.T
-        top = np.argpartition(similarity, len(b) - count, axis=1)[:, -count:]
-        values = np.take_along_axis(similarity, top, axis=1)
-        order = np.argsort(-values, axis=1)
-        top, values = np.take_along_axis(top, order, axis=1), np.take_along_axis(values, order, axis=1)
-        distance = np.sqrt(np.maximum(2 - 2 * values, 0))
-        first = pixels_b[top[:, 0]]
+        similarity = a[start : start + block] @ b.T
+        rows = np.arange(len(similarity))
+        first = similarity.argmax(axis=1)
+        nearest = similarity[rows, first].copy()
+        second = np.full(len(rows), -np.inf, np.float32)
         # SIFT gives one blob several orientations, which must not compete with each other.
-        elsewhere = np.abs(pixels_b[top] - first[:, None]).max(axis=2) > SAME_PLACE
-        second = np.where(elsewhere, distance, np.inf).min(axis=1)
-        second = np.where(np.isfinite(second), second, distance[:, -1])
-        best[rows] = top[:, 0]
-        good[rows] = distance[:, 0] <= RATIO * second
+        open_rows, last = rows, first
+        for _ in range(ORIENTATIONS):
+            similarity[open_rows, last] = -np.inf
+            last = similarity[open_rows].argmax(axis=1)
+            apart = np.abs(pixels_b[last] - pixels_b[first[open_rows]]).max(axis=1) > SAME_PLACE
+            second[open_rows] = similarity[open_rows, last]
+            open_rows, last = open_rows[~apart], last[~apart]
+            if len(open_rows) == 0:
+                break
+        distances = [np.sqrt(np.maximum(2 - 2 * np.maximum(x, -1), 0)) for x in (nearest, second)]
+        best[start : start + block] = first
+        good[start : start + block] = distances[0] <= RATIO * distances[1]
     return best, good
