@@ -2,12 +2,107 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nerfstudio.viewer.viewer_elements import ViewerControl
 
 if TYPE_CHECKING:
+    from nerfstudio.cameras.cameras import Cameras
     from nerfstudio.engine.trainer import Trainer
+    from nerfstudio.viewer.viewer import Viewer
 
 
 def start_step(trainer: Trainer) -> int:
     """First step of a run: 0, or the one after the checkpoint that was loaded (nerfstudio 1.1)."""
     return trainer._start_step
+
+
+class AttachedControl(ViewerControl):
+    """A control that the viewer finds on the pipeline and that learns when there is a viewer (nerfstudio 1.1)."""
+
+    def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+        self.attach(viewer)
+
+    def attach(self, viewer: Viewer) -> None:
+        """Called once, when the viewer's own panels are complete."""
+        raise NotImplementedError
+
+
+def draw_again(viewer: Viewer) -> None:
+    """Draw every browser's picture again (nerfstudio 1.1)."""
+    viewer._trigger_rerender()
+
+
+def hide_time_slider(viewer: Viewer) -> None:
+    """Put Nerfstudio's slider of 101 positions away; ``control_panel.time`` still is what is drawn (nerfstudio 1.1)."""
+    panel = viewer.control_panel
+    panel._time_enabled = False
+    panel._time.set_hidden(True)
+
+
+def mend_ns_render(datamanager: type) -> None:
+    """Give ``ns-render interpolate`` its times and let ``ns-render spiral`` start from ``datamanager`` (nerfstudio 1.1.5).
+
+    The command's module has bound the names before any plugin is loaded, so they are replaced where it is running. Versions
+    that carry the times themselves, or do not ask for the datamanager's type, are left as they are.
+    """
+    for name in ("nerfstudio.scripts.render", "__main__"):
+        module = sys.modules.get(name)
+        if module is None or not hasattr(module, "SpiralRender") or not hasattr(module, "RenderInterpolated"):
+            continue
+        stock: Any = getattr(module, "get_interpolated_camera_path", None)
+        if stock is not None and not hasattr(stock, "carries_times"):
+            module.get_interpolated_camera_path = carrying_times(stock)  # type: ignore[attr-defined]
+        accepted: Any = getattr(module, "RandomCamerasDataManager", None)
+        if isinstance(accepted, type):
+            # isinstance takes tuples inside tuples: the assertion now also knows whole pictures.
+            module.RandomCamerasDataManager = (accepted, datamanager)  # type: ignore[attr-defined]
+
+
+def carrying_times(stock: Callable[..., Cameras]) -> Callable[..., Cameras]:
+    """Nerfstudio's ``get_interpolated_camera_path``, with times where it drops them."""
+    from nerfstudio.cameras.camera_utils import get_interpolated_poses_many
+
+    def interpolated(cameras: Cameras, steps: int, order_poses: bool) -> Cameras:
+        path = stock(cameras, steps, order_poses)
+        if path.times is None and cameras.times is not None:
+            # Times travel in an unused entry of the intrinsics, which are ordered and interpolated with the poses.
+            carriers = cameras.get_intrinsics_matrices()
+            carriers[:, 2, 0] = cameras.times[:, 0].to(carriers)
+            _, carriers = get_interpolated_poses_many(
+                cameras.camera_to_worlds, carriers, steps_per_transition=steps, order_poses=order_poses
+            )
+            path.times = carriers[:, 2, 0:1].to(path.camera_to_worlds)
+        return path
+
+    interpolated.carries_times = True  # type: ignore[attr-defined]
+    return interpolated
+
+
+def set_longest_side(viewer: Viewer, pixels: int) -> None:
+    """What the viewer's slider "Max res" does (nerfstudio 1.1)."""
+    viewer.control_panel._max_res.value = pixels
+
+
+def keep_viewer_local() -> None:
+    """Have ``ns-viewer`` listen on this machine only unless a host was typed: it shows the capture's pictures (nerfstudio 1.1).
+
+    Its default, all interfaces, is not that of the run's config, which it does not read.
+    """
+    for name in ("nerfstudio.scripts.viewer.run_viewer", "__main__"):
+        module = sys.modules.get(name)
+        start: Any = getattr(module, "_start_viewer", None)
+        if module is None or start is None or hasattr(start, "is_local"):
+            continue
+
+        def start_locally(config: Any, pipeline: Any, step: int, start: Callable[..., None] = start) -> None:
+            typed = (word.replace("_", "-") for word in sys.argv)
+            if not any(word.startswith("--viewer.websocket-host") for word in typed):
+                config.viewer.websocket_host = "127.0.0.1"
+            start(config, pipeline, step)
+
+        start_locally.is_local = True  # type: ignore[attr-defined]
+        module._start_viewer = start_locally  # type: ignore[attr-defined]

@@ -27,14 +27,26 @@ def _blur(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     return functional.conv2d(rows, window[:, :, :, None], padding=(WINDOW // 2, 0), groups=channels)
 
 
-def ssim(image: Float[Tensor, "b h w c"], target: Float[Tensor, "b h w c"]) -> Float[Tensor, ""]:
-    """Structural similarity (Wang et al. 2004): 11x11 Gaussian window of sigma 1.5, zero padding, data range 1, mean over all."""
+def ssim_map(
+    image: Float[Tensor, "b h w c"], target: Float[Tensor, "b h w c"], data_range: float = 1.0
+) -> Float[Tensor, "b h w c"]:
+    """Structural similarity of each pixel (Wang et al. 2004): 11x11 Gaussian window of sigma 1.5, zero padding."""
     x, y = image.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2)
     b = x.shape[0]
+    c1, c2 = C1 * data_range**2, C2 * data_range**2
     # One blur of five stacked maps: five times fewer launches than blurring each.
     mx, my, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).split(b)
     sx, sy, sxy = xx - mx * mx, yy - my * my, xy - mx * my
-    return (((2 * mx * my + C1) * (2 * sxy + C2)) / ((mx * mx + my * my + C1) * (sx + sy + C2))).mean()
+    values = ((2 * mx * my + c1) * (2 * sxy + c2)) / ((mx * mx + my * my + c1) * (sx + sy + c2))
+    return values.permute(0, 2, 3, 1)
+
+
+def ssim(
+    image: Float[Tensor, "b h w c"], target: Float[Tensor, "b h w c"], data_range: float = 1.0
+) -> Float[Tensor, ""]:
+    """Mean structural similarity. ``data_range`` is 1 for pictures in [0, 1]; some papers compute theirs with 2, which gives
+    higher numbers."""
+    return ssim_map(image, target, data_range).mean()
 
 
 def photometric_loss(

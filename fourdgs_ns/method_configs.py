@@ -13,12 +13,14 @@ from nerfstudio.plugins.types import MethodSpecification
 
 from fourdgs_ns.data.datamanager import MultiViewVideoDatamanagerConfig
 from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
+from fourdgs_ns.densification.fourd import FourDDensificationConfig
 from fourdgs_ns.densification.gradient import GradientDensificationConfig
 from fourdgs_ns.densification.guided import GuidedSamplingConfig
 from fourdgs_ns.densification.relocation import RelocationConfig
 from fourdgs_ns.errors import install_excepthook
 from fourdgs_ns.model import DynamicGaussiansModelConfig
 from fourdgs_ns.pipeline import DynamicGaussiansPipelineConfig
+from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 from fourdgs_ns.schedulers import FusedAdamConfig, LogLinearSchedulerConfig
@@ -68,8 +70,13 @@ def _trainer(method_name: str, batch_size: int, model: DynamicGaussiansModelConf
             ),
             model=model,
         ),
-        # Offsets of cameras are per second, too: at most a few milliseconds in a hundred steps.
-        optimizers={**optimizers, "camera_colors": _group(1e-3), "camera_times": _group(1e-4, final_ratio=0.01)},
+        # What is learned of cameras; clocks per second, too: at most a few milliseconds in a hundred steps.
+        optimizers={
+            **optimizers,
+            "camera_colors": _group(1e-3),
+            "camera_times": _group(1e-4, final_ratio=0.01),
+            "camera_poses": _group(1e-5, final_ratio=0.1),
+        },
     )
 
 
@@ -80,19 +87,21 @@ spacetime_gaussian = MethodSpecification(
         model=DynamicGaussiansModelConfig(
             representation=SpacetimeConfig(variant="lite", initial_duration=0.2, initial_opacity=0.1),
             densification=GradientDensificationConfig(
-                start=500,
+                start=None,
                 stop=None,
                 every=100,
                 gradient_threshold=2e-4,
                 split_size=0.01,
                 prune_opacity=0.005,
                 prune_size=0.1,
-                reset_opacity_every=3_000,
-                reset_opacity_stop=6_000,
+                reset_opacity_every=None,
+                reset_opacity_stop=None,
                 max_gaussians=1_000_000,
             ),
             guided_sampling=GuidedSamplingConfig(enabled=False, start=1_600),
             ssim_weight=0.2,
+            opacity_regularization=0.003,
+            color_correction=True,
             near=0.2,
         ),
         optimizers={
@@ -115,7 +124,7 @@ spacetime_gaussian = MethodSpecification(
 freetime = MethodSpecification(
     config=_trainer(
         "freetime",
-        batch_size=1,
+        batch_size=2,
         model=DynamicGaussiansModelConfig(
             representation=FreeTimeConfig(
                 sh_degree=3,
@@ -127,15 +136,16 @@ freetime = MethodSpecification(
                 window="gaussian",
             ),
             densification=RelocationConfig(
-                start=500,
+                start=None,
                 stop=None,
                 every=100,
                 max_gaussians=500_000,
-                growth=0.05,
+                growth=0.2,
                 dead_opacity=0.005,
                 gradient_share=0.5,
             ),
             ssim_weight=0.2,
+            color_correction=True,
             perceptual_weight=0.01,
             opacity_regularization=1e-2,
             opacity_regularization_over="all",
@@ -157,4 +167,54 @@ freetime = MethodSpecification(
         },
     ),
     description="FreeTimeGS (CVPR 2025): Gaussians anywhere in space and time, linear motion, relocation within a fixed budget.",
+)
+
+fourdgs_4dsh = MethodSpecification(
+    config=_trainer(
+        "4dgs-4dsh",
+        batch_size=4,
+        model=DynamicGaussiansModelConfig(
+            representation=FourDConfig(
+                sh_degree=3,
+                temporal_degree=2,
+                sh_every=1_000,
+                initial_opacity=0.1,
+                initial_duration=0.2,
+                static_duration=2.0,
+                clip_length=0.1,
+            ),
+            densification=FourDDensificationConfig(
+                start=None,
+                stop=None,
+                every=100,
+                gradient_threshold=2e-4,
+                temporal_gradient_threshold=2e-4,
+                split_size=0.01,
+                prune_opacity=0.005,
+                prune_size=0.0,
+                prune_frames=0.5,
+                reset_opacity_every=0,
+                static_duration=1.0,
+                static_travel=2.0,
+                max_gaussians=1_000_000,
+            ),
+            ssim_weight=0.2,
+            color_correction=True,
+            near=0.2,
+        ),
+        # Temporal centres: a rate per second, converted with the clip's duration.
+        optimizers={
+            "means": _group(1.6e-4, final_ratio=0.01),
+            "scales": _group(5e-3),
+            "temporal_scales": _group(5e-3),
+            "left_quats": _group(1e-3),
+            "right_quats": _group(1e-3),
+            "opacities": _group(5e-2),
+            "temporal_centers": _group(1.6e-4),
+            "features_dc": _group(2.5e-3),
+            "features_rest": _group(1.25e-4),
+            "features_time": _group(1.25e-4),
+        },
+    ),
+    description="4D Gaussian splatting (ICLR 2024): Gaussians of space-time, 4D spherical harmonics, what lasts becomes static.",
 )

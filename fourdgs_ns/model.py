@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -28,12 +28,16 @@ from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.losses import opacity_regularizer, photometric_loss, psnr, random_crops, ssim
 from fourdgs_ns.perceptual import Perceptual
+from fourdgs_ns.poses import CameraPoses
 from fourdgs_ns.rasterization import PinholeCameras, Rendering, rasterize
 from fourdgs_ns.rasterization.rays import pixel_rays
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, RepresentationConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 from fourdgs_ns.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
 from fourdgs_ns.timing import CameraTimes
+
+SliceEdit = Callable[[GaussiansAtTime, PinholeCameras], GaussiansAtTime]
+"""What is changed about a slice before it is drawn: Gaussians left out, or others' features, [m, 3] RGB."""
 
 PERCEPTUAL_CROP = 256
 """Side in pixels of the crops that LPIPS is trained on."""
@@ -85,6 +89,9 @@ class DynamicGaussiansModelConfig(ModelConfig):
     time_offsets: bool = False
     """Learn one time offset per physical training camera (zero in the median), for rigs whose clocks are apart, and report
     them. Needs batches of one camera."""
+    pose_correction: bool = False
+    """Learn one small pose correction per physical training camera (nothing on average) and write the refined calibration into
+    the run's folder. Needs batches of one camera."""
     default_time: float = 0.0
     """t in [0, 1] that is drawn or exported when nothing else says. The environment variable FOURDGS_TIME overrides it."""
 
@@ -130,7 +137,9 @@ class DynamicGaussiansModel(SplatfactoView):
         self.clip: Clip = metadata.get("clip", Clip(1, 0.0))
         self.scene_frame: SceneFrame | None = metadata.get("scene_frame")
         extent = float(metadata.get("scene_extent", 1.0))
-        self.near = config.near * float(metadata.get("focus_distance", 1.0))
+        self.focus_distance = float(metadata.get("focus_distance", 1.0))
+        """From the cameras to what they look at, world units."""
+        self.near = config.near * self.focus_distance
         points: PointsOverTime | None = metadata.get("points_over_time")
         if points is None:
             # A checkpoint is about to be loaded: one placeholder row that load_state_dict replaces.
@@ -144,11 +153,16 @@ class DynamicGaussiansModel(SplatfactoView):
         num_cameras = len(metadata.get("train_camera_names", ()))
         self.camera_colors = CameraColors(num_cameras) if config.color_correction else None
         self.camera_times = CameraTimes(num_cameras) if config.time_offsets else None
-        for name, zeros in self.densifier.empty_statistics(self.num_points, "cpu").items():
+        self.camera_poses = CameraPoses(num_cameras) if config.pose_correction else None
+        statistics = self.densifier.empty_statistics(self.num_points, "cpu")
+        self.statistic_names = tuple(statistics)
+        for name, zeros in statistics.items():
             self.register_buffer(name, zeros)
         backdrop = torch.tensor(getattr(metadata.get("capture"), "background", None) or (0.0, 0.0, 0.0))
         self.register_buffer("capture_background", backdrop, persistent=False)
         self.viewer_background: Tensor | None = None
+        self.viewer_draws: Callable[[Cameras], dict[str, Any]] | None = None
+        """Draws the viewer's pictures in place of ``get_outputs``; training, scores and files never see it."""
         self.crop_box: OrientedBox | None = None
         self.step = 0
         self.metrics_every = 1
@@ -157,6 +171,8 @@ class DynamicGaussiansModel(SplatfactoView):
         """Length of the training, which the trainer fills in; schedules that are shares of it refer to this."""
         self.perceptual = Perceptual()
         self.rendering: Rendering | None = None
+        self.view_cache: dict[tuple[int, int], PinholeCameras] = {}
+        """Training views by camera and frame, on the device."""
         self.drawn: Drawn | None = None
         """What the last training step drew."""
         self._warned_about_time = False
@@ -164,10 +180,11 @@ class DynamicGaussiansModel(SplatfactoView):
     @property
     def statistics(self) -> dict[str, Tensor]:
         """Densification statistics, kept as buffers so that checkpoints hold them."""
-        return {"gradient_sum": self.gradient_sum, "view_count": self.view_count}
+        return {name: getattr(self, name) for name in self.statistic_names}
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint must say about itself; plain values, loadable with weights_only."""
+        centers = self.capture_metadata.get("train_camera_centers")
         return {
             "representation": type(self.representation).__name__,
             "variant": self.representation.variant,
@@ -175,6 +192,11 @@ class DynamicGaussiansModel(SplatfactoView):
             "duration_seconds": self.clip.duration_seconds,
             "first_frame": self.clip.first_frame,
             "guided": self.guided.state(),
+            # What exporters need, so that they need neither config.yml nor the capture.
+            "options": asdict(self.config.representation),  # type: ignore[call-overload]
+            "scene_frame": None if self.scene_frame is None else self.scene_frame.as_plain(),
+            "near": self.near,
+            "camera_centers": [] if centers is None else centers.tolist(),
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -186,6 +208,8 @@ class DynamicGaussiansModel(SplatfactoView):
                     f"{mine['representation']} {mine['variant']}; use the config.yml that lies beside the checkpoint"
                 )
         self.guided.restore(state["guided"])
+        if self.scene_frame is None and state.get("scene_frame") is not None:
+            self.scene_frame = SceneFrame.from_plain(state["scene_frame"])
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -226,6 +250,8 @@ class DynamicGaussiansModel(SplatfactoView):
             groups["camera_colors"] = list(self.camera_colors.parameters())
         if self.camera_times is not None:
             groups["camera_times"] = list(self.camera_times.parameters())
+        if self.camera_poses is not None:
+            groups["camera_poses"] = list(self.camera_poses.parameters())
         return groups
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
@@ -248,12 +274,11 @@ class DynamicGaussiansModel(SplatfactoView):
         """Statistics, growth and pruning after the optimiser's step, so that no step is lost."""
         assert self.rendering is not None
         if step < self.densifier.last_step:
-            self.densifier.observe(self.statistics, self.rendering)
+            self.densifier.observe(self.statistics, self.rendering, self.canonical())
         self.rendering = self.drawn = None
-        if self.camera_colors is not None:
-            self.camera_colors.center()
-        if self.camera_times is not None:
-            self.camera_times.center()
+        for correction in (self.camera_colors, self.camera_times, self.camera_poses):
+            if correction is not None:
+                correction.center()
         statistics = self.statistics
         # Seeded by the step: a resumed run splits as the uninterrupted one does.
         generator = torch.Generator().manual_seed(step)
@@ -262,7 +287,8 @@ class DynamicGaussiansModel(SplatfactoView):
         if added:
             statistics = self.densifier.empty_statistics(self.num_points, self.device)
         if changed or added:
-            self.gradient_sum, self.view_count = statistics["gradient_sum"], statistics["view_count"]
+            for name in self.statistic_names:
+                setattr(self, name, statistics[name])
 
     # ------------------------------------------------------------------ rendering
 
@@ -302,15 +328,19 @@ class DynamicGaussiansModel(SplatfactoView):
 
     def exposure_time(self, camera: Cameras) -> float | Tensor:
         """t of ``camera``; in training corrected by its learned offset."""
-        t = self.time_of(camera)
-        if self.camera_times is None or not self.training or camera.metadata is None:
-            return t
+        t, corrected = self.time_of(camera), self.corrected_camera(camera)
+        return t if self.camera_times is None or corrected is None else self.camera_times(t, corrected)
+
+    def corrected_camera(self, camera: Cameras) -> int | None:
+        """Number of the one training camera whose clock and pose are corrected in this drawing; None when none is."""
+        if not self.training or camera.metadata is None or (self.camera_times is None and self.camera_poses is None):
+            return None
         if len(camera) != 1:
             raise UserError(
-                "time offsets are learned for one camera at a time: add --pipeline.datamanager.batch-size 1, or leave "
-                "--pipeline.model.time-offsets away"
+                "time offsets and poses are learned for one camera at a time: add --pipeline.datamanager.batch-size 1, or leave "
+                "--pipeline.model.time-offsets and --pipeline.model.pose-correction away"
             )
-        return self.camera_times(t, camera.metadata["cam_id"].flatten()[0].to(self.device))
+        return int(camera.metadata["cam_id"].flatten()[0])
 
     def cameras_for_rasterizer(self, camera: Cameras) -> PinholeCameras:
         """Nerfstudio cameras (OpenGL, one size) -> camera_from_world matrices with OpenCV axes on the model's device.
@@ -318,6 +348,25 @@ class DynamicGaussiansModel(SplatfactoView):
         Raises:
             UserError: a camera is no pinhole camera.
         """
+        if not (self.training and camera.metadata is not None and "frame_id" in camera.metadata):
+            return self.convert_cameras(camera)
+        # Training comes back to the same views again and again: each is converted and sent to the device once.
+        ids = torch.cat([camera.metadata["cam_id"], camera.metadata["frame_id"]], dim=1).tolist()
+        views = []
+        for k, (camera_id, frame_id) in enumerate(ids):
+            if (camera_id, frame_id) not in self.view_cache:
+                self.view_cache[camera_id, frame_id] = self.convert_cameras(camera[k : k + 1])
+            views.append(self.view_cache[camera_id, frame_id])
+        if len(views) == 1:
+            return views[0]
+        return replace(
+            views[0],
+            camera_from_world=torch.cat([view.camera_from_world for view in views]),
+            intrinsics=torch.cat([view.intrinsics for view in views]),
+        )
+
+    def convert_cameras(self, camera: Cameras) -> PinholeCameras:
+        """Nerfstudio cameras of one size for the rasteriser, on the model's device."""
         kind = int(camera.camera_type.flatten()[0])
         if kind != CameraType.PERSPECTIVE.value:
             raise UserError(
@@ -357,8 +406,8 @@ class DynamicGaussiansModel(SplatfactoView):
             return self.viewer_background.to(self.device)
         return self.capture_background
 
-    def get_outputs(self, camera: Cameras) -> dict[str, Any]:  # type: ignore[override]
-        """Draws one or more cameras of one instant.
+    def get_outputs(self, camera: Cameras, edit: SliceEdit | None = None) -> dict[str, Any]:  # type: ignore[override]
+        """Draws one or more cameras of one instant; ``edit`` changes the slice first.
 
         Returns rgb, accumulation and (outside training) depth, each [h, w, ...] for one camera and [b, h, w, ...] for a batch
         in training; depth is the expected z in scene units; background is the colour used.
@@ -371,7 +420,7 @@ class DynamicGaussiansModel(SplatfactoView):
                 "this command of Nerfstudio asks for rays, but this method draws whole pictures; leave --render-nearest-camera "
                 "away, and export with ns-export gaussian-splat"
             )
-        drawn = self._draw(camera)
+        drawn = self._draw(camera, edit)
         rendering, background = drawn.rendering, drawn.background
         if self.training:
             self.drawn, self.rendering = drawn, rendering
@@ -387,20 +436,26 @@ class DynamicGaussiansModel(SplatfactoView):
             "background": background.expand(*depth.shape[1:3], 3),
         }
 
-    def _draw(self, camera: Cameras) -> Drawn:
+    def _draw(self, camera: Cameras, edit: SliceEdit | None = None) -> Drawn:
         """Slice, rasterise, decode; in training also as each camera would have seen it."""
         t = self.exposure_time(camera)
         gaussians = self.slice(t)
         if self.crop_box is not None and not self.training:
             gaussians = gaussians.select(self.crop_box.within(gaussians.means).reshape(-1))
-        cameras = self.cameras_for_rasterizer(camera)
+        cameras, corrected = self.cameras_for_rasterizer(camera), self.corrected_camera(camera)
+        if self.camera_poses is not None and corrected is not None:
+            gaussians = self.camera_poses.transform(gaussians, corrected, cameras.centers()[0])
+        if edit is not None:
+            gaussians = edit(gaussians, cameras)
         background = self.background()
-        behind = background if self.decoder is None else None
+        # Three channels are RGB already: what an edit gave, whatever the method's own features are.
+        decoder = None if gaussians.features.shape[1:] == (3,) else self.decoder
+        behind = background if decoder is None else None
         rendering = rasterize(gaussians, cameras, background=behind, depth=not self.training)
-        if self.decoder is None:
+        if decoder is None:
             rgb = rendering.features
         else:
-            decoded = self.decoder(rendering.features, pixel_rays(cameras))
+            decoded = decoder(rendering.features, pixel_rays(cameras))
             rgb = rendering.alphas * decoded + (1 - rendering.alphas) * background
         if self.training and self.camera_colors is not None and camera.metadata is not None:
             rgb = self.camera_colors(rgb, camera.metadata["cam_id"][:, 0])
@@ -410,8 +465,10 @@ class DynamicGaussiansModel(SplatfactoView):
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
         """One camera [1], with an optional crop box that acts on the Gaussians where they are at t."""
         self.set_crop(obb_box)
+        # Nobody but the viewer sets a background of its own just before it asks.
+        draws = self.get_outputs if self.viewer_draws is None or self.viewer_background is None else self.viewer_draws
         try:
-            return self.get_outputs(camera)
+            return draws(camera)
         finally:
             self.viewer_background = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -9,12 +11,13 @@ from torch import Tensor
 
 
 class Perceptual:
-    """Learned perceptual distance (Zhang et al. 2018, AlexNet, inputs scaled to [-1, 1]), loaded when first asked for.
+    """Learned perceptual distance (Zhang et al. 2018, inputs scaled to [-1, 1]), loaded when first asked for.
 
     A plain object, not a module: the network's weights must stay out of checkpoints.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, backbone: Literal["alex", "vgg"] = "alex") -> None:
+        self.backbone = backbone
         self.network: torch.nn.Module | None = None
         self.missing = False
 
@@ -33,11 +36,14 @@ class Perceptual:
             try:
                 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-                network = LearnedPerceptualImagePatchSimilarity(normalize=True).to(device).eval()
+                network = (
+                    LearnedPerceptualImagePatchSimilarity(net_type=self.backbone, normalize=True).to(device).eval()
+                )
                 self.network = network.requires_grad_(False)
             except Exception as error:  # the download fails in many ways: no network, proxy, full disk
                 CONSOLE.print(
-                    f"[yellow]LPIPS is left out of losses and scores: its weights are not at hand ({type(error).__name__})."
+                    f"[yellow]LPIPS is left out of losses and scores: its weights are not at hand ({self.backbone}, "
+                    f"{type(error).__name__})."
                 )
                 self.missing = True
         return self.network

@@ -18,9 +18,13 @@ from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from fourdgs_ns import _compat
 from fourdgs_ns.data.datamanager import MultiViewVideoDatamanager, MultiViewVideoDatamanagerConfig
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.model import DynamicGaussiansModel, DynamicGaussiansModelConfig
+from fourdgs_ns.scores import all_scores, mean_scores, scores_per_camera
+from fourdgs_ns.viewer.controls import TimeControls
+from fourdgs_ns.viewer.inspector import Inspector
 
 
 @dataclass
@@ -52,6 +56,12 @@ class DynamicGaussiansPipeline(VanillaPipeline):
             self.datamanager.neighbor_window = model.temporal_window
         # Nerfstudio asks for "inference" where it exports or renders without the dataset.
         self.gaussians.exporting = test_mode == "inference"
+        inspector = Inspector(self)
+        self.gaussians.viewer_draws = inspector.draw
+        self.time_controls = TimeControls(inspector)
+        """Found by the viewer, which then shows them."""
+        _compat.mend_ns_render(type(self.datamanager))
+        _compat.keep_viewer_local()
 
     @property
     def gaussians(self) -> DynamicGaussiansModel:
@@ -82,7 +92,7 @@ class DynamicGaussiansPipeline(VanillaPipeline):
             camera, batch = self.datamanager.eval_view(view)
             scores.append(self.score(camera, {**batch, "quick": True})[0])
         self.train()
-        return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}
+        return mean_scores(scores)
 
     def get_average_eval_image_metrics(
         self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
@@ -106,20 +116,14 @@ class DynamicGaussiansPipeline(VanillaPipeline):
                     folder.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(pixels).save(folder / f"{batch['frame']:06d}.png")
         self.train()
-        everything = [scores for frames in per_view.values() for scores in frames.values()]
-        result: dict[str, Any] = {}
-        for key in everything[0]:
-            # The rate of drawing is a median: first touches and page faults are not what a user sees.
-            values = np.array([scores[key] for scores in everything])
-            result[key] = float(np.median(values) if key == "fps" else values.mean())
-            if get_std:
-                result[f"{key}_std"] = float(values.std())
+        everything = all_scores(per_view)
+        result: dict[str, Any] = dict(mean_scores(everything))
+        if get_std:
+            for key in everything[0]:
+                result[f"{key}_std"] = float(np.std([scores[key] for scores in everything]))
         if self.test_mode == "test":
             result["gaussians"] = self.gaussians.num_points
-            result["per_camera"] = {
-                name: {key: float(np.mean([s[key] for s in frames.values()])) for key in everything[0]}
-                for name, frames in per_view.items()
-            }
+            result["per_camera"] = scores_per_camera(per_view)
             result["per_view"] = dict(per_view)
         return result
 

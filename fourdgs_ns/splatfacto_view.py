@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.representation.base import GaussiansAtTime, finite_rows
+from fourdgs_ns.representation.ellipsoids import slice_axes
 from fourdgs_ns.representation.spherical_harmonics import SH_C0
 
 if TYPE_CHECKING:
@@ -44,15 +45,19 @@ class SplatfactoView(SplatfactoModel):
             UserError: nothing is visible at ``t``.
         """
         gaussians = self.slice(t)
-        fields = {name: value for name, value in vars(gaussians).items() if name != "ids"}
+        fields = {name: value for name, value in gaussians.tensors().items() if name != "ids"}
         gaussians = gaussians.select(finite_rows(fields))
         if len(gaussians.ids) == 0:
             raise UserError(f"no Gaussian is visible at t = {t:g}; set {EXPORT_TIME_VARIABLE} to another t from 0 to 1")
-        harmonics, log_scales = self.representation.spherical_harmonics(gaussians), gaussians.scales.log()
+        quats, scales = slice_axes(gaussians)
+        harmonics, log_scales = self.representation.spherical_harmonics(gaussians), scales.log()
         if self.scene_frame is None:
-            return gaussians.means, gaussians.quats, log_scales, gaussians.opacities, harmonics
-        means, quats, log_scales = self.scene_frame.capture_from_scene(gaussians.means, gaussians.quats, log_scales)
+            return gaussians.means, quats, log_scales, gaussians.opacities, harmonics
+        means, quats, log_scales = self.scene_frame.capture_from_scene(gaussians.means, quats, log_scales)
         return means, quats, log_scales, gaussians.opacities, self.scene_frame.harmonics_from_scene(harmonics)
+
+    def _shown(self) -> GaussiansAtTime:
+        return self.slice(self.default_time())
 
     def _exported(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         return self.exported(self.default_time())
@@ -63,7 +68,10 @@ class SplatfactoView(SplatfactoModel):
 
     @property
     def quats(self) -> Tensor:
-        return self._exported()[1] if self.exporting else self.gauss_params["quats"]
+        if self.exporting:
+            return self._exported()[1]
+        # Where the method has no quaternions of three axes, those of the slice: Nerfstudio's viewer reads every property.
+        return self.gauss_params["quats"] if "quats" in self.gauss_params else slice_axes(self._shown())[0]
 
     @property
     def scales(self) -> Tensor:
@@ -78,7 +86,7 @@ class SplatfactoView(SplatfactoModel):
     def _harmonics(self) -> Tensor:
         if self.exporting:
             return self._exported()[4]
-        return self.representation.spherical_harmonics(self.slice(self.default_time()))
+        return self.representation.spherical_harmonics(self._shown())
 
     @property
     def colors(self) -> Tensor:

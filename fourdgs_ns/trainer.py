@@ -18,7 +18,9 @@ from time import perf_counter
 from types import FrameType
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils import writer
@@ -254,6 +256,8 @@ class DynamicGaussiansTrainer(Trainer):
                 describe_clocks(named, model.clip.duration_seconds * model.clip.frame_interval), highlight=False
             )
             record["camera_offset_frames"] = named
+        if model.camera_poses is not None:
+            self._write_refined_cameras(run / "refined_cameras.json")
         write_text(run / "scores.json", json.dumps(record, indent=2))
         config = run / "config.yml"
         CONSOLE.print(
@@ -264,6 +268,35 @@ class DynamicGaussiansTrainer(Trainer):
             f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+    def _write_refined_cameras(self, path: Path) -> None:
+        """Corrected poses of the training cameras (of moving ones, at the clip's start) in the capture's world."""
+        model, dataset = self.pipeline.gaussians, self.pipeline.datamanager.train_dataset
+        assert model.camera_poses is not None and model.scene_frame is not None
+        names = list(model.capture_metadata["train_camera_names"])
+        first = [int(np.argmax(dataset.camera_ids == k)) for k in range(len(names))]
+        views = model.convert_cameras(dataset.cameras[torch.tensor(first)]).camera_from_world
+        before = model.scene_frame.poses_to_capture(np.linalg.inv(views.cpu().numpy()))
+        after = model.scene_frame.poses_to_capture(np.linalg.inv(model.camera_poses.refined(views).cpu().numpy()))
+        moved = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)
+        turned = angles_degrees(np.einsum("nji,njk->nik", before[:, :3, :3], after[:, :3, :3]))
+        cameras = {
+            name: {"world_from_camera": after[k].tolist(), "moved": float(moved[k]), "turned_degrees": float(turned[k])}
+            for k, name in enumerate(names)
+        }
+        write_text(path, json.dumps({"axes": "OpenCV", "cameras": cameras}, indent=2))
+        k = int(np.argmax(turned))
+        CONSOLE.print(
+            f"Poses: cameras moved by {np.median(moved):.3g} and turned by {np.median(turned):.3f} degrees in the median, most "
+            f"{names[k]} by {turned[k]:.3f} degrees; the refined calibration is {path}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def angles_degrees(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, " n"]:
+    """Angle of each rotation matrix."""
+    traces = np.trace(rotations, axis1=1, axis2=2)
+    return np.degrees(np.arccos(np.clip((traces - 1) / 2, -1.0, 1.0)))
 
 
 def describe_clocks(offsets: Mapping[str, float], frame_seconds: float) -> str:
@@ -300,8 +333,8 @@ def follow_length(config: TrainerConfig) -> None:
         if isinstance(scheduler, LogLinearSchedulerConfig) and scheduler.max_steps is None:
             scheduler.max_steps = config.max_num_iterations
     model = config.pipeline.model
-    if isinstance(model, DynamicGaussiansModelConfig) and model.densification.stop is None:
-        model.densification.stop = model.densification.default_stop(config.max_num_iterations)
+    if isinstance(model, DynamicGaussiansModelConfig):
+        model.densification.follow_length(config.max_num_iterations)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -80,6 +80,9 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             downscale=metadata["downscale"],
             key_frames=options.key_frames,
             method=options.initial_points,
+            matcher=options.matcher,
+            max_points=options.max_points,
+            velocities=options.velocities,
             num_random=options.num_random_points,
             seed=self.config.seed,
         )
@@ -200,6 +203,11 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
     def fixed_indices_eval_dataloader(self) -> EvalViews:  # type: ignore[override]
         return EvalViews(self)
 
+    @property
+    def eval_dataloader(self) -> EvalViews:
+        """Where ns-render spiral takes its first camera from."""
+        return EvalViews(self)
+
     @cached_property  # not a plain one: the viewer reads those
     def train_pixel_sampler(self) -> None:
         """What ns-export pointcloud and poisson take from a datamanager of rays; asking for it ends them in one line."""
@@ -223,6 +231,10 @@ class EvalViews:
 
     def __iter__(self) -> Iterator[tuple[Cameras, dict]]:
         return (self.datamanager.eval_view(view) for view in range(len(self)))
+
+    def get_camera(self, image_idx: int) -> tuple[Cameras, None]:
+        """The camera of one view [1], in the form of Nerfstudio's data loaders."""
+        return self.datamanager.eval_dataset.cameras[image_idx : image_idx + 1], None
 
 
 def _size_groups(cameras: Cameras) -> np.ndarray:

@@ -13,6 +13,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.data.scene_box import SceneBox
 
 from fourdgs_ns.data.capture import Capture, CaptureCamera, ImageFrames
+from fourdgs_ns.data.frame_range import parse_frames
 from fourdgs_ns.data.geometry import TrainingCamera, training_camera
 from fourdgs_ns.data.layouts import read_capture
 from fourdgs_ns.data.scene_frame import SceneFrame, make_scene_frame
@@ -60,6 +61,9 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     """Instants at which points are triangulated, spread evenly over the clip. Default: three per second, 10 to 30."""
     max_points: Optional[int] = None  # noqa: UP045
     """Most triangulated points per key frame. Default: all of sift, 30000 of dense and roma."""
+    velocities: Literal["flow", "neighbors", "none"] = "flow"
+    """How triangulated points get their velocity. flow: optical flow to the frames around a key frame. neighbors: the nearest
+    points of the next key frame. none: all start at rest."""
     thin_points: Literal["none", "static", "sparse"] = "none"
     """What later key frames add to triangulated or given points. none: all their points, so that each instant has its own
     (triangulated ones that rest come once in any case). static: only those without a twin of the same colour at the same place,
@@ -133,22 +137,6 @@ class MultiViewVideoDataParser(DataParser):
             dataparser_transform=torch.from_numpy(frame.as_matrix()),
             dataparser_scale=frame.scale,
         )
-
-
-def parse_frames(text: str | None) -> tuple[int | None, int | None, int | None]:
-    """``start:stop:step`` -> its three numbers; each may be missing."""
-    if text is None:
-        return None, None, None
-    parts = text.split(":")
-    try:
-        numbers = [int(part) if part else None for part in parts]
-    except ValueError:
-        numbers = []
-    if not 2 <= len(numbers) <= 3 or (len(numbers) == 3 and numbers[2] is not None and numbers[2] < 1):
-        raise UserError(
-            f"--frames is '{text}'; write start:stop or start:stop:step with whole numbers, for instance 0:50"
-        )
-    return numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else None
 
 
 def choose_cameras(capture: Capture, held_out: tuple[str, ...], train: tuple[str, ...]) -> tuple[list[str], list[str]]:

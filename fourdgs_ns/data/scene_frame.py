@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,6 +36,22 @@ class SceneFrame:
         poses[:, :3, 3] = self.points_from_capture(world_from_camera[:, :3, 3])
         return poses
 
+    def poses_to_capture(self, world_from_camera: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "n 4 4"]:
+        """Inverse of :meth:`poses_from_capture`."""
+        poses = np.array(world_from_camera, np.float64)
+        poses[:, :3, 3] = (poses[:, :3, 3] / self.scale - self.translation) @ self.rotation
+        poses[:, :3, :3] = self.rotation.T @ poses[:, :3, :3]
+        return poses
+
+    def vectors_from_scene(self, vectors: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+        """Displacements in the scene -> displacements in the capture."""
+        return (vectors / self.scale) @ torch.from_numpy(self.rotation).to(vectors)
+
+    def quats_from_scene(self, quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+        """Rotations of Gaussians, or their rates, in the scene -> in the capture."""
+        inverse = torch.from_numpy(quaternion_from_matrix(self.rotation.T)).to(quats)
+        return multiply_quats(inverse[None], quats)
+
     def capture_from_scene(
         self, means: Float[Tensor, "n 3"], quats: Float[Tensor, "n 4"], log_scales: Float[Tensor, "n 3"]
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"], Float[Tensor, "n 3"]]:
@@ -43,12 +59,34 @@ class SceneFrame:
         rotation = torch.from_numpy(self.rotation).to(means)
         translation = torch.from_numpy(self.translation).to(means)
         turned = (means / self.scale - translation) @ rotation
-        inverse = torch.from_numpy(quaternion_from_matrix(self.rotation.T)).to(quats)
-        return turned, multiply_quats(inverse[None], quats), log_scales - float(np.log(self.scale))
+        return turned, self.quats_from_scene(quats), log_scales - float(np.log(self.scale))
 
     def harmonics_from_scene(self, coefficients: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
         """Spherical harmonics for directions of the scene -> for directions of the capture's world."""
         return rotate_sh(coefficients, torch.from_numpy(self.rotation.T.copy()))
+
+    def as_plain(self) -> dict[str, Any]:
+        """Lists and numbers, for checkpoints and headers of files."""
+        return {
+            "rotation": np.asarray(self.rotation, np.float64).tolist(),
+            "translation": np.asarray(self.translation, np.float64).tolist(),
+            "scale": float(self.scale),
+        }
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> SceneFrame:
+        """Inverse of :meth:`as_plain`.
+
+        Raises ValueError, KeyError or TypeError for what is no similarity.
+        """
+        rotation = np.array(values["rotation"], np.float64)
+        translation = np.array(values["translation"], np.float64)
+        scale = float(values["scale"])
+        if rotation.shape != (3, 3) or translation.shape != (3,) or not np.isfinite(translation).all():
+            raise ValueError("the scene frame has the wrong shape")
+        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or not 0 < scale < np.inf:
+            raise ValueError("the scene frame is no similarity")
+        return cls(rotation, translation, scale)
 
     def as_matrix(self) -> Float[np.ndarray, "3 4"]:
         """[rotation | translation], what Nerfstudio calls the dataparser transform (its scale is kept apart)."""

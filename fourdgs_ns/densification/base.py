@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fourdgs_ns.rasterization.types import Rendering
-from fourdgs_ns.representation.base import Clip, Representation
+from fourdgs_ns.representation.base import Clip, Parameters, Representation
 
 
 @dataclass
 class DensificationConfig(ABC):
     """Options that all strategies share."""
 
-    start: int = 500
-    """First step after which Gaussians are added."""
-    stop: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    start: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    """First step after which Gaussians are added. Default: 500, or a tenth of a training of less than 5,000 steps."""
+    stop: Optional[int] = None  # noqa: UP045
     """Last step at which Gaussians are added, moved or removed. Default: a share of the training that the method sets."""
     every: int = 100
     """Steps between two such events."""
@@ -32,6 +32,13 @@ class DensificationConfig(ABC):
     @abstractmethod
     def setup(self, representation: Representation, clip: Clip, extent: float) -> Densification:
         """The strategy with these options; ``extent`` is that of the camera rig in world units."""
+
+    def follow_length(self, steps: int) -> None:
+        """Fill in what by default depends on the length of the training."""
+        if self.start is None:
+            self.start = min(500, steps // 10)
+        if self.stop is None:
+            self.stop = self.default_stop(steps)
 
     @abstractmethod
     def default_stop(self, steps: int) -> int:
@@ -56,8 +63,11 @@ class Densification(ABC):
         return {"gradient_sum": torch.zeros(n, device=device), "view_count": torch.zeros(n, device=device)}
 
     @torch.no_grad()
-    def observe(self, statistics: dict[str, Tensor], rendering: Rendering) -> None:
-        """Add one rendering after its backward pass. Only Gaussians alive at its t are in it, so nobody else is diluted."""
+    def observe(self, statistics: dict[str, Tensor], rendering: Rendering, params: Parameters | None = None) -> None:
+        """Add one rendering after its backward pass. Only Gaussians alive at its t are in it, so nobody else is diluted.
+
+        ``params`` with their gradients are for strategies that look at more than the screen.
+        """
         cameras, height, width = rendering.features.shape[:3]
         # Pixels -> normalised device units; the loss is a mean over the cameras of the batch, undone here.
         scale = rendering.means2d.new_tensor([width / 2.0, height / 2.0]) * cameras

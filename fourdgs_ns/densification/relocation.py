@@ -29,9 +29,9 @@ class RelocationConfig(DensificationConfig):
 
     max_gaussians: int = 500_000
     """The budget. 0.5 million is where published quality levels off, 1 million its peak."""
-    growth: float = 0.05
-    """Share by which the count grows at each event until the budget is reached: clouds of few points fill up. 0 keeps the
-    initial count."""
+    growth: float = 0.2
+    """Share by which the count grows at each event until the budget is reached, so that clouds of few points fill up. 0 keeps
+    the initial count."""
     dead_opacity: float = 0.005
     """Gaussians whose peak opacity is at most this move."""
     gradient_share: float = 0.5
@@ -62,7 +62,7 @@ class Relocation(Densification):
     ) -> dict[str, int] | None:
         """Counts of ``relocated`` and ``added`` rows; see :meth:`Densification.step`."""
         config = self.config
-        if step <= config.start or step > self.last_step or step % config.every != 0:
+        if step <= (config.start or 0) or step > self.last_step or step % config.every != 0:
             return None
         rows = dict(params.items())
         opacities = torch.sigmoid(params["opacities"][:, 0])

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from plyfile import PlyData, PlyElement, PlyParseError
+from plyfile import PlyData, PlyElement
 
 from fourdgs_ns.errors import UserError
+from fourdgs_ns.formats.ply_table import read_vertices
 
 SH_DEGREE_0 = 0.28209479177387814
 """Value of the constant spherical harmonic, 1 / (2 sqrt pi)."""
 GRAY = 128
-MAX_HEADER_BYTES = 1 << 20
 TIME_TOLERANCE = 1e-4
 
 
@@ -48,23 +48,13 @@ def read_points_ply(path: Path, notes: list[str] | None = None) -> PlyPoints:
 
     Raises UserError for what is no PLY file, is damaged, or has no points or times outside [0, 1].
     """
-    _check_header(path)
-    try:
-        element = PlyData.read(str(path))["vertex"]
-        vertex = np.asarray(element.data)
-    except KeyError:
-        raise UserError(f"{path} has no element 'vertex'; export it as a point cloud") from None
-    except (PlyParseError, ValueError, OSError, MemoryError, OverflowError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as PLY ({error}); export it again") from None
+    vertex, _ = read_vertices(path, "put the point cloud there, or start with --initial-points triangulate")
     names = vertex.dtype.names or ()
     missing = [name for name in "xyz" if name not in names]
     if missing:
         raise UserError(f"{path} has vertices without {', '.join(missing)}; export it as a point cloud with x, y, z")
     if len(vertex) == 0:
         raise UserError(f"{path} holds no points; export it again, or start with --initial-points triangulate")
-    for name in names:
-        if vertex.dtype[name].kind not in "iuf":
-            raise UserError(f"{path} has lists as vertex property '{name}'; export it with one number per property")
     notes = [] if notes is None else notes
     positions = np.stack([vertex[name] for name in "xyz"], axis=1).astype(np.float64)
     colors, finite_colors = _colors(vertex, path, notes)
@@ -135,32 +125,6 @@ def write_points_ply(
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _check_header(path: Path) -> None:
-    """Refuse what is no PLY, and counts that the file is too small for, before anything is allocated for them."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; put the point cloud there, or start with --initial-points triangulate")
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(MAX_HEADER_BYTES)
-    if start[:3] != b"ply" or start[3:4] not in (b"\n", b"\r"):
-        raise UserError(f"{path} is no PLY file: it does not begin with the line 'ply'; export the cloud as PLY")
-    end = start.find(b"end_header")
-    if end < 0:
-        raise UserError(f"{path} has no end_header: the file is truncated; copy or export it again")
-    for line in start[:end].decode("latin-1").splitlines():
-        words = line.split()
-        if words[:1] != ["element"]:
-            continue
-        if len(words) != 3 or not words[2].isascii() or not words[2].isdigit():
-            raise UserError(f"{path} has the header line '{line[:80]}', which counts nothing; export it again")
-        # Python refuses to convert thousands of digits, and no file has 10^18 rows.
-        if len(words[2]) > 18 or int(words[2]) > size:
-            raise UserError(
-                f"{path} announces {words[2][:20]} '{words[1]}' rows but is only {size} bytes long; copy or export it "
-                "again"
-            )
 
 
 def _colors(vertex: np.ndarray, path: Path, notes: list[str]) -> tuple[UInt8[np.ndarray, "n 3"], np.ndarray]:

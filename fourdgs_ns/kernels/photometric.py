@@ -72,8 +72,8 @@ def _blur_rows(image, target, maps, total, width, CHANNELS: tl.constexpr, BLOCK:
 
 
 @triton.jit
-def _compare(image, target, maps, slopes, sums, total, stride, height, BLOCK: tl.constexpr):
-    """Blur along h, then per pixel the SSIM and |x - y| (block sums), and d SSIM / d (mx, xx, xy) into slopes [3, total]."""
+def _compare(image, target, maps, slopes, sums, total, stride, height, ssim_share, l1_share, BLOCK: tl.constexpr):
+    """Blur along h; l1_share |x - y| - ssim_share SSIM summed by block, and d SSIM / d (mx, xx, xy) into slopes [3, total]."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < total
     row = (i // stride) % height
@@ -105,8 +105,8 @@ def _compare(image, target, maps, slopes, sums, total, stride, height, BLOCK: tl
     tl.store(slopes + 2 * total + i, by_xy, mask=inside)
     x = tl.load(image + i, mask=inside, other=0.0)
     y = tl.load(target + i, mask=inside, other=0.0)
-    tl.store(sums + 2 * tl.program_id(0), tl.sum(tl.where(inside, value, 0.0), axis=0))
-    tl.store(sums + 2 * tl.program_id(0) + 1, tl.sum(tl.abs(x - y), axis=0))
+    part = l1_share * tl.abs(x - y) - ssim_share * tl.where(inside, value, 0.0)
+    tl.store(sums + tl.program_id(0), tl.sum(part, axis=0))
 
 
 @triton.jit
@@ -165,15 +165,15 @@ class _Loss(torch.autograd.Function):
         _, height, width, channels = image.shape
         total, grid = image.numel(), (triton.cdiv(image.numel(), _BLOCK),)
         maps, slopes = image.new_empty(5, total), image.new_empty(3, total)
-        sums = image.new_empty(grid[0], 2)
+        sums = image.new_empty(grid[0])
         _blur_rows[grid](image, target, maps, total, width, CHANNELS=channels, BLOCK=_BLOCK)
-        _compare[grid](image, target, maps, slopes, sums, total, width * channels, height, BLOCK=_BLOCK)
+        _compare[grid](
+            image, target, maps, slopes, sums, total, width * channels, height, ssim_weight / total,
+            (1 - ssim_weight) / total, BLOCK=_BLOCK,
+        )  # fmt: skip
         ctx.save_for_backward(image, target, slopes)
         ctx.ssim_weight = ssim_weight
-        shares = torch.tensor([-ssim_weight / total, (1 - ssim_weight) / total])
-        if image.is_cuda:
-            shares = shares.pin_memory().to(image.device, non_blocking=True)
-        return (sums.sum(dim=0) * shares).sum() + ssim_weight
+        return sums.sum() + ssim_weight
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple:  # type: ignore[override]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fourdgs_ns.rasterization import cpu_kernels, cpu_tiles
+from fourdgs_ns.rasterization.covariance_projection import project_covariances
 from fourdgs_ns.rasterization.kernel_threads import run
 from fourdgs_ns.rasterization.projection import project
 from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
@@ -103,7 +104,11 @@ def rasterize_cpu(
         features = rgb_from_sh(gaussians.features, gaussians.means - cameras.centers()[:, None])
     else:
         features = gaussians.features[None]
-    means2d, conics, depths, radii = project(gaussians.means, gaussians.quats, gaussians.scales, cameras)
+    if gaussians.covariances is not None:
+        means2d, conics, depths, radii = project_covariances(gaussians.means, gaussians.covariances, cameras)
+    else:
+        assert gaussians.quats is not None and gaussians.scales is not None
+        means2d, conics, depths, radii = project(gaussians.means, gaussians.quats, gaussians.scales, cameras)
     if means2d.requires_grad:
         means2d.retain_grad()
     image, transmittances = _Blending.apply(

@@ -9,6 +9,9 @@ from torch import Tensor
 from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
 from fourdgs_ns.representation.base import GaussiansAtTime
 
+DIFFERENTIABLE = {"means", "quats", "scales", "covariances", "opacities", "features"}
+"""Fields of a slice that gradients reach."""
+
 
 def rasterize(
     gaussians: GaussiansAtTime,
@@ -24,7 +27,8 @@ def rasterize(
     are constants: no gradient reaches poses or intrinsics.
 
     Args:
-        gaussians: The slice, float32; quaternions are normalised again. Rows must be finite: the caller filters them.
+        gaussians: The slice, float32, with quaternions (which are normalised again) and scales or with covariances. Rows must
+            be finite: the caller filters them.
             A row whose centre or covariance is not finite is not drawn on the CPU and undefined on the GPU.
         cameras: On the device of the slice, with ``near`` > 0.
         background: Features behind everything, one row for all cameras or one row each; zeros when None.
@@ -41,11 +45,13 @@ def rasterize(
     c = len(cameras)
     if gaussians.features.dim() == 3:
         assert gaussians.features.shape[1] in (1, 4, 9, 16) and d == 3, tuple(gaussians.features.shape)
-    for name, shape in (("means", (m, 3)), ("quats", (m, 4)), ("scales", (m, 3)), ("opacities", (m,))):
-        value = getattr(gaussians, name)
-        assert value.shape == shape, (name, tuple(value.shape), shape)
-    for name in ("means", "quats", "scales", "opacities", "features"):
-        assert getattr(gaussians, name).dtype == torch.float32, (name, getattr(gaussians, name).dtype)
+    has_covariances = gaussians.covariances is not None
+    assert (gaussians.quats is None) == (gaussians.scales is None) == has_covariances, "shapes are stated once"
+    values = gaussians.tensors()
+    expected = {"means": (m, 3), "quats": (m, 4), "scales": (m, 3), "covariances": (m, 3, 3), "opacities": (m,)}
+    for name in DIFFERENTIABLE & values.keys():
+        assert values[name].shape == expected.get(name, values[name].shape), (name, tuple(values[name].shape))
+        assert values[name].dtype == torch.float32, (name, values[name].dtype)
     assert gaussians.ids.shape == (m,), gaussians.ids.shape
     assert d > 0 and c > 0 and cameras.width > 0 and cameras.height > 0, (d, c, cameras.width, cameras.height)
     assert cameras.near > 0.0, cameras.near
@@ -73,7 +79,8 @@ def _empty_rendering(
 ) -> Rendering:
     """Pictures of nothing: the background. Tied to the slice so that a loss on them can still be backpropagated."""
     c, h, w = len(cameras), cameras.height, cameras.width
-    nothing = sum(getattr(gaussians, name).sum() for name in ("means", "quats", "scales", "opacities", "features"))
+    values = gaussians.tensors()
+    nothing = sum(values[name].sum() for name in DIFFERENTIABLE & values.keys())
     means2d = gaussians.means[None, :, :2].expand(c, 0, 2)
     if means2d.requires_grad:
         means2d.retain_grad()

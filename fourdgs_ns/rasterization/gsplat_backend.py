@@ -63,6 +63,7 @@ def rasterize_gsplat(
         means=gaussians.means,
         quats=gaussians.quats,
         scales=gaussians.scales,
+        covars=gaussians.covariances,
         opacities=gaussians.opacities,
         colors=colors,
         viewmats=cameras.camera_from_world.to(device, torch.float32).contiguous(),

@@ -20,7 +20,7 @@ from torch import Tensor
 from fourdgs_ns.rasterization.kernel_threads import kernel, run
 from fourdgs_ns.rasterization.types import EPS_2D, FAR, PinholeCameras
 
-_CHUNK = 2048  # Gaussians per unit of parallel work
+CHUNK = 2048  # Gaussians per unit of parallel work
 
 
 @kernel
@@ -69,7 +69,7 @@ def _rotation_gradient(unit, norm, v_rotation, m, v_quats):
 
 
 @kernel
-def _load_camera_point(means, m, world_to_camera, point):
+def load_camera_point(means, m, world_to_camera, point):
     """Centre ``m`` in camera coordinates."""
     for i in range(3):
         point[i] = world_to_camera[i, 3]
@@ -78,7 +78,7 @@ def _load_camera_point(means, m, world_to_camera, point):
 
 
 @kernel
-def _load_jacobian(point, intrinsics, width, height, jacobian):
+def load_jacobian(point, intrinsics, width, height, jacobian):
     """Fill J (2 x 3) at the limited point. Returns that point's x and y, and whether each was left as it is."""
     fx, fy = float(intrinsics[0, 0]), float(intrinsics[1, 1])
     cx, cy = float(intrinsics[0, 2]), float(intrinsics[1, 2])
@@ -120,7 +120,7 @@ def _load_spread(jacobian, world_to_camera, rotation, scales, m, jw, jwr, spread
 
 
 @kernel
-def _covariance_gradient(xx, xy, yy, v_conic):
+def covariance_gradient(xx, xy, yy, v_conic):
     """Gradient of the screen covariance V from that of the conic Q = V^-1: dV = -Q dQ Q."""
     determinant = xx * yy - xy * xy
     a, b, c = yy / determinant, -xy / determinant, xx / determinant
@@ -130,6 +130,40 @@ def _covariance_gradient(xx, xy, yy, v_conic):
     v_xy = -(a * b * ga + (a * c + b * b) * gb + b * c * gc)
     v_yy = -(b * b * ga + 2.0 * b * c * gb + c * c * gc)
     return v_xx, v_xy, v_yy
+
+
+@kernel
+def outline(x, y, xx, xy, yy, width, height):
+    """Determinant of the screen covariance (xx, xy, yy) and radius in pixels, 0 when the ellipse around (x, y) is not drawn."""
+    determinant = xx * yy - xy * xy
+    # A non-finite row fails one of these two, so nothing of it is written.
+    if not (determinant > 0.0 and np.isfinite(determinant) and np.isfinite(x + y)):
+        return determinant, 0.0
+    half_trace = 0.5 * (xx + yy)
+    largest = half_trace + np.sqrt(max(0.01, half_trace * half_trace - determinant))
+    radius = min(np.ceil(3.0 * np.sqrt(largest)), 1e9)
+    if x + radius <= 0.0 or x - radius >= width or y + radius <= 0.0 or y - radius >= height:
+        return determinant, 0.0
+    return determinant, radius
+
+
+@kernel
+def point_gradient(point, v_jacobian, limited_x, limited_y, free_x, free_y, fx, fy, vx, vy, v_depth):
+    """Gradient of the centre in camera coordinates from those of its projection (vx, vy), its depth and the Jacobian."""
+    z = point[2]
+    v_x = fx / z * vx
+    v_y = fy / z * vy
+    v_z = v_depth - (fx * point[0] * vx + fy * point[1] * vy) / (z * z)
+    v_z -= (fx * v_jacobian[0, 0] + fy * v_jacobian[1, 1]) / (z * z)
+    # J[0, 2] = -fx (x / z) / z: where x / z is limited it is a constant.
+    v_z += (fx * limited_x * v_jacobian[0, 2] + fy * limited_y * v_jacobian[1, 2]) / (z * z)
+    if free_x:
+        v_x -= fx / (z * z) * v_jacobian[0, 2]
+        v_z += fx * limited_x / (z * z) * v_jacobian[0, 2]
+    if free_y:
+        v_y -= fy / (z * z) * v_jacobian[1, 2]
+        v_z += fy * limited_y / (z * z) * v_jacobian[1, 2]
+    return v_x, v_y, v_z
 
 
 @kernel
@@ -144,22 +178,16 @@ def _project(
             means2d[c, m, 0] = means2d[c, m, 1] = depths[c, m] = 0.0
             conics[c, m, 0] = conics[c, m, 1] = conics[c, m, 2] = 0.0
             radii[c, m] = 0
-            _load_camera_point(means, m, cameras[c], point)
-            z = point[2]
-            if not (near <= z <= far):
+            load_camera_point(means, m, cameras[c], point)
+            if not (near <= point[2] <= far):
                 continue
-            _load_jacobian(point, intrinsics[c], width, height, jacobian)
+            load_jacobian(point, intrinsics[c], width, height, jacobian)
             xx, xy, yy = _load_spread(jacobian, cameras[c], rotation, scales, m, jw, jwr, spread)
-            determinant = xx * yy - xy * xy
+            z = point[2]
             x = intrinsics[c, 0, 0] * point[0] / z + intrinsics[c, 0, 2]
             y = intrinsics[c, 1, 1] * point[1] / z + intrinsics[c, 1, 2]
-            # A non-finite row fails one of these two, so nothing of it is written.
-            if not (determinant > 0.0 and np.isfinite(determinant) and np.isfinite(x + y)):
-                continue
-            half_trace = 0.5 * (xx + yy)
-            largest = half_trace + np.sqrt(max(0.01, half_trace * half_trace - determinant))
-            radius = min(np.ceil(3.0 * np.sqrt(largest)), 1e9)
-            if x + radius <= 0.0 or x - radius >= width or y + radius <= 0.0 or y - radius >= height:
+            determinant, radius = outline(x, y, xx, xy, yy, width, height)
+            if radius == 0.0:
                 continue
             means2d[c, m, 0], means2d[c, m, 1], depths[c, m] = x, y, z
             conics[c, m, 0], conics[c, m, 1], conics[c, m, 2] = yy / determinant, -xy / determinant, xx / determinant
@@ -185,10 +213,10 @@ def _project_backward(
             if radii[c, m] <= 0:
                 continue
             seen = True
-            _load_camera_point(means, m, cameras[c], point)
-            limited_x, limited_y, free_x, free_y = _load_jacobian(point, intrinsics[c], width, height, jacobian)
+            load_camera_point(means, m, cameras[c], point)
+            limited_x, limited_y, free_x, free_y = load_jacobian(point, intrinsics[c], width, height, jacobian)
             xx, xy, yy = _load_spread(jacobian, cameras[c], rotation, scales, m, jw, jwr, spread)
-            v_xx, v_xy, v_yy = _covariance_gradient(xx, xy, yy, v_conics[c, m])
+            v_xx, v_xy, v_yy = covariance_gradient(xx, xy, yy, v_conics[c, m])
             for j in range(3):
                 v_spread[0, j] = 2.0 * (v_xx * spread[0, j] + v_xy * spread[1, j])
                 v_spread[1, j] = 2.0 * (v_xy * spread[0, j] + v_yy * spread[1, j])
@@ -207,21 +235,10 @@ def _project_backward(
                     for k in range(3):
                         total += v_jw[i, k] * cameras[c, j, k]
                     v_jacobian[i, j] = total
-            fx, fy = float(intrinsics[c, 0, 0]), float(intrinsics[c, 1, 1])
-            z = point[2]
-            vx, vy = float(v_means2d[c, m, 0]), float(v_means2d[c, m, 1])
-            v_point[0] = fx / z * vx
-            v_point[1] = fy / z * vy
-            v_point[2] = float(v_depths[c, m]) - (fx * point[0] * vx + fy * point[1] * vy) / (z * z)
-            v_point[2] -= (fx * v_jacobian[0, 0] + fy * v_jacobian[1, 1]) / (z * z)
-            # J[0, 2] = -fx (x / z) / z: where x / z is limited it is a constant.
-            v_point[2] += (fx * limited_x * v_jacobian[0, 2] + fy * limited_y * v_jacobian[1, 2]) / (z * z)
-            if free_x:
-                v_point[0] -= fx / (z * z) * v_jacobian[0, 2]
-                v_point[2] += fx * limited_x / (z * z) * v_jacobian[0, 2]
-            if free_y:
-                v_point[1] -= fy / (z * z) * v_jacobian[1, 2]
-                v_point[2] += fy * limited_y / (z * z) * v_jacobian[1, 2]
+            v_point[0], v_point[1], v_point[2] = point_gradient(
+                point, v_jacobian, limited_x, limited_y, free_x, free_y, float(intrinsics[c, 0, 0]),
+                float(intrinsics[c, 1, 1]), float(v_means2d[c, m, 0]), float(v_means2d[c, m, 1]), float(v_depths[c, m]),
+            )  # fmt: skip
             for k in range(3):
                 for j in range(3):
                     v_mean[k] += cameras[c, j, k] * v_point[j]
@@ -234,34 +251,36 @@ def _project_backward(
             v_quats[m, 0] = v_quats[m, 1] = v_quats[m, 2] = v_quats[m, 3] = 0.0
 
 
-class _Projection(torch.autograd.Function):
+class Projection(torch.autograd.Function):
+    """Ties a pair of kernels into autograd; ``rows`` are the centres and whatever states the shapes."""
+
     @staticmethod
-    def forward(ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, cameras: PinholeCameras) -> tuple[Tensor, ...]:
-        m, c = means.shape[0], len(cameras)
+    def forward(ctx: Any, kernels: tuple[Any, Any], cameras: PinholeCameras, *rows: Tensor) -> tuple[Tensor, ...]:
+        means, m, c = rows[0], rows[0].shape[0], len(cameras)
         means2d, conics, depths = means.new_empty(c, m, 2), means.new_empty(c, m, 3), means.new_empty(c, m)
         radii = torch.empty(c, m, dtype=torch.int32)
-        inputs = [t.detach().contiguous() for t in (means, quats, scales)]
+        inputs = [t.detach().contiguous() for t in rows]
         inputs += [t.to(means).contiguous() for t in (cameras.camera_from_world, cameras.intrinsics)]
         run(
-            _project, m, _CHUNK,
+            kernels[0], m, CHUNK,
                 *(t.numpy() for t in inputs), cameras.width, cameras.height, float(cameras.near), FAR,
                 *(t.numpy() for t in (means2d, conics, depths, radii)),
             )  # fmt: skip
         ctx.save_for_backward(*inputs, radii)
-        ctx.size = (cameras.width, cameras.height)
+        ctx.kernel, ctx.size = kernels[1], (cameras.width, cameras.height)
         ctx.mark_non_differentiable(radii)
         return means2d, conics, depths, radii
 
     @staticmethod
     def backward(ctx: Any, v_means2d: Tensor, v_conics: Tensor, v_depths: Tensor, _: Tensor) -> tuple:  # type: ignore[override]
         *inputs, radii = ctx.saved_tensors
-        gradients = tuple(torch.empty_like(t) for t in inputs[:3])
+        gradients = tuple(torch.empty_like(t) for t in inputs[:-2])  # the last two are the cameras
         run(
-            _project_backward, radii.shape[1], _CHUNK,
+            ctx.kernel, radii.shape[1], CHUNK,
                 *(t.numpy() for t in inputs), *ctx.size, radii.numpy(),
                 *(t.contiguous().numpy() for t in (v_means2d, v_conics, v_depths)), *(t.numpy() for t in gradients),
             )  # fmt: skip
-        return *gradients, None
+        return None, None, *gradients
 
 
 def project(
@@ -274,4 +293,4 @@ def project(
         world units); radii in whole pixels (3 standard deviations along the longest axis, rounded up). A Gaussian that
         is nearer than ``cameras.near``, does not reach the image or is not finite has radius 0 and zeros elsewhere.
     """
-    return _Projection.apply(means, quats, scales, cameras)  # type: ignore[no-any-return]
+    return Projection.apply((_project, _project_backward), cameras, means, quats, scales)  # type: ignore[no-any-return]

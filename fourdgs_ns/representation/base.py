@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -83,15 +83,19 @@ class PointsOverTime:
 
 @dataclass
 class GaussiansAtTime:
-    """A slice: the ordinary 3D Gaussians that are alive at one t, ready for any 3DGS rasteriser."""
+    """A slice: the ordinary 3D Gaussians that are alive at one t, ready for any 3DGS rasteriser.
+
+    Shapes are stated once: as ``quats`` and ``scales``, or as ``covariances`` with both None. Methods whose covariance is not
+    built from three axes give the latter; ``representation.ellipsoids.slice_axes`` finds the axes for whoever needs them.
+    """
 
     ids: Int[Tensor, " m"]
     """Row of the canonical parameters that each Gaussian came from."""
     means: Float[Tensor, "m 3"]
     """World coordinates."""
-    quats: Float[Tensor, "m 4"]
+    quats: Float[Tensor, "m 4"] | None
     """Unit quaternions (w, x, y, z), world from Gaussian."""
-    scales: Float[Tensor, "m 3"]
+    scales: Float[Tensor, "m 3"] | None
     """Standard deviations along the Gaussian's own axes, linear, world units."""
     opacities: Float[Tensor, " m"]
     """Opacity at t in [0, 1], temporal weight included."""
@@ -102,10 +106,16 @@ class GaussiansAtTime:
     """World units per unit of t (divide by the clip's duration for world units per second)."""
     weights: Float[Tensor, " m"]
     """Temporal weight in [0, 1], without gradient."""
+    covariances: Float[Tensor, "m 3 3"] | None = None
+    """Symmetric, world units squared; rasterisers read the upper triangle."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that this slice has, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def select(self, keep: Tensor) -> GaussiansAtTime:
         """The Gaussians where the mask ``keep`` is true."""
-        return GaussiansAtTime(**{name: value[keep] for name, value in vars(self).items()})
+        return replace(self, **{name: value[keep] for name, value in self.tensors().items()})
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,19 @@ def typed(*words: object) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
+def fourdgs(*words: object) -> Outcome:
+    """Run ``fourdgs-ns`` in this process."""
+    from fourdgs_ns.cli.main import entry_point
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            entry_point([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
 def command_line(*words: object) -> list[str]:
     """The same command for a process of its own."""
     command, *arguments = map(str, words)

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from plyfile import PlyData
 
 from tests.training.tiny import make_config, train
@@ -15,7 +16,7 @@ from .run import typed
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["freetime"])
+@pytest.fixture(scope="module", params=["full", "freetime", "fourd"])
 def trained(request, capture, tmp_path_factory):
     """Folder of a short run and its pipeline."""
     trainer = train(make_config(capture, tmp_path_factory.mktemp(request.param), 14, request.param))
@@ -51,3 +52,24 @@ def test_it_is_evaluated_rendered_and_exported(trained, tmp_path, monkeypatch):
     found = np.stack([vertices[axis] for axis in "xyz"], axis=1)
     distances = np.linalg.norm(expected[0].numpy()[None] - found[:, None], axis=-1).min(axis=1)
     assert distances.max() < 1e-5
+
+
+def test_it_is_inspected_in_the_viewer(trained):
+    """Every colouring gives another picture than the scene's own colours, from the viewer only."""
+    from fourdgs_ns.viewer.colorings import COLORINGS
+
+    pipeline = trained[1]
+    pipeline.eval()
+    model, inspector = pipeline.gaussians, pipeline.time_controls.inspector
+    camera = pipeline.datamanager.eval_dataset.cameras[1:2]
+
+    def shown() -> np.ndarray:
+        model.set_background(torch.zeros(3))
+        return model.get_outputs_for_camera(camera)["rgb"].numpy()
+
+    own = shown()
+    np.testing.assert_array_equal(own, model.get_outputs_for_camera(camera)["rgb"].numpy())
+    for coloring in COLORINGS:
+        inspector.coloring = coloring
+        assert np.abs(shown() - own).mean() > 0.01, coloring
+        np.testing.assert_array_equal(own, model.get_outputs_for_camera(camera)["rgb"].numpy())

@@ -218,16 +218,54 @@ def test_video_is_what_camera_path_writes_by_default(run, path_json, tmp_path):
 # ---------------------------------------------------------------------- interpolate
 
 
-def test_interpolate_stands_still_in_time(run, pipeline, tmp_path, monkeypatch):
-    """Nerfstudio 1.1 drops the times of the cameras between which it interpolates: all pictures show the default time."""
-    monkeypatch.setenv("FOURDGS_TIME", "1")
+@pytest.mark.parametrize("order", [False, True])
+def test_interpolate_carries_the_times_of_the_cameras(run, pipeline, tmp_path, order):
+    """Nerfstudio 1.1.5 alone drops them. Each link between two views goes from the t of one to that of the other."""
     told = typed(
         *("ns-render", "interpolate", "--load-config", run.config, "--output-path", tmp_path / "frames"),
         *("--output-format", "images", "--image-format", "png", "--interpolation-steps", 2, "--pose-source", "train"),
+        *("--order-poses", order),
     )
     assert told.code == 0, told.text
-    assert told.text.count("carry no time") == 1
+    assert "carry no time" not in told.text
     assert len(files(tmp_path / "frames")) == 2 * (2 * FRAMES - 1)
-    camera = pipeline.datamanager.train_dataset.cameras[0:1]
-    camera.times = torch.ones(1, 1)
-    np.testing.assert_allclose(read(tmp_path / "frames" / "00000.png"), drawn(pipeline, camera), atol=STEP)
+    cameras = pipeline.datamanager.train_dataset.cameras
+    # Both orders start with the frames of one camera, the first view at t = 0 and the fourth at t = 1.
+    for picture, view in ((0, 0), (1, 1), (5, 3)):
+        np.testing.assert_allclose(
+            read(tmp_path / "frames" / f"{picture:05d}.png"), drawn(pipeline, cameras[view : view + 1]), atol=STEP
+        )
+
+
+def test_times_interpolate_linearly(pipeline):
+    from nerfstudio.cameras.camera_paths import get_interpolated_camera_path
+
+    from fourdgs_ns._compat import carrying_times
+
+    cameras = pipeline.datamanager.train_dataset.cameras[torch.tensor([0, 3])]
+    path = carrying_times(get_interpolated_camera_path)(cameras, 5, False)
+    torch.testing.assert_close(path.times, torch.linspace(0, 1, 5)[:, None])
+    stock = get_interpolated_camera_path(cameras, 5, False)
+    assert stock.times is None
+    for name in ("camera_to_worlds", "fx", "fy", "cx", "cy"):
+        torch.testing.assert_close(getattr(path, name), getattr(stock, name))
+
+
+# ---------------------------------------------------------------------- spiral
+
+
+def test_spiral_runs_through_the_clip(run, pipeline, tmp_path):
+    told = typed(
+        *("ns-render", "spiral", "--load-config", run.config, "--output-path", tmp_path / "frames"),
+        *("--output-format", "images", "--image-format", "png", "--seconds", 0.25, "--frame-rate", 12),
+    )
+    assert told.code == 0, told.text
+    assert "carry no time" not in told.text
+    from nerfstudio.cameras.camera_paths import get_spiral_path
+
+    path = get_spiral_path(pipeline.datamanager.eval_dataset.cameras[0:1], steps=3, radius=0.1)
+    assert path.times[:, 0].tolist() == [0.0, 0.5, 1.0]
+    for i in range(3):
+        np.testing.assert_allclose(
+            read(tmp_path / "frames" / f"{i:05d}.png"), drawn(pipeline, path[i : i + 1]), atol=STEP
+        )

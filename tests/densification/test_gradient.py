@@ -98,7 +98,7 @@ def test_useless_rows_go():
     params["scales"].data[3] = math.log(0.2)  # larger than a tenth of the scene
     params["means"].data[4] = torch.tensor([0.0, 0.0, 4.9])  # in front of a lens
     params["means"].data[5] = float("nan")
-    counts = strategy.step(100, params, optimizers, statistics, torch.Generator())
+    counts = strategy.step(1100, params, optimizers, statistics, torch.Generator())
     assert counts is not None and counts["pruned"] == 6
     assert params["means"].shape[0] == 4
     assert bool(finite_rows(params).all())
@@ -113,7 +113,9 @@ def test_row_alive_on_exactly_one_frame_stays():
 
 
 def test_opacity_reset_lowers_opacities_and_forgets_their_moments():
-    strategy, params, optimizers, statistics = setup(reset_opacity_every=100, gradient_threshold=1e9)
+    strategy, params, optimizers, statistics = setup(
+        reset_opacity_every=100, reset_opacity_stop=1000, gradient_threshold=1e9
+    )
     params["opacities"].grad = torch.ones(10, 1)
     optimizers["opacities"].step()
     strategy.step(100, params, optimizers, statistics, torch.Generator())
@@ -126,3 +128,18 @@ def test_nothing_happens_between_events_or_after_the_stop():
     strategy, params, optimizers, statistics = setup(stop=1000)
     assert strategy.step(101, params, optimizers, statistics, torch.Generator()) is None
     assert strategy.step(1100, params, optimizers, statistics, torch.Generator()) is None
+
+
+def test_defaults_follow_the_length_of_the_training():
+    for steps, start, stop, reset in (
+        (30_000, 500, 15_000, 6_000),
+        (2_000, 200, 1_000, 400),
+        (7_000, 500, 3_500, 1_400),
+    ):
+        config = GradientDensificationConfig()
+        config.follow_length(steps)
+        assert (config.start, config.stop) == (start, stop)
+        assert config.reset_opacity_every == config.reset_opacity_stop == reset
+    config = GradientDensificationConfig(start=7, stop=9, reset_opacity_every=0, reset_opacity_stop=3)
+    config.follow_length(30_000)
+    assert (config.start, config.stop, config.reset_opacity_every, config.reset_opacity_stop) == (7, 9, 0, 3)

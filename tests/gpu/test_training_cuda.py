@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 
 @pytest.mark.parametrize(
-    ("method", "residency"), [("lite", "gpu"), ("full", "ram"), ("lite", "disk"), ("freetime", "gpu")]
+    ("method", "residency"), [("lite", "gpu"), ("full", "ram"), ("lite", "disk"), ("freetime", "gpu"), ("fourd", "gpu")]
 )
 def test_learns_and_opens_on_the_cpu(tmp_path, method, residency):
     capture = write_capture(tmp_path / "capture")

@@ -39,7 +39,12 @@ def rotation_matrices(quats: Tensor) -> Tensor:
     return (axes + 2 * w[:, None] * turned + 2 * torch.linalg.cross(u, turned)).transpose(1, 2)
 
 
-def project(means: Tensor, quats: Tensor, scales: Tensor, pose: Tensor, intrinsics: Tensor, cameras: PinholeCameras):
+def world_covariances(quats: Tensor, scales: Tensor) -> Tensor:
+    factors = rotation_matrices(quats) * scales[:, None, :]
+    return factors @ factors.transpose(1, 2)
+
+
+def project(means: Tensor, world: Tensor, pose: Tensor, intrinsics: Tensor, cameras: PinholeCameras):
     """Centres [m, 2], inverse covariances [m, 2, 2], depths [m], radii [m] in one camera."""
     points = means @ pose[:3, :3].T + pose[:3, 3]
     visible = (points[:, 2] >= cameras.near) & (points[:, 2] <= FAR)
@@ -55,8 +60,6 @@ def project(means: Tensor, quats: Tensor, scales: Tensor, pose: Tensor, intrinsi
     jacobians = (
         focal[:, None] / points[:, 2, None, None] * torch.cat([eye.expand(len(points), 2, 2), -slopes[..., None]], -1)
     )
-    factors = rotation_matrices(quats) * scales[:, None, :]
-    world = factors @ factors.transpose(1, 2)
     to_screen = jacobians @ pose[:3, :3]
     covariances = to_screen @ world @ to_screen.transpose(1, 2) + EPS_2D * eye
     largest = covariances.diagonal(dim1=1, dim2=2).mean(1)
@@ -81,11 +84,20 @@ def dense_rasterize(
     cameras: PinholeCameras,
 ) -> Pictures:  # fmt: skip
     """What ``rasterize(..., depth=True)`` must return."""
+    return dense_rasterize_covariances(
+        means, world_covariances(quats, scales), opacities, features, background, cameras
+    )
+
+
+def dense_rasterize_covariances(
+    means: Tensor, world: Tensor, opacities: Tensor, features: Tensor, background: Tensor, cameras: PinholeCameras
+) -> Pictures:
+    """The same for world covariances [m, 3, 3]."""
     c, dtype = len(cameras), means.dtype
     ys, xs = torch.meshgrid(torch.arange(cameras.height), torch.arange(cameras.width), indexing="ij")
     pixels = torch.stack([xs, ys], -1).to(dtype) + 0.5
     projected = [
-        project(means, quats, scales, cameras.camera_from_world[i].to(dtype), cameras.intrinsics[i].to(dtype), cameras)
+        project(means, world, cameras.camera_from_world[i].to(dtype), cameras.intrinsics[i].to(dtype), cameras)
         for i in range(c)
     ]
     means2d = torch.stack([p[0] for p in projected])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 import torch
 
@@ -100,3 +103,17 @@ def test_time_offsets_need_single_cameras(capture, tmp_path):
     model = train(config).pipeline.gaussians
     assert float(model.camera_times.offsets.abs().max()) > 0
     assert float(model.camera_times.offsets.median()) == 0
+
+
+def test_refined_poses_are_written_in_the_captures_world(capture, tmp_path):
+    config = make_config(capture, tmp_path, 6)
+    config.pipeline.model.pose_correction, config.pipeline.datamanager.batch_size = True, 1
+    trainer = train(config)
+    refined = json.loads((trainer.base_dir / "refined_cameras.json").read_text())["cameras"]
+    assert list(refined) == ["1", "2", "3"]
+    for name, camera in refined.items():
+        pose = np.array(camera["world_from_camera"])
+        # The capture puts camera k at x = 0.3 (k - 1.5); a few steps of a small rate move nobody far.
+        np.testing.assert_allclose(pose[:3, 3], [0.3 * (int(name) - 1.5), 0, 0], atol=1e-3)
+        np.testing.assert_allclose(pose[:3, :3], np.eye(3), atol=1e-3)
+        assert 0 < camera["moved"] < 1e-3 and 0 <= camera["turned_degrees"] < 0.1

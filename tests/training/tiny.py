@@ -51,7 +51,7 @@ def write_capture(root: Path) -> Path:
     return root
 
 
-METHODS = ("lite", "full", "freetime")
+METHODS = ("lite", "full", "freetime", "fourd")
 """What is trained: the variants of spacetime-gaussian, and the other methods."""
 
 
@@ -59,7 +59,12 @@ def make_config(capture: Path, output: Path, steps: int, method: str = "lite"):
     """The method's own config, shortened: 300 random points and a densification event every 4 steps."""
     from fourdgs_ns import method_configs
 
-    variants = {"lite": "spacetime_gaussian", "full": "spacetime_gaussian", "freetime": "freetime"}
+    variants = {
+        "lite": "spacetime_gaussian",
+        "full": "spacetime_gaussian",
+        "freetime": "freetime",
+        "fourd": "fourdgs_4dsh",
+    }
     config = copy.deepcopy(getattr(method_configs, variants[method]).config)
     config.data = config.pipeline.datamanager.data = capture
     config.output_dir = output
@@ -78,6 +83,10 @@ def make_config(capture: Path, output: Path, steps: int, method: str = "lite"):
         model.representation.initial_duration_seconds = 1.0
         model.representation.sh_every = 3
         model.densification.growth = 0.3
+    elif method == "fourd":
+        model.representation.sh_every = 2
+        model.densification.gradient_threshold, model.densification.temporal_gradient_threshold = 1e-5, 1e-6
+        model.densification.static_duration = 0.448
     else:
         model.representation.variant = method
         model.representation.initial_duration = 1.0
@@ -89,6 +98,7 @@ def make_config(capture: Path, output: Path, steps: int, method: str = "lite"):
     for group in config.optimizers.values():
         if group["scheduler"] is not None:
             group["scheduler"].max_steps = 30_000
+    model.densification.follow_length(30_000)
     # A share of the length, too.
     model.opacity_regularization_share = 1.0
     return config

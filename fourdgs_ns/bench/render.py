@@ -1,0 +1,134 @@
+"""What does drawing a moment cost beyond drawing a still? Every representation against the rasteriser alone, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fourdgs_ns.bench.timing import median_ms
+from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.rasterization.door import DIFFERENTIABLE
+from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, Representation, RepresentationConfig
+from fourdgs_ns.representation.fourd import FourDConfig, FourDRepresentation
+from fourdgs_ns.representation.freetime import FreeTimeConfig
+from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.velocity_form import velocity_form
+
+REPRESENTATIONS: Mapping[str, Callable[[], RepresentationConfig]] = {
+    "spacetime lite": lambda: SpacetimeConfig(variant="lite"),
+    "spacetime full": lambda: SpacetimeConfig(variant="full"),
+    "freetime SH 3": lambda: FreeTimeConfig(sh_degree=3),
+    "freetime SH 0": lambda: FreeTimeConfig(sh_degree=0),
+    "4dgs SH 3, time 2": lambda: FourDConfig(sh_degree=3, temporal_degree=2),
+    "4dgs SH 3": lambda: FourDConfig(sh_degree=3, temporal_degree=0),
+}
+PIXELS = 2.0
+"""Standard deviation on the screen of a typical Gaussian, in pixels: what trained scenes have at these counts."""
+
+
+@dataclass(frozen=True)
+class RenderTimes:
+    """Milliseconds of one case."""
+
+    name: str
+    rows: int
+    alive: int
+    floor: float
+    """The rasteriser alone on a frozen slice, forward."""
+    ours: float
+    """From canonical parameters at a random t, forward."""
+    floor_both: float
+    """Forward and backward of the rasteriser alone."""
+    ours_both: float
+
+
+def make_scene(
+    config: RepresentationConfig, rows: int, share: float, size: tuple[int, int], device: torch.device
+) -> tuple[Representation, dict[str, Tensor], PinholeCameras]:
+    """``rows`` random Gaussians in view of one camera, of which about ``share`` are alive at any t."""
+    width, height = size
+    g = torch.Generator().manual_seed(0)
+    depth = 2 + 4 * torch.rand(rows, generator=g)
+    focal = 0.8 * width
+    spread = torch.tensor([width / focal, height / focal])
+    slopes = (torch.rand(rows, 2, generator=g) - 0.5) * spread
+    positions = torch.cat([slopes * depth[:, None], depth[:, None]], dim=1)
+    points = PointsOverTime(
+        positions, torch.rand(rows, 3, generator=g), torch.rand(rows, generator=g), PIXELS * depth / focal,
+        velocities=0.1 * torch.randn(rows, 3, generator=g),
+    )  # fmt: skip
+    representation = config.setup()
+    params = representation.initialize(points, Clip(300, 10.0))
+    params["scales"] += 0.3 * torch.randn(rows, 3, generator=g)
+    params["opacities"][:] = 0.0
+    # Lifespans of half length w, centres from w before the clip to w after it: any t sees 2 w / (1 + 2 w) of them.
+    start, stop = representation.lifespan(params)
+    half = 0.5 * (stop - start)
+    wanted = 10.0 if share >= 1 else 0.5 * share / (1 - share)
+    stretch(representation, params, (wanted / half)[:, None])
+    if share < 1:
+        params["temporal_centers"] = -wanted + (1 + 2 * wanted) * torch.rand(rows, 1, generator=g)
+    intrinsics = torch.tensor([[[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]], device=device)
+    cameras = PinholeCameras(torch.eye(4, device=device)[None], intrinsics, width, height)
+    return representation, {name: value.float().to(device).contiguous() for name, value in params.items()}, cameras
+
+
+def stretch(representation: Representation, params: dict[str, Tensor], factor: Tensor) -> None:
+    """Multiply all durations by ``factor`` [n, 1] in place; velocities and shapes stay."""
+    if not isinstance(representation, FourDRepresentation):
+        params["log_durations"] += torch.log(factor)
+        return
+    form = velocity_form(representation.quaternion_form(params))
+    form.durations *= factor
+    params |= representation.rows_from(params["means"], params["temporal_centers"], form)
+
+
+def frozen(gaussians: GaussiansAtTime) -> GaussiansAtTime:
+    """The slice as leaves of their own."""
+    fields = {name: value.detach().clone() for name, value in gaussians.tensors().items()}
+    for name in DIFFERENTIABLE & fields.keys():
+        fields[name].requires_grad_()
+    return replace(gaussians, **fields)
+
+
+def measure(
+    name: str, rows: int, share: float, size: tuple[int, int], device: torch.device, repeats: int
+) -> RenderTimes:
+    """One case: (a) the rasteriser on a frozen slice, (b) from canonical parameters; forward, and forward with backward."""
+    representation, params, cameras = make_scene(REPRESENTATIONS[name](), rows, share, size, device)
+    leaves = {key: value.requires_grad_() for key, value in params.items()}
+    still = frozen(representation.at(params, 0.5, representation.active(params, 0.5)))
+    instants = iter_instants()
+
+    def forward_floor() -> Tensor:
+        return rasterize(still, cameras).features
+
+    def forward_ours() -> Tensor:
+        t = next(instants)
+        return rasterize(representation.at(leaves, t, representation.active(leaves, t)), cameras).features
+
+    def backward(forward: Callable[[], Tensor]) -> Callable[[], None]:
+        weights = torch.rand_like(forward_floor().detach())
+
+        def both() -> None:
+            for value in (*leaves.values(), *still.tensors().values()):
+                value.grad = None
+            (forward() * weights).sum().backward()
+
+        return both
+
+    with torch.no_grad():
+        floor, ours = median_ms(forward_floor, device, repeats), median_ms(forward_ours, device, repeats)
+    floor_both = median_ms(backward(forward_floor), device, repeats)
+    ours_both = median_ms(backward(forward_ours), device, repeats)
+    return RenderTimes(name, rows, len(still.ids), floor, ours, floor_both, ours_both)
+
+
+def iter_instants() -> Iterator[float]:
+    """Endless random t, the same in every run."""
+    g = torch.Generator().manual_seed(1)
+    while True:
+        yield float(torch.rand((), generator=g))

@@ -1,0 +1,144 @@
+"""Where does a training step spend its time? The real trainer, whole and by parts, and the frames it is fed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import torch
+from nerfstudio.engine.callbacks import TrainingCallbackLocation
+from nerfstudio.engine.trainer import TrainerConfig
+
+from fourdgs_ns.bench.render import frozen
+from fourdgs_ns.rasterization import rasterize
+from fourdgs_ns.trainer import DynamicGaussiansTrainer
+
+BEFORE, AFTER = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN_ITERATION
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Milliseconds per step."""
+
+    rows: int
+    alive: int
+    whole: float
+    """As trained, nothing waits for anything."""
+    parts: dict[str, float]
+    """Each part alone, the device idle before and after; together they are more than the whole, which overlaps them."""
+    floor: float
+    """The rasteriser alone, forward and backward, on the same slices and cameras."""
+    peak_gb: float
+    frames_per_second: float
+    """What the data path alone serves."""
+    frames_needed: float
+    """What training at full speed takes."""
+
+
+def make_trainer(
+    config: TrainerConfig, capture: Path, output: Path, device: Literal["cpu", "cuda"]
+) -> DynamicGaussiansTrainer:
+    """A trainer of a method on a capture that neither logs nor saves."""
+    config = copy.deepcopy(config)
+    config.data = config.pipeline.datamanager.data = capture
+    config.output_dir, config.vis = output, "tensorboard"
+    config.machine.device_type = device
+    config.steps_per_eval_image = config.steps_per_eval_all_images = config.steps_per_save = 10**9
+    config.set_timestamp()
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    trainer.pipeline.gaussians.densifier.last_step = 0
+    return trainer
+
+
+def measure(trainer: DynamicGaussiansTrainer, steps: int) -> StepTimes:
+    """Train ``steps`` steps, then take the same steps apart."""
+    device = torch.device(trainer.device)
+    model, data = trainer.pipeline.gaussians, trainer.pipeline.datamanager
+    trainer.pipeline.train()
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return perf_counter()
+
+    def train(first: int, count: int) -> float:
+        begin = now()
+        for step in range(first, first + count):
+            for callback in trainer.callbacks:
+                callback.run_callback_at_location(step, location=BEFORE)
+            trainer.train_iteration(step)
+            for callback in trainer.callbacks:
+                callback.run_callback_at_location(step, location=AFTER)
+        return 1000 * (now() - begin) / count
+
+    train(1, max(steps // 4, 3))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    whole = train(steps, steps)
+    peak = trainer.peak_memory_gb()
+    parts, alive = _apart(trainer, steps, now)
+    floor = parts.pop("floor")
+    begin, served = now(), 0
+    for step in range(3 * steps, 4 * steps):
+        served += data.next_train(step)[1]["image"].shape[0]
+    rate = served / (now() - begin)
+    needed = served / steps * 1000 / whole
+    return StepTimes(model.num_points, alive // steps, whole, parts, floor, peak, rate, needed)
+
+
+def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float]) -> tuple[dict[str, float], int]:
+    """Milliseconds of each part of a step, the rasteriser alone ("floor") among them, and the Gaussians alive in all steps."""
+    model, data = trainer.pipeline.gaussians, trainer.pipeline.datamanager
+    parts = dict.fromkeys(("data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics", "floor"), 0.0)
+    alive = 0
+    for step in range(2 * steps, 3 * steps):
+        watch = _Watch(now, parts, steps)
+        camera, batch = data.next_train(step)
+        watch.lap("data")
+        model.update_to_step(step)
+        gaussians = model.slice(model.exposure_time(camera))
+        watch.lap("slice")
+        cameras = model.cameras_for_rasterizer(camera)
+        backdrop = model.background() if model.decoder is None else None
+        watch.lap(None)
+        rasterize(gaussians, cameras, background=backdrop)
+        watch.lap("rasterise")
+        trainer.optimizers.zero_grad_all()
+        outputs = model.get_outputs(camera)
+        watch.lap(None)
+        loss = torch.stack(list(model.get_loss_dict(outputs, batch).values())).sum()
+        watch.lap("loss")
+        loss.backward()
+        watch.lap("backward")
+        trainer.optimizers.step_all()
+        watch.lap("optimiser")
+        assert model.rendering is not None
+        model.densifier.observe(model.statistics, model.rendering, model.canonical())
+        watch.lap("statistics")
+        model.rendering = None
+        still = frozen(gaussians)
+        watch.lap(None)
+        rasterize(still, cameras, background=backdrop).features.sum().backward()
+        watch.lap("floor")
+        alive += len(gaussians.ids)
+    return parts, alive
+
+
+class _Watch:
+    """Adds the milliseconds between two calls to the part that ended; parts are means over ``steps``."""
+
+    def __init__(self, now: Callable[[], float], parts: dict[str, float], steps: int) -> None:
+        self.now, self.parts, self.steps = now, parts, steps
+        self.last = now()
+
+    def lap(self, part: str | None) -> None:
+        """End ``part`` here; None: what came before belongs to no part."""
+        time = self.now()
+        if part is not None:
+            self.parts[part] += 1000 * (time - self.last) / self.steps
+        self.last = self.now()

@@ -1,0 +1,41 @@
+"""``fourdgs-ns compare``: the scores of several runs in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+import tyro
+
+
+@dataclass
+class Compare:
+    """Compare runs by their scores on held-out cameras; runs without an up-to-date evaluation are evaluated first."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of two or more runs, or their config.yml files."""
+    output: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    """CSV file for the table."""
+
+    def run(self) -> None:
+        """Evaluate what is missing, print the table, write it."""
+        from nerfstudio.utils.rich_utils import CONSOLE
+
+        from fourdgs_ns.errors import UserError
+        from fourdgs_ns.evaluation_files import comparison_table, evaluated, write_rows
+
+        if len(self.runs) < 2:
+            raise UserError(f"{len(self.runs)} run is given; name two or more folders of runs to compare")
+        reports = [evaluated(path) for path in self.runs]
+        names = [report["run"] for report in reports]
+        if len(set(names)) < len(names):
+            names = [str(path) for path in self.runs]
+        rows = {
+            name: {**report["mean"], "gaussians": report["gaussians"], "megabytes": report["megabytes"]}
+            for name, report in zip(names, reports)
+        }
+        CONSOLE.print(comparison_table(rows))
+        if self.output is not None:
+            write_rows(self.output, [{"run": name, **scores} for name, scores in rows.items()])
+            CONSOLE.print(f"wrote {self.output}", highlight=False)

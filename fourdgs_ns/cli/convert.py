@@ -1,0 +1,148 @@
+"""``fourdgs-ns convert``: models of other programs as runs of this package or as other formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import tyro
+
+from fourdgs_ns.cli.export import make_options, report_size, write_with_progress
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.formats.imported import ImportOptions
+
+if TYPE_CHECKING:
+    from fourdgs_ns.formats.scene import Scene
+    from fourdgs_ns.representation.base import Clip
+
+SourceName = Literal["auto", "fudan", "spacetime-ply", "ply", "splatv", "npz", "ply4d", "run"]
+TargetName = Literal["run", "ply", "ply-sequence", "spacetime-ply", "splatv", "4dgs", "npz", "ply4d", "html"]
+
+
+@dataclass
+class Convert:
+    """Turn a model of another program into a run that ns-viewer, ns-render and ns-train open, or into another format."""
+
+    source: tyro.conf.Positional[Path]
+    """File to read."""
+    out: tyro.conf.Positional[Path]
+    """File to write, or folder with --to run and ply-sequence."""
+    from_: Annotated[SourceName, tyro.conf.arg(name="from")] = "auto"
+    """What the file is; auto recognises it. spacetime-ply: SpacetimeGaussian, lite or full. ply: 3DGS, which becomes a scene that
+    stands still. fudan: checkpoints (.pth) of the published 4D Gaussian splatting and of its descendants with the same 19
+    values."""
+    to: TargetName = "run"
+    """What to write; see fourdgs-ns export --help for the formats."""
+    data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    """--to run: folder of the capture whose cameras Nerfstudio's commands show. Its world must be the model's."""
+    time: float = 0.0
+    """--to ply: the instant, t from 0 to 1."""
+    sh_degree: Optional[int] = None  # noqa: UP045
+    """Highest degree of view-dependent colour to write. Default: the model's."""
+    approximate: bool = False
+    """Write the nearest thing where a format cannot hold the model exactly."""
+    compressed: bool = False
+    """--to npz or html: half precision and codebooks."""
+    overwrite: bool = False
+    """Replace what is there."""
+    imported: tyro.conf.OmitArgPrefixes[ImportOptions] = field(default_factory=ImportOptions)
+    """What files leave out."""
+
+    def run(self) -> None:
+        """Read, convert, report."""
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        if self.to == "run" and self.data is None:
+            raise UserError(
+                "a run needs the cameras of its capture; add --data with the capture's folder, or another format with --to"
+            )
+        scene = self.read()
+        count = scene.num_gaussians
+        console.print(f"read {count} Gaussians as {scene.method}, {scene.representation.variant}", highlight=False)
+        options = make_options(self.time, None, self.sh_degree, self.approximate, self.compressed, self.overwrite)
+        if self.to == "run":
+            for note in scene.notes:
+                console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+            config = write_as_run(self.out, scene, self.data)
+            console.print(
+                f"wrote a run; see it with: ns-viewer --load-config {config}", highlight=False, soft_wrap=True
+            )
+            return
+        for note in write_with_progress(self.out, scene, self.to, options, console):
+            console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+        report_size(self.out, console)
+
+    def read(self) -> Scene:
+        """The model in the file."""
+        name = recognize(self.source) if self.from_ == "auto" else self.from_
+        clip = None if self.data is None or name != "fudan" else capture_clip(self.data)
+        return readers(self.imported, clip)[name](self.source)
+
+
+def readers(options: ImportOptions, clip: Clip | None) -> dict[str, Callable[[Path], Scene]]:
+    """Readers by the name of their format; a new one is an entry here and in ``SourceName``.
+
+    Args:
+        clip: That of the capture the model belongs to, when it is known.
+    """
+    from fourdgs_ns.formats import spacetime_ply, splatv
+    from fourdgs_ns.formats.fudan import read_fudan
+    from fourdgs_ns.formats.registry import SOURCES
+    from fourdgs_ns.formats.scene import Scene
+
+    def fudan(path: Path) -> Scene:
+        model = read_fudan(path, options, clip)
+        return Scene(model.method, model.representation, model.parameters, model.clip, notes=list(model.notes))
+
+    return {
+        **SOURCES,
+        "spacetime-ply": lambda path: spacetime_ply.read(path, options.frames, options.fps, options.decoder_activation),
+        "splatv": lambda path: splatv.read(path, options.frames, options.fps),
+        "fudan": fudan,
+    }
+
+
+def capture_clip(data: Path) -> Clip:
+    """The clip of the capture in folder ``data``."""
+    from fourdgs_ns.data.layouts import read_capture
+    from fourdgs_ns.representation.base import Clip
+
+    capture = read_capture(data, None)
+    return Clip(capture.num_frames, capture.duration_seconds, int(capture.numbers()[0]))
+
+
+def recognize(path: Path) -> str:
+    """Name of a file's format.
+
+    Raises:
+        UserError: no file, or nothing that can be converted.
+    """
+    from fourdgs_ns.formats.identify import describe
+
+    if path.suffix == ".pth":
+        return "fudan"
+    what = describe(path)["what"]
+    for words, name in (
+        ("SpacetimeGaussian PLY", "spacetime-ply"), ("4D PLY", "ply4d"), ("a 3DGS PLY", "ply"), ("splatv", "splatv"),
+        ("npz", "npz"), ("a run", "run"),
+    ):  # fmt: skip
+        if words in what:
+            return name
+    raise UserError(
+        f"{path} is {what}, which cannot be converted; give one of these: spacetime-ply, ply, splatv, npz, ply4d, run"
+    )
+
+
+def write_as_run(out: Path, scene: Scene, data: Path | None) -> Path:
+    """Write the scene, in its capture's world, as a run; returns its config.yml."""
+    from fourdgs_ns.formats.world import scene_in_capture
+    from fourdgs_ns.run_folder import write_run
+
+    assert data is not None
+    if not data.is_dir():
+        raise UserError(f"--data {data} is no folder; give the capture that the model belongs to")
+    scene = scene_in_capture(scene)
+    return write_run(out, scene.method, scene.config, scene.parameters, scene.clip, data, decoder=scene.decoder)

@@ -1,0 +1,29 @@
+"""``fourdgs-ns evaluate``: every score of every held-out view, as files and as heat maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+import tyro
+
+
+@dataclass
+class Evaluate:
+    """Score a run on its held-out cameras: whole pictures, moving regions, colours, flicker; per camera and frame."""
+
+    run_path: tyro.conf.Positional[Path]
+    """Folder of the run, or its config.yml."""
+    output: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    """Folder for evaluation.json, views.csv and heatmap-*.png. Default: evaluation/ in the run's folder."""
+
+    def run(self) -> None:
+        """Evaluate, write the files, print the means."""
+        from nerfstudio.utils.rich_utils import CONSOLE
+
+        from fourdgs_ns.evaluation_files import evaluate_run, score_table
+
+        report, folder = evaluate_run(self.run_path, self.output)
+        CONSOLE.print(score_table({str(name): scores for name, scores in report["per_camera"].items()}, report["mean"]))
+        CONSOLE.print(f"wrote {folder}: evaluation.json, views.csv, heatmap-*.png", highlight=False)

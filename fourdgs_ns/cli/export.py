@@ -1,0 +1,96 @@
+"""``fourdgs-ns export``: a trained model as a file that other programs open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Optional
+
+import tyro
+
+FormatName = Literal["ply", "ply-sequence", "spacetime-ply", "splatv", "4dgs", "npz", "ply4d", "html"]
+
+
+@dataclass
+class Export:
+    """Write a trained model for other programs, in the coordinates of the capture. The capture itself is not needed."""
+
+    source: tyro.conf.Positional[Path]
+    """config.yml of a run, the run's folder, a checkpoint, or an .npz that this command wrote."""
+    format: FormatName
+    """ply: Gaussians of one instant (3DGS), for any viewer. ply-sequence: a folder of them, for editors. html: one file that
+    plays in a browser. splatv: for splaTV and gsplat.js. spacetime-ply: SpacetimeGaussian's own. 4dgs: of 4dgs.dev (pip install
+    fourdgs). npz: archive of everything. ply4d: one PLY with named time columns, for converters."""
+    out: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    """File or, for ply-sequence, folder to write. Default: export/ beside the model."""
+    time: float = 0.0
+    """ply: the instant, t from 0 (first frame) to 1 (last frame)."""
+    frames: Optional[str] = None  # noqa: UP045
+    """ply-sequence: part of the clip as start:stop:step, like a Python slice."""
+    sh_degree: Optional[int] = None  # noqa: UP045
+    """Highest degree of view-dependent colour, 0 to 3. Default: the model's. 0 makes files a quarter of the size."""
+    approximate: bool = False
+    """Where a format cannot hold the model exactly: write the nearest thing and say what is lost, instead of refusing."""
+    compressed: bool = False
+    """npz, html: half precision and codebooks, with the error of each attribute and the PSNR. 4dgs: its coarse profile."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+    def run(self) -> None:
+        """Load, write, report."""
+        from rich.console import Console
+
+        from fourdgs_ns.formats.registry import TARGETS, load_scene
+
+        scene = load_scene(self.source)
+        target = TARGETS[self.format]
+        out = self.out
+        if out is None:
+            folder = self.source if self.source.is_dir() else self.source.parent
+            out = folder / "export" / f"{self.format if not target.suffix else 'scene'}{target.suffix}"
+        options = make_options(
+            self.time, self.frames, self.sh_degree, self.approximate, self.compressed, self.overwrite
+        )
+        console = Console(stderr=True)
+        for note in write_with_progress(out, scene, self.format, options, console):
+            console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+        report_size(out, console)
+
+
+def make_options(
+    time: float, frames: str | None, sh_degree: int | None, approximate: bool, compressed: bool, overwrite: bool
+):
+    """Options as typed -> what writers take."""
+    from fourdgs_ns.data.frame_range import parse_frames
+    from fourdgs_ns.formats.options import ExportOptions
+
+    return ExportOptions(time, parse_frames(frames), sh_degree, approximate, compressed, overwrite)
+
+
+def write_with_progress(out: Path, scene, name: str, options, console) -> list[str]:
+    """Write one format, with a bar where it takes long."""
+    from rich.progress import Progress
+
+    from fourdgs_ns.formats import ply_sequence
+    from fourdgs_ns.formats.registry import write_scene
+
+    if name != "ply-sequence":
+        with console.status(f"writing {out}"):
+            return write_scene(out, scene, name, options)
+    options.check(scene)
+    with Progress(console=console) as progress:
+        task = progress.add_task("writing frames", total=None)
+        return [
+            *scene.notes,
+            *ply_sequence.write(
+                out, scene, options, lambda done, total: progress.update(task, completed=done, total=total)
+            ),
+        ]
+
+
+def report_size(out: Path, console) -> None:
+    """The line that says what was written."""
+    from fourdgs_ns.formats.files import size_text
+
+    size = sum(p.stat().st_size for p in ([out] if out.is_file() else out.rglob("*")) if p.is_file())
+    console.print(f"wrote {out} ({size_text(size)})", highlight=False, soft_wrap=True)

@@ -1,0 +1,133 @@
+"""``fourdgs-ns prune``: fewer Gaussians after training, with the quality brought back by a short fine-tuning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fourdgs_ns.errors import UserError
+
+if TYPE_CHECKING:
+    from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+    from fourdgs_ns.rasterization import PinholeCameras
+    from fourdgs_ns.trainer import DynamicGaussiansTrainer, DynamicGaussiansTrainerConfig
+
+CAMERAS_AT_ONCE = 8
+
+
+@dataclass
+class Prune:
+    """Keep the Gaussians that matter most to the training views over the whole clip (4DGS-1K), fine-tune the rest, and report
+    size, PSNR and pictures per second before and after. The run itself stays as it is: the result is a run beside it."""
+
+    load_config: Path
+    """config.yml of the run."""
+    keep: float = 0.2
+    """Share of the Gaussians to keep. Published: 0.2 for N3V, 0.15 for D-NeRF."""
+    steps: int = 2_000
+    """Training steps afterwards, without densification. Published: 5000. 0 shows what pruning alone does."""
+    instants: int = 60
+    """Most instants of the clip at which Gaussians are scored, spread evenly; each is drawn from all training cameras."""
+
+    def run(self) -> None:
+        """Score, prune, fine-tune, report."""
+        from rich.console import Console
+        from rich.progress import track
+
+        from fourdgs_ns.densification.rows import edit_rows
+        from fourdgs_ns.pruning import best_rows, variation_scores
+        from fourdgs_ns.trainer import write_text
+
+        console = Console(stderr=True)
+        if not 0 < self.keep < 1:
+            raise UserError(f"--keep is {self.keep:g}; give the share of Gaussians to keep, between 0 and 1")
+        if self.steps < 0 or self.instants < 1:
+            raise UserError("--steps must be at least 0 and --instants at least 1")
+        config, start = self._config()
+        config.save_config()
+        trainer: DynamicGaussiansTrainer = config.setup(local_rank=0, world_size=1)
+        trainer.setup(test_mode="test")
+        pipeline, model = trainer.pipeline, trainer.pipeline.gaussians
+        before = summary(pipeline, pipeline.get_average_eval_image_metrics())
+
+        views = list(training_views(pipeline, self.instants))
+        scores = variation_scores(
+            model.representation, model.canonical(), model.clip, track(views, "scoring Gaussians", console=console)
+        )
+        edit_rows(model.gauss_params, trainer.optimizers.optimizers, keep=best_rows(scores, self.keep))
+        for name, zeros in model.densifier.empty_statistics(model.num_points, model.device).items():
+            setattr(model, name, zeros)
+        pruned = summary(pipeline, pipeline.get_average_eval_image_metrics())
+        report: dict[str, Any] = {"keep": self.keep, "steps": self.steps, "before": before, "pruned": pruned}
+        if self.steps:
+            trainer.train()
+            if trainer.interrupted:
+                return
+            report["fine-tuned"] = summary(pipeline, json.loads((trainer.base_dir / "scores.json").read_text("utf8")))
+        else:
+            trainer.finished_step = start
+            trainer.save_checkpoint(start)
+        write_text(trainer.base_dir / "pruning.json", json.dumps(report, indent=2))
+        for stage in ("before", "pruned", "fine-tuned"):
+            if stage in report:
+                n = report[stage]
+                console.print(
+                    f"{stage:>10}: {n['gaussians']:>9,} Gaussians {n['megabytes']:8.1f} MB {n['psnr']:6.2f} dB "
+                    f"{n['fps']:7.1f} pictures/s",
+                    highlight=False,
+                )
+        console.print(
+            f"  see it      ns-viewer --load-config {trainer.base_dir / 'config.yml'}", highlight=False, soft_wrap=True
+        )
+
+    def _config(self) -> tuple[DynamicGaussiansTrainerConfig, int]:
+        """The run's configuration, changed to go on for ``steps`` steps in a run of its own; and the step it has reached."""
+        import yaml
+
+        from fourdgs_ns.trainer import DynamicGaussiansTrainerConfig, latest_checkpoint
+
+        if not self.load_config.is_file():
+            raise UserError(f"{self.load_config} is no file; give the config.yml of a run to --load-config")
+        config = yaml.load(self.load_config.read_text("utf8"), Loader=yaml.Loader)
+        if not isinstance(config, DynamicGaussiansTrainerConfig):
+            raise UserError(
+                f"{self.load_config} belongs to no method of fourdgs-ns; give the config.yml of one of its runs"
+            )
+        config.load_dir = config.get_checkpoint_dir()
+        start = int(latest_checkpoint(config.load_dir, None).stem.removeprefix("step-"))
+        config.load_step = None
+        config.max_num_iterations = start + 1 + self.steps
+        config.pipeline.model.densification.stop = 0  # type: ignore[attr-defined]
+        config.vis = "tensorboard"
+        config.timestamp = f"{config.timestamp}-pruned".lstrip(".-")
+        if config.get_base_dir().exists():
+            raise UserError(f"{config.get_base_dir()} exists already; remove or rename it to prune this run again")
+        return config, start
+
+
+def summary(pipeline: DynamicGaussiansPipeline, scores: dict[str, Any]) -> dict[str, Any]:
+    """Count, size of the parameters, and the scores that a report shows."""
+    model = pipeline.gaussians
+    size = sum(value.numel() * 4 for value in model.gauss_params.values()) / 1e6
+    return {"gaussians": model.num_points, "megabytes": size, **{k: scores[k] for k in ("psnr", "ssim", "fps")}}
+
+
+def training_views(pipeline: DynamicGaussiansPipeline, instants: int) -> Iterator[tuple[float, PinholeCameras]]:
+    """Training cameras instant by instant, those of one picture size together."""
+    import torch
+
+    cameras = pipeline.datamanager.train_dataset.cameras
+    assert cameras.times is not None
+    times = cameras.times[:, 0]
+    moments = times.unique()
+    picks = torch.linspace(0, len(moments) - 1, min(instants, len(moments))).round().long().unique()
+    sizes = torch.cat([cameras.height, cameras.width], dim=1)
+    for moment in moments[picks]:
+        views = torch.nonzero(times == moment).squeeze(-1)
+        for size in sizes[views].unique(dim=0):
+            same = views[(sizes[views] == size).all(dim=1)]
+            for part in same.split(CAMERAS_AT_ONCE):
+                yield float(moment), pipeline.gaussians.cameras_for_rasterizer(cameras[part])

@@ -1,0 +1,169 @@
+"""``fourdgs-ns render``: videos along camera paths in space and time, of one run or of several side by side."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional, Union
+
+import tyro
+
+if TYPE_CHECKING:
+    from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+    from fourdgs_ns.rendering.plans import Plan, Timing
+
+
+@dataclass
+class PathOptions(ABC):
+    """What all paths share."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """One run, or several of one capture to compare side by side: their folders or config.yml files."""
+    out: Path
+    """Video to write (a name that ends in .mp4), or a folder for PNG files. Interrupted, the same command goes on."""
+    outputs: tuple[Literal["rgb", "depth", "motion", "truth", "difference"], ...] = ("rgb",)
+    """Panels of each picture. depth and motion (speed) keep their colour range over the whole video; truth and difference
+    need the path fixed at the capture's own frames."""
+    seconds: Optional[tuple[float, float]] = None  # noqa: UP045  (tyro on Python 3.10)
+    """Part of the clip, from and to in seconds; to before from runs backwards. Default: all of it."""
+    at: Optional[float] = None  # noqa: UP045
+    """Freeze time at this second."""
+    speed: float = 1.0
+    """Speed of time; below 1 is slow motion, for which instants between frames are drawn."""
+    fps: Optional[float] = None  # noqa: UP045
+    """Pictures per second of the video. Default: the capture's."""
+    length: float = 4.0
+    """Seconds of video while time is frozen."""
+    scale: float = 1.0
+    """Size of the pictures, as a multiple of the training resolution."""
+    strip: Optional[bool] = None  # noqa: UP045
+    """A strip with names and scores below. Default: when several runs are compared."""
+    overwrite: bool = False
+    """Replace what is at --out."""
+
+    @abstractmethod
+    def plan(self, pipeline: DynamicGaussiansPipeline, timing: Timing) -> Plan:
+        """The cameras of every picture."""
+
+    def run(self) -> None:
+        """Load the runs, draw with a progress bar, report the file."""
+        from nerfstudio.utils.rich_utils import CONSOLE
+
+        from fourdgs_ns.errors import UserError
+        from fourdgs_ns.rendering.pictures import Painter
+        from fourdgs_ns.rendering.plans import Timing
+        from fourdgs_ns.rendering.sequence import Sequence, write_sequence
+        from fourdgs_ns.runs import load_run
+
+        if not self.runs:
+            raise UserError(
+                "no run is given; name the folder of one, for instance outputs/stage/freetime/2026-01-01_120000"
+            )
+        if not self.scale > 0:
+            raise UserError(f"--scale is {self.scale:g}; give a number above 0")
+        runs = [load_run(path) for path in self.runs]
+        plan = self.plan(runs[0].pipeline, Timing(self.seconds, self.at, self.speed, self.fps, self.length))
+        painter = Painter(runs, plan, self.outputs, len(runs) > 1 if self.strip is None else self.strip)
+        aside = {"out", "overwrite", "runs"}
+        recipe = {
+            "path": type(self).__name__,
+            **{field.name: str(getattr(self, field.name)) for field in fields(self) if field.name not in aside},
+            "cameras": plan.digest(),
+            "checkpoints": [f"{run.checkpoint.resolve()} {run.checkpoint.stat().st_mtime_ns}" for run in runs],
+        }
+        sequence = Sequence(self.out, len(plan.cameras), plan.fps, recipe, self.overwrite)
+        write_sequence(sequence, painter.draw)
+        CONSOLE.print(f"wrote {self.out}: {len(plan.cameras)} pictures, {plan.fps:g} per second", highlight=False)
+
+
+@dataclass
+class Fixed(PathOptions):
+    """One camera of the capture while time runs; with --speed 0.25 in slow motion."""
+
+    camera: Optional[str] = None  # noqa: UP045
+    """Its name. Default: the first held-out camera."""
+
+    def plan(self, pipeline: DynamicGaussiansPipeline, timing: Timing) -> Plan:
+        from fourdgs_ns.rendering.plans import fixed_plan
+
+        return fixed_plan(pipeline, self.camera, timing, self.scale)
+
+
+@dataclass
+class Orbit(PathOptions):
+    """A camera that swings about what the rig looks at while time runs; with --at SECONDS time stands (bullet time)."""
+
+    camera: Optional[str] = None  # noqa: UP045
+    """The camera to start from. Default: the first held-out camera."""
+    degrees: float = 40.0
+    """Width of the swing; 360 goes all the way round."""
+
+    def plan(self, pipeline: DynamicGaussiansPipeline, timing: Timing) -> Plan:
+        from fourdgs_ns.rendering.plans import orbit_plan
+
+        return orbit_plan(pipeline, self.camera, self.degrees, timing, self.scale)
+
+
+@dataclass
+class Spiral(PathOptions):
+    """A camera that circles about its place, looking at the same point, while time runs or, with --at, stands."""
+
+    camera: Optional[str] = None  # noqa: UP045
+    """The camera to circle about. Default: the first held-out camera."""
+    radius: float = 0.1
+    """Radius of the circle, as a share of the distance to what the rig looks at."""
+    turns: float = 2.0
+    """Number of circles."""
+
+    def plan(self, pipeline: DynamicGaussiansPipeline, timing: Timing) -> Plan:
+        from fourdgs_ns.rendering.plans import spiral_plan
+
+        return spiral_plan(pipeline, self.camera, self.radius, self.turns, timing, self.scale)
+
+
+@dataclass
+class Interpolate(PathOptions):
+    """From camera to camera of the capture while time runs or, with --at, stands."""
+
+    cameras: tuple[str, ...] = ()
+    """Their names, in this order. Default: all training cameras, ordered by proximity."""
+
+    def plan(self, pipeline: DynamicGaussiansPipeline, timing: Timing) -> Plan:
+        from fourdgs_ns.rendering.plans import interpolate_plan
+
+        return interpolate_plan(pipeline, self.cameras, timing, self.scale)
+
+
+@dataclass
+class CameraPath(PathOptions):
+    """The path in space and time that the viewer's Render tab saved, also slowed down, or at other times."""
+
+    file: Path = Path("camera_path.json")
+    """The JSON file."""
+
+    def plan(self, pipeline: DynamicGaussiansPipeline, timing: Timing) -> Plan:
+        from fourdgs_ns.rendering.plans import saved_plan
+
+        return saved_plan(pipeline, self.file, timing, self.scale)
+
+
+@dataclass
+class Render:
+    """Render a video along a camera and time path, of one run or of several side by side."""
+
+    path: Annotated[
+        Union[  # noqa: UP007  (tyro on Python 3.10)
+            Annotated[Fixed, tyro.conf.subcommand("fixed")],
+            Annotated[Orbit, tyro.conf.subcommand("orbit")],
+            Annotated[Spiral, tyro.conf.subcommand("spiral")],
+            Annotated[Interpolate, tyro.conf.subcommand("interpolate")],
+            Annotated[CameraPath, tyro.conf.subcommand("camera-path")],
+        ],
+        tyro.conf.arg(name=""),
+    ]
+    """Where the camera goes."""
+
+    def run(self) -> None:
+        """Run the chosen path."""
+        self.path.run()

@@ -1,0 +1,50 @@
+"""Reading checkpoints of unknown origin: tensors and plain values only, nothing that the file names is ever run."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fourdgs_ns.errors import UserError
+
+# A NumPy number is stored as a call of one function with a type and bytes; under NumPy 1 and 2 it has different names.
+_SCALAR = np.float64(0).__reduce__()[0]
+_DTYPES = [type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")]
+
+
+def _allowed() -> list[Any]:
+    import _codecs
+
+    names = [(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [*names, np.dtype, *_DTYPES, _codecs.encode]
+
+
+def load_foreign(path: Path) -> Any:
+    """The content of a file that ``torch.save`` wrote, on the CPU, without running anything that it names.
+
+    Large tensors stay on disk until they are used.
+
+    Raises:
+        UserError: there is no such file, it is damaged or no checkpoint, or it asks for code to be run (which is named).
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file; give the checkpoint to read, for instance chkpnt30000.pth")
+    with torch.serialization.safe_globals(_allowed()):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        except Exception as error:
+            # Damaged or hostile bytes fail with whatever they led torch's restricted unpickler to.
+            text = " ".join(str(error).split())
+    named = re.search(r"GLOBAL ([\w.]+)", text)
+    if named is not None:
+        raise UserError(
+            f"{path} asks to run {named.group(1)}, which no checkpoint of Gaussians needs; it was not run, do not open the file "
+            "elsewhere either and get it from a source that you trust"
+        )
+    reason = text.rsplit("trusted source.", 1)[-1].removeprefix(" Please").strip()[:100]
+    raise UserError(f"{path} is no readable checkpoint ({reason}); give a file that torch.save wrote")

@@ -1,0 +1,48 @@
+"""What a user may ask of an export, whichever the format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fourdgs_ns.data.frame_range import FrameRange
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.formats.scene import Scene
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Every writer reads what concerns it."""
+
+    time: float = 0.0
+    """t of a still picture."""
+    frames: FrameRange = (None, None, None)
+    """Part of the clip, as a Python slice of its frames."""
+    sh_degree: int | None = None
+    """Highest degree of spherical harmonics; None: the model's own."""
+    approximate: bool = False
+    """Write the nearest thing where a format cannot hold a model exactly."""
+    compressed: bool = False
+    """Half precision and codebooks."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+    def check(self, scene: Scene) -> None:
+        """Raises UserError for a time outside the clip or frames that it does not have."""
+        if not 0.0 <= self.time <= 1.0:
+            seconds = f"; the clip lasts {scene.clip.duration_seconds:g} s" if scene.clip.duration_seconds else ""
+            raise UserError(f"--time is {self.time:g}; give t from 0 (first frame) to 1 (last frame){seconds}")
+        if self.sh_degree is not None and not 0 <= self.sh_degree <= 3:
+            raise UserError(f"--sh-degree is {self.sh_degree}; give 0, 1, 2 or 3")
+        self.chosen_frames(scene)
+
+    def chosen_frames(self, scene: Scene) -> list[int]:
+        """Frames of the clip, counted from 0."""
+        count = scene.clip.num_frames
+        start, stop, _ = self.frames
+        for number in (start, stop):
+            if number is not None and not -count <= number <= count:
+                raise UserError(f"--frames names frame {number}, but the clip has the frames 0 to {count - 1}")
+        chosen = list(range(count))[slice(*self.frames)]
+        if not chosen:
+            raise UserError(f"--frames leaves nothing of the {count} frames of the clip; write for instance 0:{count}")
+        return chosen

@@ -1,0 +1,70 @@
+"""Where a player or a comparison should look from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from fourdgs_ns.data.scene_frame import SceneFrame
+from fourdgs_ns.formats.moving import MovingGaussians
+from fourdgs_ns.formats.scene import Scene
+from fourdgs_ns.rasterization.types import PinholeCameras
+
+FIELD_OF_VIEW = 50.0
+"""Vertical, degrees."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera in the capture's world that looks at ``target``."""
+
+    eye: Float[np.ndarray, "3"]
+    target: Float[np.ndarray, "3"]
+    up: Float[np.ndarray, "3"]
+    near: float
+    """Gaussians nearer than this are not drawn, capture units."""
+
+    def rotation(self) -> Float[np.ndarray, "3 3"]:
+        """Axes of the camera as rows: right, down, forward (camera from world)."""
+        forward = (self.target - self.eye) / np.linalg.norm(self.target - self.eye)
+        right = np.cross(forward, self.up)
+        right /= np.linalg.norm(right)
+        return np.stack([right, np.cross(forward, right), forward])
+
+    def cameras(self, width: int, height: int) -> PinholeCameras:
+        """For our own rasteriser."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.rotation()
+        matrix[:3, 3] = -matrix[:3, :3] @ self.eye
+        focal = 0.5 * height / np.tan(np.radians(FIELD_OF_VIEW) / 2)
+        k = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+        return PinholeCameras(
+            torch.from_numpy(matrix).float()[None], torch.from_numpy(k).float()[None], width, height, self.near
+        )
+
+
+def start_view(scene: Scene, moving: MovingGaussians) -> View:
+    """From the training camera nearest to the middle of the rig to the middle of what is visible halfway through the clip.
+
+    Args:
+        moving: the scene's Gaussians in the capture's world.
+    """
+    seen = moving.at(0.5)
+    means = (seen.means if len(seen.ids) else moving.means).double().numpy()
+    target = np.median(means, axis=0)
+    radius = max(float(np.quantile(np.linalg.norm(means - target, axis=1), 0.75)), 1e-6)
+    frame = scene.scene_frame or SceneFrame(np.eye(3), np.zeros(3), 1.0)
+    # The dataparser turns scenes so that up is z. Files of other programs have COLMAP's axes, in which y points down.
+    up = frame.rotation.T @ np.array([0.0, 0.0, 1.0]) if scene.scene_frame is not None else np.array([0.0, -1.0, 0.0])
+    if scene.camera_centers is not None:
+        centers = (scene.camera_centers.double().numpy() / frame.scale - frame.translation) @ frame.rotation
+        eye = centers[np.argmin(np.linalg.norm(centers - centers.mean(axis=0), axis=1))]
+    else:
+        side = np.array([0.0, -1.0, 0.0]) if scene.scene_frame is not None else np.array([0.0, 0.0, -1.0])
+        eye = target + 2.5 * radius * (frame.rotation.T @ side)
+    if np.linalg.norm(np.cross(target - eye, up)) < 1e-6 * radius:
+        eye = eye + 1e-2 * radius * (frame.rotation.T @ np.array([1.0, 0.7, 0.3])) + 1e-6
+    return View(eye, target, up, max(scene.near / frame.scale, 1e-6))

@@ -1,0 +1,1 @@
+"""Camera paths in space and time, and the pictures along them."""

@@ -1,0 +1,201 @@
+"""From what a user asks for (a camera's name, seconds, a saved path) to the cameras of every picture of a video."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from nerfstudio.cameras.camera_paths import get_path_from_json
+from nerfstudio.cameras.cameras import Cameras
+
+from fourdgs_ns.data.dataset import MultiViewVideoDataset
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+from fourdgs_ns.rendering.paths import (
+    assemble,
+    between,
+    by_proximity,
+    checked_seconds,
+    frame_rate,
+    json_times,
+    mean_up,
+    orbit,
+    running_times,
+    spiral,
+    sway,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every picture of a video, and how fast they follow each other."""
+
+    cameras: Cameras
+    """One per picture, with times."""
+    fps: float
+    truth: tuple[MultiViewVideoDataset, list[int]] | None = None
+    """The view that each picture shows, where the path follows a camera of the capture frame by frame."""
+
+    def digest(self) -> str:
+        """What tells this plan from others, whatever file or option it came from."""
+        assert self.cameras.times is not None
+        parts = (self.cameras.camera_to_worlds, self.cameras.times, self.cameras.get_intrinsics_matrices())
+        return hashlib.sha256(b"".join(part.cpu().contiguous().numpy().tobytes() for part in parts)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What part of the clip a video shows, and how fast."""
+
+    seconds: tuple[float, float] | None = None
+    """From and to; None: the whole clip."""
+    at: float | None = None
+    """Frozen at this second."""
+    speed: float = 1.0
+    fps: float | None = None
+    """Of the video; None: the capture's."""
+    length: float = 4.0
+    """Seconds of video while time is frozen."""
+
+    def times(self, pipeline: DynamicGaussiansPipeline) -> tuple[Float[np.ndarray, " n"], float]:
+        """t of every picture, and the video's frame rate.
+
+        Raises:
+            UserError: a time outside the clip, a speed or a rate that is not positive.
+        """
+        clip = pipeline.gaussians.clip
+        fps = self.fps if self.fps is not None else frame_rate(clip)
+        for option, value in (("--speed", self.speed), ("--fps", fps), ("--length", self.length)):
+            if not value > 0:
+                raise UserError(f"{option} is {value:g}; give a number above 0")
+        if self.at is not None:
+            if self.seconds is not None:
+                raise UserError("--at freezes time and --seconds lets it run; give one of them")
+            return np.full(max(round(self.length * fps), 1), checked_seconds(self.at, clip, "--at")), fps
+        first, last = self.seconds or (0.0, clip.duration_seconds)
+        if self.seconds is None and clip.duration_seconds <= 0:
+            return np.linspace(0.0, 1.0, clip.num_frames), fps
+        ends = [checked_seconds(value, clip, "--seconds") for value in (first, last)]
+        return running_times(clip, ends[0], ends[1], self.speed, fps), fps
+
+    @property
+    def frame_by_frame(self) -> bool:
+        """True when the pictures are the capture's frames, all of them."""
+        return self.at is None and self.seconds is None and self.speed == 1 and self.fps is None
+
+
+def views_of(pipeline: DynamicGaussiansPipeline, name: str | None) -> tuple[MultiViewVideoDataset, np.ndarray]:
+    """All views of a camera, in time order; None: the first held-out camera.
+
+    Raises:
+        UserError: the run knows no such camera.
+    """
+    manager = pipeline.datamanager
+    name = manager.eval_dataset.camera_names[0] if name is None else name
+    for dataset in (manager.eval_dataset, manager.train_dataset):
+        if name in dataset.camera_names:
+            return dataset, np.flatnonzero(dataset.camera_ids == dataset.camera_names.index(name))
+    known = ", ".join([*manager.eval_dataset.camera_names, *manager.train_dataset.camera_names])
+    raise UserError(f"this run has no camera '{name}'; it has: {known}")
+
+
+def view_times(dataset: MultiViewVideoDataset, views: np.ndarray) -> Float[np.ndarray, " n"]:
+    """t of views."""
+    assert dataset.cameras.times is not None
+    return dataset.cameras.times[:, 0].numpy()[views]
+
+
+def poses_at(dataset: MultiViewVideoDataset, views: np.ndarray, times: np.ndarray) -> Float[np.ndarray, "n 3 4"]:
+    """Pose of a camera at each t: that of its nearest frame."""
+    nearest = np.abs(view_times(dataset, views)[None] - times[:, None]).argmin(axis=1)
+    return dataset.cameras.camera_to_worlds.numpy()[views[nearest]].astype(np.float64)
+
+
+def fixed_plan(pipeline: DynamicGaussiansPipeline, camera: str | None, timing: Timing, scale: float) -> Plan:
+    """One camera of the capture while time runs."""
+    dataset, views = views_of(pipeline, camera)
+    times, fps = timing.times(pipeline)
+    truth = None
+    if timing.frame_by_frame:
+        times, truth = view_times(dataset, views), (dataset, [int(view) for view in views])
+    lens = dataset.cameras[int(views[0]) : int(views[0]) + 1]
+    return Plan(assemble(lens, poses_at(dataset, views, times), times, scale), fps, truth)
+
+
+def orbit_plan(
+    pipeline: DynamicGaussiansPipeline, camera: str | None, degrees: float, timing: Timing, scale: float
+) -> Plan:
+    """A camera that swings about what the rig looks at, while time runs or stands."""
+    dataset, views = views_of(pipeline, camera)
+    times, fps = timing.times(pipeline)
+    train = pipeline.datamanager.train_dataset.cameras.camera_to_worlds.numpy().astype(np.float64)
+    pose = poses_at(dataset, views, times[:1])[0]
+    target = pose[:, 3] - pipeline.gaussians.focus_distance * pose[:, 2]
+    poses = orbit(pose, target, mean_up(train), sway(degrees, len(times)))
+    return Plan(assemble(dataset.cameras[int(views[0]) : int(views[0]) + 1], poses, times, scale), fps)
+
+
+def spiral_plan(
+    pipeline: DynamicGaussiansPipeline, camera: str | None, radius: float, turns: float, timing: Timing, scale: float
+) -> Plan:
+    """A camera that circles about its place; ``radius`` is a share of the distance to what it looks at."""
+    dataset, views = views_of(pipeline, camera)
+    times, fps = timing.times(pipeline)
+    distance = pipeline.gaussians.focus_distance
+    poses = spiral(poses_at(dataset, views, times[:1])[0], distance, radius * distance, turns, len(times))
+    return Plan(assemble(dataset.cameras[int(views[0]) : int(views[0]) + 1], poses, times, scale), fps)
+
+
+def interpolate_plan(
+    pipeline: DynamicGaussiansPipeline, cameras: tuple[str, ...], timing: Timing, scale: float
+) -> Plan:
+    """Through the named cameras, or all training cameras by proximity, while time runs or stands."""
+    times, fps = timing.times(pipeline)
+    names = cameras or tuple(pipeline.datamanager.train_dataset.camera_names)
+    found = [views_of(pipeline, name) for name in names]
+    stations = np.concatenate([poses_at(dataset, views, times[:1]) for dataset, views in found])
+    if not cameras:
+        stations = stations[by_proximity(stations)]
+    dataset, views = found[0]
+    return Plan(
+        assemble(dataset.cameras[int(views[0]) : int(views[0]) + 1], between(stations, len(times)), times, scale), fps
+    )
+
+
+def saved_plan(pipeline: DynamicGaussiansPipeline, file: Path, timing: Timing, scale: float) -> Plan:
+    """The camera path that the viewer saved, at its own times; with --seconds or --at at those instead.
+
+    Raises:
+        UserError: the file is no camera path.
+    """
+    try:
+        record = json.loads(file.read_text("utf8"))
+        steps = record["camera_path"]
+        path = get_path_from_json(record)
+        own = json_times(steps, pipeline.gaussians.clip)
+    except FileNotFoundError:
+        raise UserError(f"camera path {file} does not exist; save one in the viewer's Render tab") from None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"[:120]
+        raise UserError(f"{file} is no camera path ({reason}); save one in the viewer's Render tab") from error
+    clip = pipeline.gaussians.clip
+    fps = timing.fps or float(record.get("fps") or frame_rate(clip))
+    if timing.at is not None:
+        own = np.full(len(steps), checked_seconds(timing.at, clip, "--at"))
+    elif timing.seconds is not None or own is None:
+        first, last = timing.seconds or (0.0, clip.duration_seconds)
+        ends = [checked_seconds(value, clip, "--seconds") for value in (first, last)]
+        own = np.linspace(ends[0], ends[1] if clip.duration_seconds > 0 else 1.0, len(steps))
+    poses = path.camera_to_worlds.numpy().astype(np.float64)
+    count = max(round((len(steps) - 1) / timing.speed) + 1, 1)
+    times = np.interp(np.linspace(0, len(steps) - 1, count), np.arange(len(steps)), own)
+    cameras = assemble(path[0:1], between(poses, count), times, scale)
+    # Saved paths may zoom.
+    focal = np.interp(np.linspace(0, len(steps) - 1, count), np.arange(len(steps)), path.fx[:, 0].numpy())
+    zoom = (focal / focal[0])[:, None].astype(np.float32)
+    cameras.fx, cameras.fy = cameras.fx * zoom, cameras.fy * zoom
+    return Plan(cameras, fps)

@@ -1,0 +1,1 @@
+"""Time controls, colourings and comparisons for Nerfstudio's viewer."""

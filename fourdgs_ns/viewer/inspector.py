@@ -1,0 +1,222 @@
+"""Draws what the viewer's user asked to see: a colouring, fewer Gaussians, or a view beside its render."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+from fourdgs_ns.data.dataset import MultiViewVideoDataset
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.palette import ValueRange
+from fourdgs_ns.rasterization import PinholeCameras
+from fourdgs_ns.representation.base import GaussiansAtTime
+from fourdgs_ns.viewer.colorings import InspectedSlice, recolored, visible
+from fourdgs_ns.viewer.comparison import Layout, compose, fitted, nearest_view, resized
+
+if TYPE_CHECKING:
+    from fourdgs_ns.model import DynamicGaussiansModel, SliceEdit
+    from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+
+OWN_COLORS = "appearance"
+"""The coloring that shows the Gaussians' own colours."""
+RANGE_VIEWS = 8
+"""Views from which the ranges of speeds and depths are taken."""
+RATE_WINDOW_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class SliceRanges:
+    """Values that the palette's ends stand for, the same at every t and from every camera."""
+
+    speed: ValueRange
+    depth: ValueRange
+
+
+@torch.no_grad()
+def slice_ranges(model: DynamicGaussiansModel, cameras: Cameras) -> SliceRanges:
+    """Ranges over views spread evenly over ``cameras``: speeds up to their 95th percentile, depths from the 5th to the 95th.
+
+    Gaussians count where they stand in front of the camera with an opacity of at least 0.05.
+    """
+    speeds, depths = [], []
+    for index in torch.linspace(0, len(cameras) - 1, RANGE_VIEWS).round().long().unique().tolist():
+        camera = cameras[index : index + 1]
+        gaussians = model.slice(model.time_of(camera))
+        z = depths_of(gaussians, model.cameras_for_rasterizer(camera))
+        seen = (z > model.near) & (gaussians.opacities >= 0.05)
+        depths.append(z[seen])
+        speeds.append(gaussians.velocities.norm(dim=-1)[seen])
+    z, speed = torch.cat(depths), torch.cat(speeds)
+    return SliceRanges(ValueRange(0.0, _quantile(speed, 0.95)), ValueRange(_quantile(z, 0.05), _quantile(z, 0.95)))
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    # torch.quantile refuses more than 16 million values.
+    return float(values.sort().values[round(share * (len(values) - 1))]) if len(values) else 0.0
+
+
+def depths_of(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Tensor:
+    """z of each mean in the first camera [m]."""
+    view = cameras.camera_from_world[0]
+    return gaussians.means @ view[2, :3] + view[2, 3]
+
+
+def coloring_edit(
+    model: DynamicGaussiansModel, t: float, ranges: SliceRanges, coloring: str, min_seconds: float, min_speed: float
+) -> SliceEdit:
+    """The edit of the slice at ``t`` that hides and recolours; ``min_speed`` in world units per second."""
+
+    def edit(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> GaussiansAtTime:
+        start, stop = (bound[gaussians.ids] for bound in model.representation.lifespan(model.canonical()))
+        view = InspectedSlice(
+            gaussians, t, start, stop, depths_of(gaussians, cameras), model.clip, ranges.speed, ranges.depth
+        )
+        shown = gaussians if coloring == OWN_COLORS else recolored(view, coloring)
+        return shown.select(visible(view, min_seconds, min_speed)) if min_seconds > 0 or min_speed > 0 else shown
+
+    return edit
+
+
+@dataclass
+class Statistics:
+    """What the last picture was made of."""
+
+    t: float = 0.0
+    alive: int = 0
+    shown: int = 0
+    total: int = 0
+    view: str = ""
+    """The view that is compared with, if any."""
+    refusal: str = ""
+    """Why the last picture could not be drawn."""
+    moments: deque[float] = field(default_factory=lambda: deque(maxlen=600))
+
+    def rate(self) -> float:
+        """Pictures drawn per second over the last second."""
+        now = perf_counter()
+        # A copy: pictures are drawn by other threads meanwhile.
+        return sum(now - moment <= RATE_WINDOW_SECONDS for moment in list(self.moments)) / RATE_WINDOW_SECONDS
+
+
+class Inspector:
+    """The state of the viewer's widgets and the function that draws accordingly."""
+
+    def __init__(self, pipeline: DynamicGaussiansPipeline) -> None:
+        self.pipeline = pipeline
+        self.coloring = OWN_COLORS
+        self.min_seconds = 0.0
+        self.min_speed = 0.0
+        """World units of the capture per second."""
+        self.comparison: Literal["off", "held-out", "training"] = "off"
+        self.layout: Layout = "wipe"
+        self.wipe = 0.5
+        self.statistics = Statistics()
+        self._ranges: tuple[int, SliceRanges] | None = None
+        self._truth: tuple[tuple[str, int], Tensor] | None = None
+
+    def ranges(self) -> SliceRanges:
+        """Ranges of the model as it is, computed anew after a thousand steps of training."""
+        model = self.pipeline.gaussians
+        age = model.step // 1000
+        if self._ranges is None or self._ranges[0] != age:
+            self._ranges = age, slice_ranges(model, self.pipeline.datamanager.train_dataset.cameras)
+        return self._ranges[1]
+
+    @torch.no_grad()
+    def warm_up(self) -> None:
+        """Draw one small picture, so that kernels are loaded and compiled."""
+        model = self.pipeline.gaussians
+        was_training = model.training
+        model.eval()
+        model.get_outputs(fitted(self.pipeline.datamanager.train_dataset.cameras[0:1], 32, 32))
+        model.train(was_training)
+
+    def legend(self) -> str:
+        """What the palette's ends stand for, in the capture's units; empty for the scene's own colours."""
+        if self._ranges is None or self.coloring == OWN_COLORS:
+            return ""
+        model, ranges = self.pipeline.gaussians, self._ranges[1]
+        scale = model.scene_frame.scale if model.scene_frame is not None else 1.0
+        seconds = model.clip.duration_seconds or 1.0
+        low, high = {
+            "motion speed": ("0", f"{ranges.speed.high / scale / seconds:.3g} units/s or more"),
+            "duration": ("0 s", f"{seconds:.3g} s"),
+            "temporal centre": ("0 s", f"{seconds:.3g} s (grey: always there)"),
+            "age": ("just appeared", "about to go"),
+            "depth": (f"{ranges.depth.low / scale:.3g} units", f"{ranges.depth.high / scale:.3g} units or more"),
+        }[self.coloring]
+        return f"{self.coloring}: dark blue {low}, red {high}"
+
+    def dataset(self) -> MultiViewVideoDataset:
+        """The views that are compared with."""
+        manager = self.pipeline.datamanager
+        return manager.eval_dataset if self.comparison == "held-out" else manager.train_dataset
+
+    @torch.no_grad()
+    def draw(self, camera: Cameras) -> dict[str, Any]:
+        """Outputs for the viewer's ``camera`` [1]; compared, it is replaced by the nearest view's own, at its own t.
+
+        What a user must mend (another camera model, say) is told under the slider: an exception would end the viewer's thread.
+        """
+        try:
+            outputs = self._draw(camera)
+            self.statistics.refusal = ""
+        except UserError as error:
+            self.statistics.refusal = str(error)
+            height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
+            empty = torch.zeros(height, width, 3, device=self.pipeline.device)
+            outputs = {"rgb": empty, "depth": empty[..., :1], "accumulation": empty[..., :1], "background": empty}
+        return outputs
+
+    def _draw(self, camera: Cameras) -> dict[str, Any]:
+        model, view = self.pipeline.gaussians, None
+        if self.comparison != "off":
+            dataset = self.dataset()
+            view = nearest_view(camera.camera_to_worlds[0], model.time_of(camera), dataset)
+            height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
+            if self.layout == "side by side":
+                width //= 2
+            camera = fitted(dataset.cameras[view : view + 1], height, width)
+        outputs = model.get_outputs(camera, self._edit(model.time_of(camera)))
+        if view is not None:
+            truth = resized(self._read_truth(view, outputs["background"]), *outputs["rgb"].shape[:2])
+            outputs["rgb"] = compose(outputs["rgb"], truth, self.layout, self.wipe)
+        self.statistics.view = (
+            "" if view is None else f"{dataset.camera_name(view)}, frame {dataset.frame_number(view)}"
+        )
+        self.statistics.moments.append(perf_counter())
+        return outputs
+
+    def _edit(self, t: float) -> SliceEdit:
+        """Counts what is alive, then hides and recolours as asked."""
+        model, change = self.pipeline.gaussians, None
+        if self.coloring != OWN_COLORS or self.min_seconds > 0 or self.min_speed > 0:
+            scale = model.scene_frame.scale if model.scene_frame is not None else 1.0
+            change = coloring_edit(model, t, self.ranges(), self.coloring, self.min_seconds, self.min_speed * scale)
+
+        def edit(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> GaussiansAtTime:
+            shown = gaussians if change is None else change(gaussians, cameras)
+            numbers = self.statistics
+            numbers.t, numbers.alive, numbers.shown, numbers.total = (
+                t,
+                len(gaussians.ids),
+                len(shown.ids),
+                model.num_points,
+            )
+            return shown
+
+        return edit
+
+    def _read_truth(self, view: int, background: Tensor) -> Tensor:
+        """The view's picture in [0, 1] over the viewer's background [h, w, 3]; the last one is kept."""
+        key = (self.comparison, view)
+        if self._truth is None or self._truth[0] != key:
+            image = torch.from_numpy(self.dataset().get_numpy_image(view)).to(background.device)
+            self._truth = key, image
+        return self.pipeline.gaussians.ground_truth({"image": self._truth[1]}, background.reshape(-1, 3)[0])

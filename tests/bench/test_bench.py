@@ -1,0 +1,50 @@
+"""The benchmarks measure what they say: real slices, real steps, the same in every run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fourdgs_ns.bench import render, step, timing
+from fourdgs_ns.cli.main import entry_point
+from tests.training.tiny import make_config, write_capture
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", list(render.REPRESENTATIONS))
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.08])
+def test_the_share_alive_is_the_one_asked_for(name, share):
+    representation, params, _ = render.make_scene(render.REPRESENTATIONS[name](), 20_000, share, (64, 48), CPU)
+    for t in (0.0, 0.37, 1.0):
+        assert abs(len(representation.active(params, t)) / 20_000 - share) < 0.02
+
+
+def test_render_times_are_those_of_both_paths():
+    times = render.measure("freetime SH 3", 500, 0.3, (64, 48), CPU, repeats=2)
+    assert times.rows == 500 and 100 < times.alive < 200
+    assert min(times.floor, times.ours, times.floor_both, times.ours_both) > 0
+
+
+def test_the_median_of_the_work_itself():
+    calls = []
+    assert timing.median_ms(lambda: calls.append(1), CPU, 7) < 5
+    assert len(calls) == 14, "warmed up first"
+
+
+def test_a_step_is_taken_apart(tmp_path):
+    config = make_config(write_capture(tmp_path / "capture"), tmp_path / "out", 10_000, "freetime")
+    trainer = step.make_trainer(config, tmp_path / "capture", tmp_path / "out", "cpu")
+    times = step.measure(trainer, 3)
+    assert times.rows == 300
+    assert set(times.parts) == {"data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics"}
+    assert all(ms > 0 for ms in times.parts.values()) and times.whole > 0 < times.floor
+    assert times.frames_per_second > 0 < times.frames_needed
+
+
+def test_bad_requests_end_in_one_line(capsys):
+    for words, complaint in ((["bench", "step"], "--data"), (["bench", "--repeats", "0"], "at least 1")):
+        with pytest.raises(SystemExit) as stop:
+            entry_point([*words, "--device", "cpu"])
+        assert stop.value.code == 1
+        assert complaint in capsys.readouterr().err

@@ -1,0 +1,205 @@
+"""fourdgs-ns export, convert and info on a real run: no capture needed to export, runs that open and train on after import."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from plyfile import PlyData
+
+from fourdgs_ns.cli.main import entry_point
+from fourdgs_ns.formats import npz, splatv
+from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.registry import load_scene
+from tests.commands.run import Outcome, assert_one_line_error, files
+from tests.training.tiny import train
+
+
+def fourdgs(*words: object) -> Outcome:
+    """Run ``fourdgs-ns`` in this process."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            entry_point([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def succeed(*words: object) -> str:
+    told = fourdgs(*words)
+    assert told.code == 0, told.text
+    return told.text
+
+
+@pytest.fixture(scope="module")
+def moved(run, tmp_path_factory):
+    """The run alone, elsewhere: neither capture nor the paths of its config.yml exist for it."""
+    folder = tmp_path_factory.mktemp("moved") / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "config.yml").write_text("not even read")
+    return folder
+
+
+def test_checkpoint_alone_is_the_model(moved, pipeline):
+    model = pipeline.model
+    for source in (moved, moved / "config.yml", moved / "nerfstudio_models", next(moved.glob("*/*.ckpt"))):
+        scene = load_scene(source)
+        for name, value in model.canonical().items():
+            assert torch.equal(scene.parameters[name], value.detach().cpu())
+        assert scene.clip == model.clip and scene.near == model.near
+        np.testing.assert_allclose(scene.scene_frame.as_matrix(), model.scene_frame.as_matrix(), atol=1e-7)
+        assert len(scene.camera_centers) == 2
+
+
+@pytest.mark.parametrize("t", [0.0, 0.6, 1.0])
+def test_ply_agrees_with_nerfstudios_exporter(moved, pipeline, tmp_path, t):
+    succeed("export", moved, "--format", "ply", "--time", t, "--out", tmp_path / "a.ply")
+    vertex = PlyData.read(tmp_path / "a.ply")["vertex"]
+    means, _, log_scales, opacities, harmonics = pipeline.model.exported(t)
+    np.testing.assert_allclose(np.stack([vertex[a] for a in "xyz"], 1), means.cpu(), atol=1e-5)
+    np.testing.assert_allclose(vertex["scale_1"], log_scales[:, 1].cpu(), atol=1e-5)
+    np.testing.assert_allclose(1 / (1 + np.exp(-vertex["opacity"])), opacities.cpu(), atol=1e-5)
+    np.testing.assert_allclose(vertex["f_dc_2"], harmonics[:, 0, 2].cpu(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ply", "ply-sequence", "spacetime-ply", "splatv", "npz", "ply4d", "html"])
+def test_every_format_is_written_and_recognised(moved, tmp_path, name):
+    out = tmp_path / "out"
+    told = succeed("export", moved / "config.yml", "--format", name, "--out", out)
+    assert f"wrote {out}" in told
+    lines = json.loads(succeed("info", out, "--json"))
+    what = {
+        "ply": "3DGS", "ply-sequence": "sequence", "spacetime-ply": "SpacetimeGaussian", "splatv": "splatv", "npz": "npz",
+        "ply4d": "4D PLY", "html": "html",
+    }  # fmt: skip
+    assert what[name] in lines["what"] and lines["size"].endswith("B")
+    if name not in ("ply", "ply-sequence"):
+        assert lines["duration"] == "0.1 s" and lines["fps"] == "30" and int(lines["Gaussians"]) > 100
+    assert_one_line_error(fourdgs("export", moved, "--format", name, "--out", out), "exists already", "--overwrite")
+    succeed("export", moved, "--format", name, "--out", out, "--overwrite")
+
+
+def test_info_of_a_run(moved):
+    told = succeed("info", moved)
+    assert "spacetime-gaussian" in told and "lite" in told and "frames 4" in told
+
+
+def test_default_place_is_beside_the_model(moved, tmp_path):
+    shutil.copytree(moved, tmp_path / "run")
+    succeed("export", tmp_path / "run" / "config.yml", "--format", "splatv")
+    assert files(tmp_path / "run" / "export") == ["scene.splatv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "phrases"),
+    [
+        (("--format", "ply", "--time", "1.5"), ("--time is 1.5", "0 (first frame) to 1 (last frame)")),
+        (("--format", "ply-sequence", "--frames", "0:99"), ("frame 99", "0 to 3")),
+        (("--format", "ply-sequence", "--frames", "first"), ("--frames is 'first'",)),
+        (("--format", "ply", "--sh-degree", "7"), ("--sh-degree is 7",)),
+        (("--format", "ply", "--out", "/proc/nowhere/a.ply"), ("/proc/nowhere",)),
+    ],
+)
+def test_wrong_options_are_one_line(moved, tmp_path, words, phrases):
+    if "--out" not in words:
+        words = (*words, "--out", tmp_path / "x")
+    assert_one_line_error(fourdgs("export", moved, *words), *phrases)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_format_names_the_known_ones(moved):
+    told = fourdgs("export", moved, "--format", "obj")
+    assert told.code != 0 and "ply-sequence" in told.text and "Traceback" not in told.text
+
+
+def test_what_is_no_model_is_one_line(moved, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "noise.ckpt").write_bytes(b"noise")
+    torch.save({"step": 1, "pipeline": {"_model.means": torch.zeros(3)}}, tmp_path / "splatfacto.ckpt")
+    state = torch.load(next(moved.glob("*/*.ckpt")), weights_only=True)
+    for key in ("scene_frame", "options"):
+        del state["pipeline"]["_model._extra_state"][key]
+    torch.save(state, tmp_path / "old.ckpt")
+    for path, phrase in [
+        ("missing", "does not exist"), ("empty", "no checkpoint"), ("noise.ckpt", "no readable checkpoint"),
+        ("splatfacto.ckpt", "not written by a fourdgs-ns method"), ("old.ckpt", "earlier fourdgs-ns"),
+    ]:  # fmt: skip
+        assert_one_line_error(fourdgs("export", tmp_path / path, "--format", "ply", "--out", tmp_path / "o"), phrase)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert_one_line_error(fourdgs("info", tmp_path / "picture.png"), "none of the formats")
+
+
+def test_diverged_models_are_refused(moved, tmp_path):
+    state = torch.load(next(moved.glob("*/*.ckpt")), weights_only=True)
+    state["pipeline"]["_model.gauss_params.means"][5:] = float("nan")
+    torch.save(state, tmp_path / "bad.ckpt")
+    told = fourdgs("export", tmp_path / "bad.ckpt", "--format", "splatv", "--out", tmp_path / "a.splatv")
+    assert_one_line_error(told, "diverged")
+    assert not (tmp_path / "a.splatv").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(moved, tmp_path, monkeypatch):
+    from fourdgs_ns.formats import splatv as module
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.struct, "pack", full)
+    told = fourdgs("export", moved, "--format", "splatv", "--out", tmp_path / "a.splatv")
+    assert_one_line_error(told, "disk is full")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------ conversion
+
+
+def test_spacetime_ply_becomes_a_run_that_opens_exports_and_trains_on(run, moved, tmp_path):
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    succeed("export", moved, "--format", "spacetime-ply", "--out", tmp_path / "a.ply")
+    succeed("convert", tmp_path / "a.ply", tmp_path / "imported", "--data", run.capture)
+    config_path = next((tmp_path / "imported").rglob("config.yml"))
+    model = eval_setup(config_path)[1].model
+    t = 1 / 3
+    mine, theirs = model.exported(t), load_scene(moved)
+    expected = moving_gaussians(theirs, "test", False, []).in_capture(theirs.scene_frame).at(t)
+    torch.testing.assert_close(mine[0], expected.means, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(mine[3], expected.opacities, atol=1e-4, rtol=1e-4)
+    # It trains on.
+    config = yaml.load(config_path.read_text(), Loader=yaml.Loader)
+    config.load_dir = next((tmp_path / "imported").rglob("nerfstudio_models"))
+    start = int(next(config.load_dir.glob("*.ckpt")).stem.split("-")[1])
+    config.output_dir, config.max_num_iterations, config.vis = tmp_path / "more", start + 3, "tensorboard"
+    config.machine.device_type = "cpu"
+    trainer = train(config, experiment_name="more", timestamp="run")
+    assert trainer.finished_step == start + 2
+
+
+def test_archives_convert_to_other_formats(moved, tmp_path):
+    succeed("export", moved, "--format", "npz", "--out", tmp_path / "a.npz", "--compressed")
+    succeed("convert", tmp_path / "a.npz", tmp_path / "b.splatv", "--to", "splatv")
+    assert splatv.read(tmp_path / "b.splatv").num_gaussians <= npz.read(tmp_path / "a.npz").num_gaussians
+    succeed("convert", tmp_path / "b.splatv", tmp_path / "c.ply", "--to", "ply4d")
+    succeed("convert", tmp_path / "c.ply", tmp_path / "d.html", "--to", "html")
+    succeed("export", tmp_path / "a.npz", "--format", "ply", "--out", tmp_path / "e.ply")
+    succeed("convert", tmp_path / "e.ply", tmp_path / "f.npz", "--to", "npz")
+    assert npz.read(tmp_path / "f.npz").method == "freetime"
+
+
+def test_conversion_says_what_is_missing(moved, tmp_path):
+    succeed("export", moved, "--format", "ply", "--out", tmp_path / "a.ply")
+    assert_one_line_error(fourdgs("convert", tmp_path / "a.ply", tmp_path / "b"), "--data")
+    assert_one_line_error(
+        fourdgs("convert", tmp_path / "a.ply", tmp_path / "b", "--data", tmp_path / "none"), "no folder"
+    )
+    told = fourdgs("convert", tmp_path / "a.ply", tmp_path / "b", "--from", "spacetime-ply", "--to", "npz")
+    assert_one_line_error(told, "static 3DGS PLY", "--from ply")
+    succeed("export", moved, "--format", "html", "--out", tmp_path / "a.html")
+    assert_one_line_error(fourdgs("convert", tmp_path / "a.html", tmp_path / "b", "--to", "npz"), "cannot be converted")

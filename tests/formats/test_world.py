@@ -1,0 +1,52 @@
+"""Canonical parameters in the capture's world draw what they drew in the frame of the scene."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.view import start_view
+from fourdgs_ns.formats.world import scene_in_capture
+from tests.formats import scenes
+
+MODELS = {
+    "lite": scenes.spacetime,
+    "freetime": scenes.freetime,
+    "flat-top": lambda: scenes.freetime("flat-top", 1),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_draws_the_same(name):
+    scene = MODELS[name]()
+    moved = scene_in_capture(scene)
+    assert moved.scene_frame is None and scene_in_capture(moved) is moved
+    cameras = scenes.scene_camera()
+    for t in scenes.random_times(2):
+        drawn = scenes.truth(moved, t, scenes.capture_camera(cameras, scene.scene_frame))
+        assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 60
+
+
+def test_a_decoder_knows_no_other_frame():
+    with pytest.raises(UserError, match="decoder"):
+        scene_in_capture(scenes.spacetime("full"))
+    unframed = scenes.spacetime("full", framed=False)
+    assert scene_in_capture(unframed) is unframed
+
+
+def test_the_start_is_a_training_camera_wherever_the_model_lies():
+    scene = scenes.spacetime()
+    scene.camera_centers = torch.tensor([[-1.0, -4.0, 0.0], [0.1, -4.0, 0.2], [1.0, -4.0, 0.0]])
+    views = [
+        start_view(s, moving_gaussians(s, "test", False, []).in_capture(s.scene_frame))
+        for s in (scene, scene_in_capture(scene))
+    ]
+    expected = scene.scene_frame.capture_from_scene(scene.camera_centers, torch.ones(3, 4), scene.camera_centers)[0][1]
+    for view in views:
+        torch.testing.assert_close(torch.from_numpy(view.eye).float(), expected, atol=1e-4, rtol=1e-4)
+        assert view.near == pytest.approx(scene.near / scene.scene_frame.scale)
+    # Up is z of the scene.
+    up = torch.from_numpy(views[0].up @ scene.scene_frame.rotation.T)
+    torch.testing.assert_close(up, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
