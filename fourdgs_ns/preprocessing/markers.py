@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,17 +11,21 @@ import numpy as np
 
 from fourdgs_ns.errors import UserError
 
-DICTIONARIES = (
-    *("DICT_4X4_50", "DICT_4X4_100", "DICT_4X4_250", "DICT_4X4_1000", "DICT_5X5_50", "DICT_5X5_100", "DICT_5X5_250"),
-    *("DICT_5X5_1000", "DICT_6X6_50", "DICT_6X6_100", "DICT_6X6_250", "DICT_6X6_1000", "DICT_7X7_50", "DICT_7X7_250"),
-    *("DICT_ARUCO_ORIGINAL", "DICT_APRILTAG_36h11"),
-)
+FAMILIES: dict[str, tuple[int, ...]] = {
+    "DICT_4X4": (50, 100, 250, 1000),
+    "DICT_5X5": (50, 100, 250, 1000),
+    "DICT_6X6": (50, 100, 250, 1000),
+    "DICT_7X7": (50, 100, 250, 1000),
+}
+"""Dictionaries of one size of marker contain the smaller ones."""
+OTHERS = ("DICT_ARUCO_ORIGINAL", "DICT_APRILTAG_36h11")
 PROBED_INSTANTS = 4
 PROBED_SIDE = 1280
 """Longest side in pixels of the images in which dictionaries are tried."""
 MOST_INSTANTS = 120
 FEWEST_SEEN = 8
-"""Markers that have to be found in the probed images before anything is believed."""
+SEEN_AGAIN = 3
+"""Of the probed images at least so many must show a marker, and all such sightings be so many, before any is believed."""
 
 Corners = dict[tuple[int, int, int], np.ndarray]
 """(instant, marker, corner) -> pixel."""
@@ -39,7 +44,7 @@ def find_markers(
     """
     if dictionary != "auto" and not hasattr(cv2.aruco, dictionary):
         raise UserError(
-            f"--markers {dictionary} is no dictionary of markers; use auto, none or {', '.join(DICTIONARIES)}"
+            f"--markers {dictionary} is no dictionary of markers; use auto, none or a name of OpenCV such as DICT_4X4_50"
         )
     count = min(len(own) for own in frames.values())
     if dictionary == "auto":
@@ -62,21 +67,25 @@ def find_markers(
 
 def _recognise(frames: Mapping[str, Sequence[Path]], count: int) -> str | None:
     instants = np.unique(np.linspace(0, count - 1, min(count, PROBED_INSTANTS)).astype(int))
-    seen = dict.fromkeys(DICTIONARIES, 0)
+    largest = [f"{family}_{sizes[-1]}" for family, sizes in FAMILIES.items()] + list(OTHERS)
+    seen: dict[str, Counter[int]] = {name: Counter() for name in largest}
+    detectors = {name: _detector(name) for name in largest}
     for own in frames.values():
         for i in instants:
             image = _gray(own[i])
             scale = max(1.0, max(image.shape) / PROBED_SIDE)
             if scale > 1:
                 image = cv2.resize(image, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
-            for name in DICTIONARIES:
-                ids = _detector(name).detectMarkers(image)[1]
-                seen[name] += 0 if ids is None else len(ids)
-    best = max(seen.values())
-    if best < FEWEST_SEEN:
+            for name in largest:
+                ids = detectors[name].detectMarkers(image)[1]
+                seen[name].update(() if ids is None else {int(n) for n in ids.ravel()})
+    # What looks like a marker by chance does not look like the same one again.
+    again = {name: {n: c for n, c in counts.items() if c >= SEEN_AGAIN} for name, counts in seen.items()}
+    best = max(again, key=lambda name: sum(again[name].values()))
+    if sum(again[best].values()) < FEWEST_SEEN:
         return None
-    # Larger dictionaries of a size contain the smaller ones, and mistake noise for markers more often.
-    return next(name for name in DICTIONARIES if seen[name] >= 0.95 * best)
+    family = best.rsplit("_", 1)[0]
+    return next((f"{family}_{size}" for size in FAMILIES.get(family, ()) if size > max(again[best])), best)
 
 
 def _detector(name: str) -> cv2.aruco.ArucoDetector:
