@@ -9,19 +9,26 @@ from typing import Any
 import tyro
 
 from fourdgs_ns.cli.bench import Bench
+from fourdgs_ns.cli.benchmark_process import BenchmarkProcess
+from fourdgs_ns.cli.check import Check
 from fourdgs_ns.cli.compare import Compare
 from fourdgs_ns.cli.convert import Convert
+from fourdgs_ns.cli.convert_capture import ConvertCapture
 from fourdgs_ns.cli.doctor import Doctor
 from fourdgs_ns.cli.evaluate import Evaluate
 from fourdgs_ns.cli.export import Export
 from fourdgs_ns.cli.info import Info
 from fourdgs_ns.cli.init import Init
+from fourdgs_ns.cli.process import Process
 from fourdgs_ns.cli.prune import Prune
 from fourdgs_ns.cli.render import Render
 from fourdgs_ns.cli.synth import Synth
 from fourdgs_ns.errors import UserError, report
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "process": Process,
+    "check": Check,
+    "convert-capture": ConvertCapture,
     "synth": Synth,
     "init": Init,
     "prune": Prune,
@@ -33,6 +40,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "info": Info,
     "doctor": Doctor,
     "bench": Bench,
+    "benchmark-process": BenchmarkProcess,
 }
 
 

@@ -50,6 +50,9 @@ class Synth:
     """Rays per pixel, a power of two from 4 on. 4 renders almost twice as fast, with rougher edges."""
     late: tuple[str, ...] = ()
     """Cameras whose clock is late, as CAMERA=FRAMES (fractions allowed): cam03=1.4. For testing synchronisation."""
+    audio: bool = False
+    """Give videos sound: claps and a rustle in the middle of the scene, heard by every camera after the time that sound
+    needs. For testing synchronisation."""
     overwrite: bool = False
     """Replace a folder that this command wrote before."""
 
@@ -84,6 +87,7 @@ class Synth:
             points=self.points,
             samples=self.samples,
             late=self.late,
+            audio=self.audio,
         )
         recipe.check()
         columns = (

@@ -45,6 +45,8 @@ class Recipe:
     """Rays per pixel."""
     late: tuple[str, ...] = ()
     """CAMERA=FRAMES for cameras whose clock is late."""
+    audio: bool = False
+    """Sound in videos."""
 
     def check(self) -> None:
         """Raises :class:`UserError` for a recipe that cannot be cooked."""
@@ -67,6 +69,8 @@ class Recipe:
             raise UserError(f"--samples {self.samples} is no power of two from 4 on; give 4, 8 or 16")
         if self.late and self.layout == "dnerf":
             raise UserError("--layout dnerf has one camera, so --late does not apply; give --layout n3dv")
+        if self.audio and not self.needs_video:
+            raise UserError("--audio needs videos; give --layout n3dv, or easyvolcap without --images")
         if self.images and self.layout == "n3dv":
             raise UserError("--layout n3dv holds videos, so --images does not apply; give --layout easyvolcap")
 
@@ -125,7 +129,7 @@ def generate(recipe: Recipe, out: Path, overwrite: bool, advance: Callable[[], N
             splits = layouts.dnerf_splits(renderer, recipe.cameras, recipe.width, recipe.height)
         else:
             cameras = build_rig(recipe, renderer)
-        job = layouts.Job(renderer, cameras, root, recipe.images, recipe.chroma, advance)
+        job = layouts.Job(renderer, cameras, root, recipe.images, recipe.chroma, advance, recipe.audio)
         if recipe.layout == "n3dv":
             layouts.write_n3dv(job)
         elif recipe.layout == "easyvolcap":

@@ -13,7 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from fourdgs_ns.errors import UserError
 
@@ -42,10 +42,19 @@ def write_image(path: Path, image: np.ndarray) -> None:
 class Video:
     """An H.264 video in MP4 with an exact constant frame rate, BT.601 limited range, written frame by frame.
 
-    ``chroma``: "444" keeps colour at full resolution, "420" at half, as most cameras do.
+    ``chroma``: "444" keeps colour at full resolution, "420" at half, as most cameras do. ``sound``: mono samples and
+    their rate, stored as AAC.
     """
 
-    def __init__(self, path: Path, width: int, height: int, fps: float, chroma: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        fps: float,
+        chroma: str,
+        sound: tuple[Float[np.ndarray, " n"], int] | None = None,
+    ) -> None:
         av = require_av()
         path.parent.mkdir(parents=True, exist_ok=True)
         rate = Fraction(fps).limit_denominator(1001)
@@ -56,6 +65,11 @@ class Video:
         context = self._stream.codec_context
         context.time_base = 1 / rate
         context.color_range, context.colorspace = 1, 6  # limited, SMPTE 170M
+        self._sound = sound
+        if sound is not None:
+            self._audio: Any = self._container.add_stream("aac", rate=sound[1], layout="mono")
+            self._audio.bit_rate = 128_000
+            self._audio_frame = av.AudioFrame
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._frame = av.VideoFrame
         self._count = 0
@@ -73,6 +87,16 @@ class Video:
         """Write what the encoder still holds."""
         for packet in self._stream.encode():
             self._container.mux(packet)
+        if self._sound is not None:
+            samples, rate = self._sound
+            for start in range(0, len(samples), 1024):
+                block = samples[None, start : start + 1024].astype(np.float32)
+                frame = self._audio_frame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+                for packet in self._audio.encode(frame):
+                    self._container.mux(packet)
+            for packet in self._audio.encode():
+                self._container.mux(packet)
         self._container.close()
 
 

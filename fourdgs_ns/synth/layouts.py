@@ -19,6 +19,7 @@ from jaxtyping import Float
 from fourdgs_ns.synth.files import Video, write_image, write_json
 from fourdgs_ns.synth.render import Picture, Renderer
 from fourdgs_ns.synth.rig import RigCamera, moving_camera
+from fourdgs_ns.synth.sound import RATE, heard, scene_sound
 
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -37,6 +38,8 @@ class Job:
     """Of videos: "444" or "420"."""
     advance: Callable[[], None]
     """Called after each rendered view."""
+    audio: bool = False
+    """Give videos a track of sound."""
 
 
 class Sink(Protocol):
@@ -51,8 +54,13 @@ class VideoSink:
     """A video of the images."""
 
     def __init__(self, path: Path, camera: RigCamera, job: Job) -> None:
-        fps = job.renderer.scene.clip.fps
-        self._video = Video(path, camera.width, camera.height, fps, job.chroma)
+        clip = job.renderer.scene.clip
+        sound = None
+        if job.audio:
+            seconds, seed = clip.frames / clip.fps, job.renderer.scene.seed
+            source = np.asarray(job.renderer.scene.focus, np.float64)
+            sound = heard(camera, source, scene_sound(seconds, seed), seconds, clip.fps, seed), RATE
+        self._video = Video(path, camera.width, camera.height, clip.fps, job.chroma, sound)
 
     def add(self, picture: Picture) -> None:
         self._video.add(picture.image)

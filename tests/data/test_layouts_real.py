@@ -95,3 +95,39 @@ def test_n3dv_against_colmap():
     sign = np.diag([1.0, 1.0, np.linalg.det(u @ vt)])
     rotated = a @ (u @ sign @ vt).T * (stretch * np.diag(sign)).sum() / (a**2).sum()
     assert np.linalg.norm(b - rotated, axis=1).max() < 0.02 * np.linalg.norm(b, axis=1).max()
+
+
+def test_colmap_model_of_a_light_field():
+    from fourdgs_ns.data.layouts.colmap_rig import read_cameras
+
+    if not FOLDER or not (Path(FOLDER) / "static_lfgs_colmap").is_dir():
+        pytest.skip("FOURDGS_CAPTURES has no static_lfgs_colmap")
+    cameras = read_cameras(Path(FOLDER) / "static_lfgs_colmap" / "sparse" / "0")
+    assert [c.name for c in cameras] == [str(i) for i in range(1, 10)]
+    # A grid of views that all look the same way.
+    axes = np.stack([c.world_from_camera[:3, 2] for c in cameras])
+    assert (axes @ axes[4]).min() > 0.98
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "metres"),
+    [
+        ("pose2sim_demo/Calib_opencv.toml", ["cam01", "cam02", "cam03", "cam04"], (2.0, 7.0)),
+        ("caliscope_sessions/post_optimization/camera_array.toml", ["cam_0", "cam_1", "cam_2", "cam_3"], (0.5, 2.5)),
+    ],
+)
+def test_calibrations_look_at_one_place(file, names, metres):
+    from fourdgs_ns.initialization.view_volume import attention_point
+    from fourdgs_ns.preprocessing.calibrations import read_calibration
+
+    path = Path(FOLDER) / file
+    if not FOLDER or not path.is_file():
+        pytest.skip(f"FOURDGS_CAPTURES has no {file}")
+    size = (1088, 1920) if "pose2sim" in file else (1280, 720)
+    result = read_calibration(path, dict.fromkeys(names, size))
+    poses = np.stack([c["world_from_camera"] for c in result["cameras"]])
+    middle = attention_point(poses)
+    distances = np.linalg.norm(poses[:, :3, 3] - middle, axis=1)
+    assert metres[0] < distances.min() and distances.max() < metres[1]
+    towards = (middle - poses[:, :3, 3]) / distances[:, None]
+    assert (towards * poses[:, :3, 2]).sum(axis=1).min() > 0.9

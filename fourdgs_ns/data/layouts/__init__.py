@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Protocol
 
 from fourdgs_ns.data.capture import Capture
-from fourdgs_ns.data.layouts import dnerf, dynamic3dgs, easyvolcap, hyfluid, n3dv, transforms
+from fourdgs_ns.data.layouts import (
+    colmap_rig,
+    dnerf,
+    dynamic3dgs,
+    easyvolcap,
+    fdanyone,
+    hyfluid,
+    immersive,
+    n3dv,
+    nerfies,
+    technicolor,
+    transforms,
+)
 from fourdgs_ns.data.layouts.sequences import folders_in, listed
 from fourdgs_ns.errors import UserError
 
@@ -36,7 +48,22 @@ class Layout(Protocol):
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    layout.name: layout for layout in (n3dv, easyvolcap, dynamic3dgs, hyfluid, transforms, dnerf)
+    layout.name: layout
+    for layout in (
+        *(
+            n3dv,
+            easyvolcap,
+            dynamic3dgs,
+            hyfluid,
+            technicolor,
+            immersive,
+            fdanyone,
+            nerfies,
+            transforms,
+            dnerf,
+            colmap_rig,
+        ),
+    )
 }
 """Readers in the order in which they are tried."""
 

@@ -53,8 +53,8 @@ def read(root: Path) -> Capture:
     folder = next((f for f in _calibrations(root) if (f / "intri.yml").is_file() and (f / "extri.yml").is_file()), root)
     intri_file, extri_file = folder / "intri.yml", folder / "extri.yml"
     intri, extri = read_opencv_yaml(intri_file), read_opencv_yaml(extri_file)
-    posed = _names(extri, extri_file)
-    calibrated = [c for c in dict.fromkeys(_names(intri, intri_file)) if c in posed]
+    posed = camera_names(extri, extri_file)
+    calibrated = [c for c in dict.fromkeys(camera_names(intri, intri_file)) if c in posed]
     found, notes = _find_frames(root)
     if folder != root and (root / "intri.yml").is_file():
         notes.append(
@@ -78,7 +78,7 @@ def read(root: Path) -> Capture:
         paths = found[camera]
         track = video_track(paths[0]) if paths[0].suffix.lower() in VIDEO_SUFFIXES else image_track(paths, camera)
         lens = _lens(intri, camera, intri_file, track)
-        pose = _pose(extri, camera, extri_file)
+        pose = camera_pose(extri, camera, extri_file)
         cameras.append(RigCamera(camera, track, lens, pose, mask_source(root, camera, track)))
     fps, fps_notes = rig_fps(root, {c.name: c.track for c in cameras})
     cameras = _synchronised(root, folder, cameras, fps)
@@ -89,7 +89,8 @@ def _calibrations(root: Path) -> tuple[Path, Path]:
     return root / "optimized", root
 
 
-def _names(content: Mapping[str, Any], path: Path) -> list[str]:
+def camera_names(content: Mapping[str, Any], path: Path) -> list[str]:
+    """The list 'names'."""
     names = content.get("names")
     if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
         raise UserError(f'{path} has no list \'names\' of its cameras; add it, such as names: ["00", "01"]')
@@ -131,14 +132,20 @@ def _entry(content: Mapping[str, Any], keys: tuple[str, ...], size: int, path: P
 
 
 def _lens(intri: Mapping[str, Any], camera: str, path: Path, track: Track) -> Lens:
+    lens = camera_lens(intri, camera, path)
+    size = [number(intri.get(f"{side}_{camera}", -1), f"{side}_{camera}", path) for side in "WH"]
+    if min(size) <= 0:
+        return lens
+    actual = (track.width, track.height)
+    return replace(lens, intrinsics=scaled_intrinsics(lens.intrinsics, (size[0], size[1]), actual, camera, path))
+
+
+def camera_lens(intri: Mapping[str, Any], camera: str, path: Path) -> Lens:
+    """The lens of a camera at the size that intri.yml was written for."""
     intrinsics = _entry(intri, (f"K_{camera}",), 9, path)
     if intrinsics is None:
         raise UserError(f"{path} lists camera '{camera}' but has no K_{camera}; add it or remove the name")
     intrinsics = checked_intrinsics(intrinsics.reshape(3, 3), camera, path)
-    size = [number(intri.get(f"{side}_{camera}", -1), f"{side}_{camera}", path) for side in "WH"]
-    if min(size) > 0:
-        actual = (track.width, track.height)
-        intrinsics = scaled_intrinsics(intrinsics, (size[0], size[1]), actual, camera, path)
     fisheye = _entry(intri, (f"rdist_{camera}",), 0, path)
     if fisheye is not None and np.any(fisheye != 0):
         return Lens(intrinsics, checked_distortion(fisheye.ravel().tolist(), camera, path, fisheye=True), fisheye=True)
@@ -146,7 +153,8 @@ def _lens(intri: Mapping[str, Any], camera: str, path: Path, track: Track) -> Le
     return Lens(intrinsics, checked_distortion([] if distortion is None else distortion.ravel().tolist(), camera, path))
 
 
-def _pose(extri: Mapping[str, Any], camera: str, path: Path) -> Float[np.ndarray, "4 4"]:
+def camera_pose(extri: Mapping[str, Any], camera: str, path: Path) -> Float[np.ndarray, "4 4"]:
+    """world_from_camera, OpenCV axes."""
     rotation = _entry(extri, (f"Rot_{camera}",), 9, path)
     translation = _entry(extri, (f"T_{camera}",), 3, path)
     if rotation is None:

@@ -29,7 +29,7 @@ from fourdgs_ns.errors import UserError
 CAMERA_KEYS = ("camera_label", "camera", "cam_id")
 LENS_KEYS = (
     *("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y", "camera_model"),
-    *("k1", "k2", "k3", "k4", "p1", "p2"),
+    *("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"),
 )
 PINHOLE_MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 
@@ -141,7 +141,7 @@ def lens_of(entries: Sequence[Entry], camera: str, width: int, height: int) -> L
     cx, cy = value("cx"), value("cy")
     at_calibration = pinhole(fx, fx if fy is None else fy, w / 2 if cx is None else cx, h / 2 if cy is None else cy)
     at_calibration = checked_intrinsics(at_calibration, camera, listing)
-    order = ("k1", "k2", "k3", "k4") if fisheye else ("k1", "k2", "p1", "p2", "k3", "k4")
+    order = ("k1", "k2", "k3", "k4") if fisheye else ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
     distortion = checked_distortion([value(key) or 0.0 for key in order], camera, listing, fisheye)
     return Lens(scaled_intrinsics(at_calibration, (w, h), (width, height), camera, listing), distortion, fisheye)
 

@@ -26,7 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: unreadable, not JSON, or not an object at the top.
     """
     try:
-        content = json.loads(_text(path))
+        content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); correct that place or export the file again") from None
     if not isinstance(content, dict):
@@ -64,7 +64,7 @@ def read_opencv_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: unreadable, not YAML, or no mapping at the top.
     """
-    lines = _text(path).lstrip("\ufeff").splitlines()
+    lines = read_text(path).lstrip("\ufeff").splitlines()
     if lines and lines[0].startswith("%YAML"):
         lines[0] = ""  # "%YAML:1.0" is OpenCV's spelling and no YAML directive
     try:
@@ -164,7 +164,12 @@ def image_fps(root: Path) -> tuple[float, tuple[str, ...]]:
     return DEFAULT_IMAGE_FPS, (note,)
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a calibration file, bounded in size.
+
+    Raises:
+        UserError: unreadable, no text, or too large.
+    """
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:
             raise UserError(

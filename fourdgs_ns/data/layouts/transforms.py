@@ -26,7 +26,7 @@ from fourdgs_ns.data.layouts.entries import (
     read_entries,
     to_seconds,
 )
-from fourdgs_ns.data.layouts.files import find_point_files, frame_rate, image_fps, metadata_fps
+from fourdgs_ns.data.layouts.files import find_point_files, frame_rate, image_fps, metadata_fps, number
 from fourdgs_ns.data.layouts.rig import (
     ALPHA_NOTE,
     RigCamera,
@@ -95,7 +95,9 @@ def _whole_cameras(root: Path, content: dict[str, Any], entries: dict[str, Entry
     for camera, entry in entries.items():
         track = _track(camera, entry, shared=sum(e.path.parent == entry.path.parent for e in entries.values()) > 1)
         lens = lens_of([entry], camera, track.width, track.height)
-        cameras.append(RigCamera(camera, track, lens, entry.world_from_camera, mask_source(root, camera, track)))
+        late = number(entry.fields.get("time_offset_seconds", 0.0), f"time_offset_seconds of '{camera}'", entry.listing)
+        masks = mask_source(root, camera, track)
+        cameras.append(RigCamera(camera, track, lens, entry.world_from_camera, masks, late))
     fps, notes = rig_fps(root, {c.name: c.track for c in cameras})
     if "fps" in content:
         fps, notes = frame_rate(content["fps"], "fps", root / "transforms.json"), ()

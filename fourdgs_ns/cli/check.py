@@ -1,0 +1,46 @@
+"""``fourdgs-ns check``: whether a capture can train well, before it does."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Optional
+
+import tyro
+
+
+@dataclass
+class Check:
+    """Look at a capture and say in green, yellow and red what training it can give.
+
+    Cameras, overlap, calibration and synchronisation (epipolar error on what rests and on what moves), exposure, blur, disk,
+    memory and minutes. Exit code 1 when something is red.
+    """
+
+    capture: Annotated[Path, tyro.conf.Positional]
+    """Folder of the capture, in any layout that fourdgs-ns knows."""
+    layout: str = "auto"
+    """Convention of the folder; auto recognises it."""
+    contact_sheet: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    """Where to write the picture of all cameras at one instant. Default: contact_sheet.png in the capture's cache."""
+    iterations: int = 30_000
+    """Of the training whose minutes are predicted."""
+
+    def run(self) -> None:
+        """Read, look, print; exit code 1 on red."""
+        from rich.console import Console
+
+        from fourdgs_ns.data.frame_store import cache_directory
+        from fourdgs_ns.data.layouts import read_capture
+        from fourdgs_ns.preprocessing.check import check_capture, print_items
+        from fourdgs_ns.preprocessing.report import progress
+
+        console = Console()
+        capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)
+        sheet = self.contact_sheet or cache_directory(capture.root) / "contact_sheet.png"
+        with progress(console) as bar:
+            task = bar.add_task("checking", total=None)
+            items = check_capture(capture, sheet, lambda: bar.advance(task), iterations=self.iterations)
+        if print_items(console, items):
+            sys.exit(1)

@@ -1,0 +1,44 @@
+"""``fourdgs-ns convert-capture``: the same capture in another layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass
+class ConvertCapture:
+    """Write a capture of fixed cameras in another layout, for other tools. Frames are linked, not encoded again."""
+
+    capture: Annotated[Path, tyro.conf.Positional]
+    """Folder of the capture, in any layout that fourdgs-ns knows."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """Folder to write; it must not exist."""
+    to: Literal["easyvolcap", "n3dv", "transforms"] = "transforms"
+    """easyvolcap: intri.yml, extri.yml and images or videos. n3dv: poses_bounds.npy. transforms: transforms.json."""
+    layout: str = "auto"
+    """Convention of the capture; auto recognises it."""
+
+    def run(self) -> None:
+        """Read, write, report."""
+        from rich.console import Console
+
+        from fourdgs_ns.data.layouts import read_capture
+        from fourdgs_ns.errors import UserError
+        from fourdgs_ns.preprocessing.convert import convert_capture
+        from fourdgs_ns.preprocessing.report import progress
+        from fourdgs_ns.preprocessing.workspace import appearing_folder
+
+        console = Console()
+        capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)
+        if self.out.exists():
+            raise UserError(f"{self.out} exists already; give a folder that does not exist yet")
+        with progress(console) as bar, appearing_folder(self.out) as partial:
+            task = bar.add_task("cameras", total=len(capture.cameras))
+            notes = convert_capture(capture, partial, self.to, lambda: bar.advance(task))
+        for note in notes:
+            console.print(f"[yellow]note:[/yellow] {note}", highlight=False)
+        console.print(f"wrote {self.out}: {len(capture.cameras)} cameras as {self.to}", highlight=False)

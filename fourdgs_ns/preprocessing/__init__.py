@@ -1,0 +1,1 @@
+"""From videos to a capture: probe, synchronise, extract, calibrate, undistort, mask, triangulate, check, write."""

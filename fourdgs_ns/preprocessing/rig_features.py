@@ -1,0 +1,148 @@
+"""Features of a static rig over several instants, and their matches between cameras whose poses are unknown.
+
+All instants of a camera count as one image: where the scene stands still they show the same features, where it moves
+they add new ones. The solver then has one pose per camera by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+MAX_FEATURES = 8192
+MAX_SIDE = 2000
+"""Longest side in pixels at which features are sought."""
+CONTRAST_THRESHOLD = 0.005
+RATIO = 0.8
+"""Nearest over second nearest descriptor distance (Lowe 2004)."""
+SAME_PLACE = 2.0
+"""A feature this many pixels from one of an earlier instant is the same one."""
+ORIENTATIONS = 3
+"""Most that SIFT gives to one blob, beyond the first."""
+TILTS = 2
+"""Steps of tilt of the affine views that wide baselines are given (Morel and Yu 2009)."""
+
+
+@dataclass(frozen=True)
+class RigFeatures:
+    """Features of one camera."""
+
+    pixels: Float[np.ndarray, "n 2"]
+    """Pixel i covers [i, i + 1)."""
+    descriptors: Float[np.ndarray, "n 128"]
+    """RootSIFT, unit length, float32."""
+    instant: Int[np.ndarray, " n"]
+    """Which of the images shows it first."""
+
+
+def features_of(images: Sequence[UInt8[np.ndarray, "h w 3"]], affine: bool = False) -> RigFeatures:
+    """Features of the BGR images of one camera, one per instant; ``affine`` also looks at tilted views (slow)."""
+    pixels, descriptors, instants = np.zeros((0, 2)), [np.zeros((0, 128), np.float32)], [np.zeros(0, np.int64)]
+    for i, image in enumerate(images):
+        found, described = _sift(image, affine)
+        if i and len(pixels) and len(found):
+            cells = {tuple(c) for c in np.floor(pixels / SAME_PLACE).astype(int).tolist()}
+            around = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
+            own = np.floor(found / SAME_PLACE).astype(int).tolist()
+            new = np.array([not any((x + dx, y + dy) in cells for dx, dy in around) for x, y in own])
+            found, described = found[new], described[new]
+        pixels = np.concatenate([pixels, found])
+        descriptors.append(described)
+        instants.append(np.full(len(found), i))
+    return RigFeatures(pixels, np.concatenate(descriptors), np.concatenate(instants))
+
+
+def match(a: RigFeatures, b: RigFeatures) -> Int[np.ndarray, "m 2"]:
+    """Mutually nearest features of the same instant that pass the ratio test."""
+    rows = []
+    for instant in np.intersect1d(a.instant, b.instant):
+        ia, ib = np.flatnonzero(a.instant == instant), np.flatnonzero(b.instant == instant)
+        pairs = _match(a.descriptors[ia], b.descriptors[ib], a.pixels[ia], b.pixels[ib])
+        rows.append(np.stack([ia[pairs[:, 0]], ib[pairs[:, 1]]], axis=1))
+    return np.concatenate(rows) if rows else np.zeros((0, 2), np.int64)
+
+
+def camera_pairs(count: int, matching: str, reach: int = 3) -> list[tuple[int, int]]:
+    """All pairs of cameras, or (sequential) those at most ``reach`` apart in a ring."""
+    pairs = list(combinations(range(count), 2))
+    if matching == "sequential":
+        return [(i, j) for i, j in pairs if min(j - i, count - j + i) <= reach]
+    return pairs
+
+
+def match_all(
+    features: Sequence[RigFeatures], pairs: Sequence[tuple[int, int]], advance: Callable[[], None]
+) -> dict[tuple[int, int], Int[np.ndarray, "m 2"]]:
+    """Matches of the camera pairs."""
+    found = {}
+    for i, j in pairs:
+        found[i, j] = match(features[i], features[j])
+        advance()
+    return found
+
+
+def _sift(image: UInt8[np.ndarray, "h w 3"], affine: bool) -> tuple[np.ndarray, np.ndarray]:
+    gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    scale = max(1.0, max(gray.shape) / MAX_SIDE)
+    if scale > 1:
+        size = (round(gray.shape[1] / scale), round(gray.shape[0] / scale))
+        gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+    # Dim rooms have few features at a fixed threshold.
+    gray = cv2.createCLAHE(2.0, (8, 8)).apply(gray) if affine else gray
+    sift = cv2.SIFT.create(MAX_FEATURES, 3, CONTRAST_THRESHOLD, 10, 1.6, enable_precise_upscale=True)
+    if affine:
+        tool = cv2.AffineFeature.create(sift, TILTS, 0)
+        keypoints, descriptors = tool.detectAndCompute(gray, None)
+    else:
+        keypoints, descriptors = sift.detectAndCompute(gray, None)
+    if descriptors is None or len(keypoints) == 0:
+        return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
+    exact = np.array([image.shape[1] / gray.shape[1], image.shape[0] / gray.shape[0]])
+    # OpenCV puts the centre of the first pixel at 0.
+    pixels = (np.array([k.pt for k in keypoints], np.float64) + 0.5) * exact
+    rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12))
+    limit = 3 * MAX_FEATURES
+    if len(pixels) > limit:
+        strongest = np.argsort([-k.response for k in keypoints], kind="stable")[:limit]
+        return pixels[strongest], rooted[strongest].astype(np.float32)
+    return pixels, rooted.astype(np.float32)
+
+
+def _match(a: np.ndarray, b: np.ndarray, pixels_a: np.ndarray, pixels_b: np.ndarray) -> Int[np.ndarray, "m 2"]:
+    if len(a) < 2 or len(b) < 2:
+        return np.zeros((0, 2), np.int64)
+    best_ab, good = _nearest(a, b, pixels_b)
+    best_ba, good_back = _nearest(b, a, pixels_a)
+    ids = np.flatnonzero(good & (best_ba[best_ab] == np.arange(len(a))) & good_back[best_ab])
+    return np.stack([ids, best_ab[ids]], axis=1)
+
+
+def _nearest(a: np.ndarray, b: np.ndarray, pixels_b: np.ndarray, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest of ``b`` for each of ``a``, and whether it passes the ratio test against features elsewhere."""
+    best = np.empty(len(a), np.int64)
+    good = np.empty(len(a), bool)
+    for start in range(0, len(a), block):
+        similarity = a[start : start + block] @ b.T
+        rows = np.arange(len(similarity))
+        first = similarity.argmax(axis=1)
+        nearest = similarity[rows, first].copy()
+        second = np.full(len(rows), -np.inf, np.float32)
+        # SIFT gives one blob several orientations, which must not compete with each other.
+        open_rows, last = rows, first
+        for _ in range(ORIENTATIONS):
+            similarity[open_rows, last] = -np.inf
+            last = similarity[open_rows].argmax(axis=1)
+            apart = np.abs(pixels_b[last] - pixels_b[first[open_rows]]).max(axis=1) > SAME_PLACE
+            second[open_rows] = similarity[open_rows, last]
+            open_rows, last = open_rows[~apart], last[~apart]
+            if len(open_rows) == 0:
+                break
+        distances = [np.sqrt(np.maximum(2 - 2 * np.maximum(x, -1), 0)) for x in (nearest, second)]
+        best[start : start + block] = first
+        good[start : start + block] = distances[0] <= RATIO * distances[1]
+    return best, good

@@ -1,0 +1,56 @@
+"""Captures keep their cameras, instants and pixels from one layout to another."""
+
+import numpy as np
+import pytest
+
+from fourdgs_ns.data.decoding import read_frames
+from fourdgs_ns.data.layouts import read_capture
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.preprocessing.convert import convert_capture
+from tests.data import writers
+
+
+def _same(a, b, names=True):
+    assert a.num_frames == b.num_frames and a.duration_seconds == pytest.approx(b.duration_seconds)
+    for x, y in zip(a.cameras, b.cameras, strict=True):
+        assert x.name == y.name or not names
+        np.testing.assert_allclose(x.pose(0), y.pose(0), atol=1e-8)
+        np.testing.assert_allclose(x.intrinsics, y.intrinsics, atol=1e-8)
+        np.testing.assert_allclose(x.distortion or (0,) * 5, y.distortion or (0,) * 5)
+        assert x.time_offset_seconds == pytest.approx(y.time_offset_seconds)
+        for p, q in zip(read_frames(x.frames), read_frames(y.frames), strict=True):
+            np.testing.assert_array_equal(p, q)
+
+
+@pytest.mark.parametrize("target", ["transforms", "easyvolcap"])
+def test_from_easyvolcap_with_distortion_and_offsets(tmp_path, target):
+    extra = {f"D_{n}": np.array([[0.01, -0.02, 1e-3, 2e-3, 3e-3]]).T for n in ("00", "01", "02")}
+    writers.write_easyvolcap(tmp_path / "in", extra=extra)
+    writers.write_json(tmp_path / "in" / "sync.json", {"00": 0.0, "01": 0.004, "02": -0.006})
+    writers.write_json(tmp_path / "in" / "metadata.json", {"fps": 60})
+    capture = read_capture(tmp_path / "in")
+    convert_capture(capture, tmp_path / "out", target)
+    again = read_capture(tmp_path / "out")
+    assert again.layout == target
+    _same(capture, again)
+
+
+@pytest.mark.parametrize("target", ["transforms", "easyvolcap", "n3dv"])
+def test_from_n3dv_videos(tmp_path, target):
+    writers.write_n3dv(tmp_path / "in")
+    capture = read_capture(tmp_path / "in")
+    convert_capture(capture, tmp_path / "out", target)
+    again = read_capture(tmp_path / "out")
+    assert again.layout == target
+    _same(capture, again)
+
+
+def test_what_a_layout_cannot_say_is_refused(tmp_path):
+    writers.write_transforms(tmp_path / "in")  # principal points off the centre
+    capture = read_capture(tmp_path / "in")
+    with pytest.raises(UserError, match=r"principal point .* off the centre"):
+        convert_capture(capture, tmp_path / "out", "n3dv")
+    writers.write_dnerf(tmp_path / "moving")
+    with pytest.raises(UserError, match="moves"):
+        convert_capture(read_capture(tmp_path / "moving"), tmp_path / "out", "transforms")
+    assert not (tmp_path / "out").exists()

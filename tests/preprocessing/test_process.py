@@ -1,0 +1,159 @@
+"""From recordings to a capture that reads back, with true clocks, poses and lenses to compare with."""
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fourdgs_ns.data.layouts import read_capture
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.initialization.ply import read_points_ply
+from fourdgs_ns.preprocessing import calibrate
+from fourdgs_ns.preprocessing.benchmark import LATE_FRAMES, errors_of, record
+from fourdgs_ns.preprocessing.pipeline import ProcessOptions, process
+from fourdgs_ns.preprocessing.workspace import STAGES
+from tests.data import writers
+from tests.preprocessing.clips import numbered, write_clip
+
+FPS, FRAMES = 30.0, 60
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw")
+    return folder, record(folder, 3, FRAMES, (320, 240), FPS, 3, lambda: None)
+
+
+@pytest.fixture(scope="module")
+def processed(recordings, tmp_path_factory):
+    raw, rig = recordings
+    options = ProcessOptions((raw,), tmp_path_factory.mktemp("out") / "capture")
+    console = Console(record=True, width=160, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    return options, process(options, console), console.export_text(), rig
+
+
+@pytest.mark.slow
+def test_clocks_poses_and_lenses(processed):
+    _, outcome, _, rig = processed
+    errors = errors_of(outcome, rig, FPS)
+    assert errors.calibrated == 3
+    assert errors.sync_milliseconds < 5
+    assert errors.position_percent < 0.5
+    assert errors.focal_percent < 1.5  # 320x240 pixels; larger images come below one percent
+
+
+@pytest.mark.slow
+def test_the_capture_reads_back(processed):
+    options, _, text, rig = processed
+    capture = read_capture(options.out)
+    assert capture.layout == "transforms" and [c.name for c in capture.cameras] == [c.name for c in rig]
+    # One camera starts 7 frames after the first, one 4 before it: 11 frames are not shared by all.
+    assert capture.num_frames == FRAMES - (max(LATE_FRAMES[:3]) - min(LATE_FRAMES[:3]))
+    assert capture.duration_seconds == pytest.approx((capture.num_frames - 1) / FPS)
+    points = read_points_ply(capture.point_files[0])
+    assert len(points.positions) > 100 and points.times is not None and points.velocities is not None
+    assert (options.out / "contact_sheet.png").stat().st_size > 10_000
+    assert "ns-train spacetime-gaussian" in text and all(stage in text for stage in STAGES if stage != "masks")
+
+
+@pytest.mark.slow
+def test_a_second_run_has_nothing_to_do_and_from_redoes(processed):
+    from dataclasses import replace
+
+    options, first, _, _ = processed
+    before = (options.out / "transforms.json").read_bytes()
+    again = process(options, Console(quiet=True))
+    assert again.seconds == {}
+    redone = process(replace(options, redo_from="points"), Console(quiet=True))
+    assert list(redone.seconds) == ["points", "check", "write"]
+    assert (options.out / "transforms.json").read_bytes() == before
+    assert first.results["calibrate"] == redone.results["calibrate"]
+
+
+@pytest.mark.slow
+def test_masks_and_other_options_redo_only_what_they_decide(processed):
+    from dataclasses import replace
+
+    options, _, _, _ = processed
+    masked = replace(options, masks="background-subtraction", points="none")
+    outcome = process(masked, Console(quiet=True))
+    assert "extract" not in outcome.seconds and "calibrate" not in outcome.seconds and "masks" in outcome.seconds
+    capture = read_capture(options.out)
+    assert all(c.masks is not None and len(c.masks) == len(c.frames) for c in capture.cameras)
+
+
+def _poses_for(folder, out):
+    cameras = writers.rig(("a", "b"))
+    writers.write_poses_bounds(out, cameras, 64, 48)
+    for i, name in enumerate("ab"):
+        write_clip(folder / f"{name}.mp4", [np.roll(image, i, 0) for image in numbered(10)])
+    return out / "poses_bounds.npy"
+
+
+def test_imported_calibration_without_sound(tmp_path):
+    calibration = _poses_for(tmp_path / "in", tmp_path)
+    options = ProcessOptions(
+        (tmp_path / "in",), tmp_path / "out", calibration=str(calibration), points="none", sync_offsets=("b=0.05",)
+    )
+    process(options, Console(quiet=True))
+    capture = read_capture(tmp_path / "out")
+    # b started a frame and a half later: of 10 frames 8 are shared, and a's lie half a frame off.
+    assert capture.num_frames == 8
+    offsets = {c.name: c.time_offset_seconds for c in capture.cameras}
+    assert offsets["b"] == pytest.approx(0, abs=1e-6) and abs(offsets["a"]) == pytest.approx(0.5 / 30, abs=1e-4)
+    content = json.loads((tmp_path / "out" / "metadata.json").read_text())
+    assert content["sync"] == "given" and content["cameras"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("stage", ["extract", "calibrate", "points", "check", "write"])
+def test_ctrl_c_in_a_stage_leaves_no_capture_and_the_next_run_goes_on(tmp_path, monkeypatch, stage):
+    calibration = _poses_for(tmp_path / "in", tmp_path)
+    points = "sift" if stage == "points" else "none"
+    options = ProcessOptions((tmp_path / "in",), tmp_path / "out", calibration=str(calibration), points=points)
+    from fourdgs_ns.preprocessing.workspace import Workspace
+
+    real = Workspace.run
+
+    def interrupted(self, name, facts, compute, reuse=None):
+        def stop():
+            compute()
+            raise KeyboardInterrupt
+
+        return real(self, name, facts, stop if name == stage else compute, reuse)
+
+    monkeypatch.setattr(Workspace, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        process(options, Console(quiet=True))
+    assert stage == "write" or not (tmp_path / "out" / "transforms.json").exists()
+    assert not list((tmp_path / "out").rglob("*.partial*")) and not list((tmp_path / "out").rglob("*.tmp"))
+    monkeypatch.setattr(Workspace, "run", real)
+    outcome = process(options, Console(quiet=True))
+    assert "probe" not in outcome.seconds and stage in outcome.seconds
+    assert len(read_capture(tmp_path / "out").cameras) == 2
+
+
+def test_folders_that_are_refused(tmp_path):
+    _poses_for(tmp_path / "in", tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="already holds files of something else"):
+        process(ProcessOptions((tmp_path / "in",), tmp_path / "other"), Console(quiet=True))
+    with pytest.raises(UserError, match="is the folder of the videos"):
+        process(ProcessOptions((tmp_path / "in",), tmp_path / "in"), Console(quiet=True))
+    with pytest.raises(UserError, match="--calibration nowhere does not exist"):
+        process(ProcessOptions((tmp_path / "in",), tmp_path / "out", calibration="nowhere"), Console(quiet=True))
+
+
+@pytest.mark.slow
+def test_cameras_without_overlap_are_named(tmp_path):
+    import cv2
+
+    rng = np.random.default_rng(0)
+    frames = {}
+    for name in ("left", "right"):
+        image = cv2.GaussianBlur(rng.integers(0, 255, (240, 320, 3), dtype=np.uint8), (0, 0), 1.5)
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), image)
+        frames[name] = [tmp_path / f"{name}.jpg"]
+    with pytest.raises(UserError, match="left: no other camera sees the same things"):
+        calibrate.solve_rig(frames)
