@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,9 @@ class AttachedControl(ViewerControl):
         super()._setup(viewer)
         self.attach(viewer)
 
+    @abstractmethod
     def attach(self, viewer: Viewer) -> None:
         """Called once, when the viewer's own panels are complete."""
-        raise NotImplementedError
 
 
 def draw_again(viewer: Viewer) -> None:
@@ -90,8 +91,10 @@ def set_longest_side(viewer: Viewer, pixels: int) -> None:
 def keep_viewer_local() -> None:
     """Have ``ns-viewer`` listen on this machine only unless a host was typed: it shows the capture's pictures (nerfstudio 1.1).
 
-    Its default, all interfaces, is not that of the run's config, which it does not read.
+    Its default, all interfaces, is not that of the run's config, which it does not read. Called by our pipeline: a process that
+    shows another method's run never gets here.
     """
+
     for name in ("nerfstudio.scripts.viewer.run_viewer", "__main__"):
         module = sys.modules.get(name)
         start: Any = getattr(module, "_start_viewer", None)

@@ -266,7 +266,8 @@ class DynamicGaussiansTrainer(Trainer):
             f"  score it    ns-eval --load-config {config} --output-path {run / 'eval.json'}\n"
             f"  render it   ns-render dataset --load-config {config} --output-path {run / 'renders'} "
             "--rendered-output-names rgb\n"
-            f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}",
+            f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}\n"
+            f"  share it    fourdgs-ns export {run} --format html",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def entry_point(arguments: list[str] | None = None) -> None:
     """Runs one command; a user's mistake is one line and exit code 1."""
+    # Nerfstudio's own, about torch's future: nothing that a user of these commands could act on.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="nerfstudio")
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="fourdgs-ns",
