@@ -70,11 +70,11 @@ def _trainer(method_name: str, batch_size: int, model: DynamicGaussiansModelConf
             ),
             model=model,
         ),
-        # What is learned of cameras; clocks per second, too: at most a few milliseconds in a hundred steps.
+        # What is learned of cameras; clocks per second, too: at most a millisecond per step at the start.
         optimizers={
             **optimizers,
             "camera_colors": _group(1e-3),
-            "camera_times": _group(1e-4, final_ratio=0.01),
+            "camera_times": _group(1e-3, final_ratio=0.01),
             "camera_poses": _group(1e-5, final_ratio=0.1),
         },
     )
