@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import pickle
-import resource
 import signal
 import threading
 import zipfile
@@ -207,7 +206,7 @@ class DynamicGaussiansTrainer(Trainer):
         """Peak GPU memory on CUDA, else peak resident memory of the process."""
         if self.config.machine.device_type == "cuda":
             return torch.cuda.max_memory_allocated() / 1024**3
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+        return memory.peak_host_memory() / 1024**3
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -24,6 +24,11 @@ GROWTH = 0.05
 """Share of rows that the growth adds; as many are removed."""
 
 
+CAPTION = (
+    "GB; peak: of the tensors during training steps with one picture, and while a twentieth of the rows is replaced"
+)
+
+
 @dataclass(frozen=True)
 class MemoryNeed:
     """Bytes of one representation at one count."""

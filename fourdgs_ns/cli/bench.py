@@ -5,9 +5,12 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import tyro
+
+if TYPE_CHECKING:
+    from fourdgs_ns.trainer import DynamicGaussiansTrainer
 
 
 @dataclass
@@ -16,25 +19,31 @@ class Bench:
 
     render: drawing a moment from canonical parameters against drawing a frozen still, for every representation. step: a whole
     training step of a method on a capture, by parts, and the frames per second that the data path serves. play: pictures per
-    second that the viewer's Play delivers of a trained run, encoded.
+    second that the viewer's Play delivers of a trained run, encoded. memory: bytes per Gaussian of every representation and, on a
+    GPU, what real training steps take. data: decoding, building the frame store and serving frames, and the host memory for that.
     """
 
-    room: tyro.conf.Positional[Literal["render", "step", "play"]] = "render"
+    room: tyro.conf.Positional[Literal["render", "step", "play", "memory", "data"]] = "render"
     """What is measured."""
-    rows: tuple[int, ...] = (100_000, 300_000, 1_000_000)
-    """render: numbers of Gaussians."""
+    rows: tuple[int, ...] = ()
+    """render, memory: numbers of Gaussians. Default: 0.1, 0.3 and 1 million; for memory 0.5, 1 and 3 million."""
     alive: tuple[float, ...] = (1.0, 0.3, 0.08)
-    """render: shares of them that are alive at any t."""
+    """render, memory: shares of them that are alive at any t."""
     size: Annotated[tuple[int, int], tyro.conf.arg(metavar="W H")] = (1352, 1014)
-    """render, play: width and height in pixels."""
+    """render, play, memory: width and height in pixels; data without a capture: those of the recordings that are made."""
     trained: Optional[Path] = None  # noqa: UP045
     """play: folder of the run, or its config.yml."""
     data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
-    """step: the capture to train on."""
+    """step, data: the capture. data makes recordings of its own when none is named."""
     method: Literal["spacetime-gaussian", "freetime", "4dgs-4dsh"] = "freetime"
-    """step: the method."""
+    """step, data: the method."""
     initial_gaussians: int = 100_000
-    """step: random Gaussians to train with; their number does not change."""
+    """step, data: random Gaussians to train with; their number does not change."""
+    cameras: int = 20
+    """data without a capture: number of recordings."""
+    frames: int = 300
+    """data without a capture: length of each recording. The frames of all of them have to fit on the disk of the temporary folder
+    (TMPDIR)."""
     repeats: int = 50
     """Repetitions of each measurement (median), or training steps (mean)."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -53,10 +62,10 @@ class Bench:
         if self.repeats < 1:
             raise UserError(f"--repeats is {self.repeats}; give at least 1")
         device = torch.device(name)
-        if self.room == "play":
-            self._play(device)
+        if self.room in ("render", "play", "memory"):
+            {"render": self._render, "play": self._play, "memory": self._memory}[self.room](device)
         else:
-            self._render(device) if self.room == "render" else self._step(name)
+            {"step": self._step, "data": self._data}[self.room](name)
 
     def _play(self, device) -> None:  # type: ignore[no-untyped-def]
         from rich.console import Console
@@ -91,7 +100,7 @@ class Bench:
         ):  # fmt: skip
             table.add_column(column, justify="left" if column == "representation" else "right")
         for name in render.REPRESENTATIONS:
-            for rows in self.rows:
+            for rows in self.rows or (100_000, 300_000, 1_000_000):
                 for share in self.alive:
                     r = render.measure(name, rows, share, self.size, device, self.repeats)
                     table.add_row(
@@ -101,29 +110,54 @@ class Bench:
                     )  # fmt: skip
         console.print(table)
 
+    def _memory(self, device) -> None:  # type: ignore[no-untyped-def]
+        import torch
+        from rich.console import Console
+        from rich.table import Table
+
+        from fourdgs_ns.bench import memory
+        from fourdgs_ns.bench.timing import hardware
+
+        on_gpu = device.type == "cuda"
+        table = Table(title=f"Memory of training; {hardware(device)}", caption=memory.CAPTION)
+        for column in ("representation", "rows", "B/row", "parameters", "gradients", "moments", "sum"):
+            table.add_column(column, justify="left" if column == "representation" else "right", no_wrap=True)
+        if on_gpu:
+            for share in self.alive:
+                table.add_column(f"{share:.0%} alive: peak", justify="right")
+        for name in memory.REPRESENTATIONS:
+            for rows in self.rows or (500_000, 1_000_000, 3_000_000):
+                each = memory.stated(name, rows).per_row
+                measured = []
+                for share in self.alive if on_gpu else ():
+                    try:
+                        need = memory.measured(name, rows, share, self.size, device)
+                        measured.append(f"{memory.gigabytes(need.peak_step)}, {memory.gigabytes(need.peak_growth)}")
+                    except torch.cuda.OutOfMemoryError:
+                        measured.append("does not fit")
+                    torch.cuda.empty_cache()
+                parts = (each.parameters, each.gradients, each.moments, each.total)
+                table.add_row(
+                    name, f"{rows:,}", f"{each.total:,}", *(memory.gigabytes(rows * part) for part in parts), *measured
+                )
+        console = Console()
+        # A file has no width of its own: rich would cut the numbers to 80 columns.
+        (console if console.is_terminal else Console(width=140)).print(table)
+
     def _step(self, device: Literal["cpu", "cuda"]) -> None:
         from rich.console import Console
 
-        from fourdgs_ns import method_configs
         from fourdgs_ns.bench import step
-        from fourdgs_ns.data.datamanager import MultiViewVideoDatamanagerConfig
-        from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
         from fourdgs_ns.errors import UserError
 
         if self.data is None:
             raise UserError("bench step trains on a capture; name its folder with --data")
-        methods = (method_configs.spacetime_gaussian, method_configs.freetime, method_configs.fourdgs_4dsh)
-        config = {c.config.method_name: c.config for c in methods}[self.method]
-        data = config.pipeline.datamanager
-        assert isinstance(data, MultiViewVideoDatamanagerConfig)
-        parser = data.dataparser
-        assert isinstance(parser, MultiViewVideoDataParserConfig)
-        parser.initial_points, parser.num_random_points = "random", self.initial_gaussians
         with tempfile.TemporaryDirectory() as folder:
-            trainer = step.make_trainer(config, self.data, Path(folder), device)
+            trainer = self._trainer(self.data, Path(folder), device)
             times = step.measure(trainer, self.repeats)
         console = Console(highlight=False)
-        console.print(f"{self.method}, {times.rows:,} Gaussians, {times.alive:,} alive, batch {data.batch_size}")
+        batch = trainer.pipeline.datamanager.config.batch_size
+        console.print(f"{self.method}, {times.rows:,} Gaussians, {times.alive:,} alive, batch {batch}")
         console.print(
             f"whole step {times.whole:.2f} ms ({1000 / times.whole:.0f} per second), {times.whole / times.floor:.2f} times the "
             f"rasteriser alone ({times.floor:.2f} ms forward and backward); peak {times.peak_gb:.2f} GB"
@@ -132,3 +166,41 @@ class Bench:
         console.print(
             f"data alone: {times.frames_per_second:.0f} frames/s served, {times.frames_needed:.0f} needed at this speed"
         )
+
+    def _data(self, device: Literal["cpu", "cuda"]) -> None:
+        from rich.console import Console
+
+        from fourdgs_ns.bench import data
+        from fourdgs_ns.memory import GB
+
+        with tempfile.TemporaryDirectory() as folder:
+            capture = self.data or data.make_recordings(
+                Path(folder) / "recordings", self.cameras, self.frames, self.size
+            )
+            rates = data.measure(self._trainer(capture, Path(folder) / "out", device), self.repeats)
+        plain = f"OpenCV {rates.opencv:.0f}" + ("" if rates.pyav is None else f", PyAV {rates.pyav:.0f}")
+        best = max(rates.opencv, rates.pyav or 0.0)
+        Console(highlight=False, soft_wrap=True).print(
+            f"{rates.cameras} cameras, {rates.frames:,} frames in all\n"
+            f"frames/s: building the frame store {rates.building:.0f}, plain decoding {plain}; building takes "
+            f"{best / rates.building:.2f} times as long as the faster one\n"
+            f"frames/s: {rates.served:.0f} served, {rates.needed:.0f} needed by {self.method} at full speed; {rates.residency}\n"
+            f"peak host memory: {rates.peak_building / GB:.2f} GB when the store was built, {rates.peak / GB:.2f} GB after "
+            "training"
+        )
+
+    def _trainer(self, capture: Path, output: Path, device: Literal["cpu", "cuda"]) -> DynamicGaussiansTrainer:
+        """A trainer of the method with random points that neither logs nor saves."""
+        from fourdgs_ns import method_configs
+        from fourdgs_ns.bench import step
+        from fourdgs_ns.data.datamanager import MultiViewVideoDatamanagerConfig
+        from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
+
+        methods = (method_configs.spacetime_gaussian, method_configs.freetime, method_configs.fourdgs_4dsh)
+        config = {c.config.method_name: c.config for c in methods}[self.method]
+        data = config.pipeline.datamanager
+        assert isinstance(data, MultiViewVideoDatamanagerConfig)
+        parser = data.dataparser
+        assert isinstance(parser, MultiViewVideoDataParserConfig)
+        parser.initial_points, parser.num_random_points = "random", self.initial_gaussians
+        return step.make_trainer(config, capture, output, device)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.bench import render, step, timing
+from fourdgs_ns.bench import data, render, step, timing
 from fourdgs_ns.cli.main import entry_point
+from fourdgs_ns.data.layouts import read_capture
 from tests.training.tiny import make_config, write_capture
 
 CPU = torch.device("cpu")
@@ -48,3 +49,32 @@ def test_bad_requests_end_in_one_line(capsys):
             entry_point([*words, "--device", "cpu"])
         assert stop.value.code == 1
         assert complaint in capsys.readouterr().err
+
+
+def test_recordings_are_what_was_asked_for_and_are_stored_once(tmp_path):
+    root = data.make_recordings(tmp_path / "rig", 3, 5, (64, 48))
+    capture = read_capture(root)
+    assert [len(camera.frames) for camera in capture.cameras] == [5, 5, 5]
+    assert {(camera.width, camera.height) for camera in capture.cameras} == {(64, 48)}
+    assert len({path.stat().st_ino for path in root.glob("*.mp4")}) == 1
+    clip = capture.cameras[0].frames
+    assert data.decode_by_opencv(clip) == data.decode_by_pyav(clip) == 5
+    assert data.decode_by_pyav(clip.take([0, 2])) == 3, "up to the last frame wanted"
+
+
+@pytest.mark.slow
+def test_the_data_path_is_measured_and_its_store_is_kept(tmp_path):
+    root = data.make_recordings(tmp_path / "rig", 3, 5, (64, 48))
+    trainer = step.make_trainer(make_config(root, tmp_path / "out", 10_000), root, tmp_path / "out", "cpu")
+    rates = data.measure(trainer, 2)
+    assert (rates.cameras, rates.frames) == (3, 15)
+    assert min(rates.opencv, rates.pyav, rates.building, rates.served, rates.needed) > 0
+    assert rates.peak >= rates.peak_building > 50e6
+    assert len(list((root / ".fourdgs" / "frames").glob("*.rgb"))) == 3
+    assert [path.name for path in (root / ".fourdgs").iterdir()] == ["frames"]
+
+
+def test_the_table_of_memory_is_printed(capsys):
+    entry_point(["bench", "memory", "--rows", "1000000", "--device", "cpu"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1,000,000" in printed and "2,576" in printed and "2.40" in printed
