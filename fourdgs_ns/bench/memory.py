@@ -25,7 +25,7 @@ GROWTH = 0.05
 
 
 CAPTION = (
-    "GB; peak: of the tensors during training steps with one picture, and while a twentieth of the rows is replaced"
+    "GB; peak (on a GPU): of all tensors in training steps with one picture, and while 1/20 of the rows is replaced"
 )
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import tyro
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from fourdgs_ns.trainer import DynamicGaussiansTrainer
 
 
@@ -86,33 +88,38 @@ class Bench:
         )
 
     def _render(self, device) -> None:  # type: ignore[no-untyped-def]
-        from rich.console import Console
         from rich.table import Table
 
         from fourdgs_ns.bench import render
         from fourdgs_ns.bench.timing import hardware
 
-        console = Console()
         table = Table(title=f"{self.size[0]}x{self.size[1]}, median of {self.repeats}; {hardware(device)}")
         for column in (
             "representation", "rows", "alive", "forward ratio", "fwd+bwd ratio",
             "rasteriser ms", "ours ms", "rasteriser fwd+bwd ms", "ours fwd+bwd ms",
         ):  # fmt: skip
             table.add_column(column, justify="left" if column == "representation" else "right")
+        if device.type == "cpu":
+            for column in ("pixel pairs, millions", "ns/pair forward", "ns/pair fwd+bwd"):
+                table.add_column(column, justify="right")
+            table.caption = "ns/pair: of one core, for each pixel at which the rasteriser has to evaluate a Gaussian"
         for name in render.REPRESENTATIONS:
             for rows in self.rows or (100_000, 300_000, 1_000_000):
                 for share in self.alive:
                     r = render.measure(name, rows, share, self.size, device, self.repeats)
+                    extra = []
+                    if r.pixel_pairs is not None:
+                        spent = (r.nanoseconds_per_pair(ms) for ms in (r.floor, r.floor_both))
+                        extra = [f"{r.pixel_pairs / 1e6:.1f}", *(f"{ns:.2f}" for ns in spent)]
                     table.add_row(
                         r.name, f"{r.rows:,}", f"{r.alive:,}", f"{r.ours / r.floor:.2f}",
                         f"{r.ours_both / r.floor_both:.2f}",
-                        *(f"{ms:.2f}" for ms in (r.floor, r.ours, r.floor_both, r.ours_both)),
+                        *(f"{ms:.2f}" for ms in (r.floor, r.ours, r.floor_both, r.ours_both)), *extra,
                     )  # fmt: skip
-        console.print(table)
+        print_table(table)
 
     def _memory(self, device) -> None:  # type: ignore[no-untyped-def]
         import torch
-        from rich.console import Console
         from rich.table import Table
 
         from fourdgs_ns.bench import memory
@@ -140,9 +147,7 @@ class Bench:
                 table.add_row(
                     name, f"{rows:,}", f"{each.total:,}", *(memory.gigabytes(rows * part) for part in parts), *measured
                 )
-        console = Console()
-        # A file has no width of its own: rich would cut the numbers to 80 columns.
-        (console if console.is_terminal else Console(width=140)).print(table)
+        print_table(table)
 
     def _step(self, device: Literal["cpu", "cuda"]) -> None:
         from rich.console import Console
@@ -204,3 +209,11 @@ class Bench:
         assert isinstance(parser, MultiViewVideoDataParserConfig)
         parser.initial_points, parser.num_random_points = "random", self.initial_gaussians
         return step.make_trainer(config, capture, output, device)
+
+
+def print_table(table: Table) -> None:
+    """Print it; a file or a pipe has no width of its own, and rich would cut the numbers to 80 columns."""
+    from rich.console import Console
+
+    console = Console()
+    (console if console.is_terminal else Console(width=180)).print(table)

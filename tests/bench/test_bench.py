@@ -25,6 +25,7 @@ def test_render_times_are_those_of_both_paths():
     times = render.measure("freetime SH 3", 500, 0.3, (64, 48), CPU, repeats=2)
     assert times.rows == 500 and 100 < times.alive < 200
     assert min(times.floor, times.ours, times.floor_both, times.ours_both) > 0
+    assert times.pixel_pairs is not None and times.pixel_pairs % 16 == 0 < times.nanoseconds_per_pair(times.floor)
 
 
 def test_the_median_of_the_work_itself():
