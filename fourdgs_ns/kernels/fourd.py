@@ -136,18 +136,16 @@ def _load_symmetric(matrices, k, inside):
 
 
 @triton.jit
-def _load_turns(left, right, i, static, inside):
-    """Both unit quaternions and their inverse lengths; a static row's left one stands for the right one, too."""
+def _load_shape(scales, left, right, temporal_scales, i, inside, mark, limit):
+    """What rows are made of: whether they are static, the logarithm of the size in time as stored and as used, both unit
+    quaternions with their inverse lengths (a static row's left one stands for the right one, too), variance in time, velocity."""
+    raw = tl.load(temporal_scales + i, mask=inside, other=0.0)
+    static = raw >= mark
+    temporal = tl.where(static, 0.0, tl.minimum(raw, limit))
     l0, l1, l2, l3, left_inverse = _load_quaternion(left, i, inside)
     r0, r1, r2, r3, right_inverse = _load_quaternion(right, i, inside & (static == 0))
     r0, r1 = tl.where(static, l0, r0), tl.where(static, l1, r1)
     r2, r3 = tl.where(static, l2, r2), tl.where(static, l3, r3)
-    return l0, l1, l2, l3, left_inverse, r0, r1, r2, r3, right_inverse
-
-
-@triton.jit
-def _motion(l0, l1, l2, l3, r0, r1, r2, r3, scales, temporal, i, inside):
-    """Variance in time and velocity."""
     variance, vx, vy, vz = l0 * 0.0, l0 * 0.0, l0 * 0.0, l0 * 0.0
     for a in tl.static_range(4):
         tau, z, y, x = _axis(l0, l1, l2, l3, r0, r1, r2, r3, a)
@@ -157,7 +155,8 @@ def _motion(l0, l1, l2, l3, r0, r1, r2, r3, scales, temporal, i, inside):
         vx += size * x * tau
         vy += size * y * tau
         vz += size * z * tau
-    return variance, vx / variance, vy / variance, vz / variance
+    vx, vy, vz = vx / variance, vy / variance, vz / variance
+    return static, raw, temporal, l0, l1, l2, l3, left_inverse, r0, r1, r2, r3, right_inverse, variance, vx, vy, vz
 
 
 @triton.jit
@@ -200,11 +199,9 @@ def _forward(
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = k < m
     i = tl.load(ids + k, mask=inside, other=0)
-    raw = tl.load(temporal_scales + i, mask=inside, other=0.0)
-    static = raw >= mark
-    temporal = tl.where(static, 0.0, tl.minimum(raw, limit))
-    l0, l1, l2, l3, _, r0, r1, r2, r3, _ = _load_turns(left, right, i, static, inside)
-    variance, vx, vy, vz = _motion(l0, l1, l2, l3, r0, r1, r2, r3, scales, temporal, i, inside)
+    static, _, temporal, l0, l1, l2, l3, _, r0, r1, r2, r3, _, variance, vx, vy, vz = _load_shape(
+        scales, left, right, temporal_scales, i, inside, mark, limit
+    )
     xx, xy, xz, yy, yz, zz = l0 * 0.0, l0 * 0.0, l0 * 0.0, l0 * 0.0, l0 * 0.0, l0 * 0.0
     for a in tl.static_range(4):
         tau, z, y, x = _axis(l0, l1, l2, l3, r0, r1, r2, r3, a)
@@ -256,11 +253,9 @@ def _backward(
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = k < m
     i = tl.load(ids + k, mask=inside, other=0)
-    raw = tl.load(temporal_scales + i, mask=inside, other=0.0)
-    static = raw >= mark
-    temporal = tl.where(static, 0.0, tl.minimum(raw, limit))
-    l0, l1, l2, l3, left_inverse, r0, r1, r2, r3, right_inverse = _load_turns(left, right, i, static, inside)
-    variance, vx, vy, vz = _motion(l0, l1, l2, l3, r0, r1, r2, r3, scales, temporal, i, inside)
+    static, raw, temporal, l0, l1, l2, l3, left_inverse, r0, r1, r2, r3, right_inverse, variance, vx, vy, vz = (
+        _load_shape(scales, left, right, temporal_scales, i, inside, mark, limit)
+    )
     # A static row's mean and weight do not depend on time.
     dt = tl.where(static, 0.0, t - tl.load(centers + i, mask=inside, other=0.0))
     weight = tl.exp(-0.5 * dt * dt / variance)

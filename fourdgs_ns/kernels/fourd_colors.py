@@ -14,16 +14,21 @@ TILE = 1024
 
 
 @triton.jit
+def _places(ids, m, COUNT: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexpr):
+    """This program's places in the slice [ROWS], their rows [ROWS] and [ROWS, 1], the coefficients [1, PADDED], what exists."""
+    k = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    e = tl.arange(0, PADDED)[None, :]
+    i = tl.load(ids + k, mask=k < m, other=0)
+    return k, i, i[:, None], e, (k < m)[:, None] & (e < COUNT)
+
+
+@triton.jit
 def fold(
     t, ids, centers, constant, rest, varying, out, m, frequency, COUNT: tl.constexpr, PADDED: tl.constexpr,
     STORED: tl.constexpr, WAVES: tl.constexpr, STORED_WAVES: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """Ordinary harmonics ``out`` [m, COUNT] of rows ``ids`` at ``t``; a row of ``varying`` is [STORED_WAVES, STORED]."""
-    k = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    e = tl.arange(0, PADDED)[None, :]
-    i = tl.load(ids + k, mask=k < m, other=0)
-    inside = (k < m)[:, None] & (e < COUNT)
-    row = i[:, None]
+    k, i, row, e, inside = _places(ids, m, COUNT, PADDED, ROWS)
     value = tl.load(constant + 3 * row + e, mask=inside & (e < 3), other=0.0)
     value += tl.load(rest + (STORED - 3) * row + (e - 3), mask=inside & (e >= 3), other=0.0)
     dt = t - tl.load(centers + i, mask=k < m, other=0.0)
@@ -40,11 +45,7 @@ def unfold(
     PADDED: tl.constexpr, STORED: tl.constexpr, WAVES: tl.constexpr, STORED_WAVES: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the coefficients and, where there are waves, of the temporal centres."""
-    k = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    e = tl.arange(0, PADDED)[None, :]
-    i = tl.load(ids + k, mask=k < m, other=0)
-    inside = (k < m)[:, None] & (e < COUNT)
-    row = i[:, None]
+    k, i, row, e, inside = _places(ids, m, COUNT, PADDED, ROWS)
     g = tl.load(gradient + COUNT * k[:, None] + e, mask=inside, other=0.0)
     tl.store(v_constant + 3 * row + e, g, mask=inside & (e < 3))
     tl.store(v_rest + (STORED - 3) * row + (e - 3), g, mask=inside & (e >= 3))

@@ -8,7 +8,7 @@ import torch
 from fourdgs_ns import memory
 from fourdgs_ns.bench import memory as bench
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @pytest.mark.parametrize("name", ["freetime SH 3", "4dgs SH 3, time 2"])
