@@ -219,6 +219,9 @@ class DynamicGaussiansModel(SplatfactoView):
         if step < self.densifier.last_step:
             self.densifier.observe(self.statistics, self.rendering, self.canonical())
         self.rendering = self.drawn = None
+        # Nobody reads them any more, and what grows needs the room.
+        for value in self.gauss_params.values():
+            value.grad = None
         for correction in (self.camera_colors, self.camera_times, self.camera_poses):
             if correction is not None:
                 correction.center()

@@ -84,10 +84,10 @@ class DynamicGaussiansTrainer(Trainer):
         self.pipeline.gaussians.total_steps = self.config.max_num_iterations
         self.pipeline.gaussians.metrics_every = self.config.logging.steps_per_log
         self.finished_step = _compat.start_step(self) - 1
-        self._plan_memory()
+        self.plan_memory()
         self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.summarize))
 
-    def _plan_memory(self) -> None:
+    def plan_memory(self) -> None:
         """On a GPU: no more Gaussians than its free memory holds, and that much of it kept from the frames."""
         if torch.device(self.device).type != "cuda":
             return

@@ -79,3 +79,18 @@ def test_in_the_viewer_which_goes_on(capture, tmp_path, monkeypatch):
     assert "GPU memory ran out while drawing" in inspector.statistics.refusal
     monkeypatch.undo()
     assert bool(inspector.draw(camera)["rgb"].any()) and inspector.statistics.refusal == ""
+
+
+def test_a_training_plans_with_the_memory_that_is_free(capture, tmp_path, monkeypatch, capsys):
+    config = make_config(capture, tmp_path, 4)
+    config.pipeline.model.densification.max_gaussians = 1_000_000
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    assert config.pipeline.model.densification.max_gaussians == 1_000_000, "nothing to plan on the CPU"
+    monkeypatch.setattr(memory, "gpu_memory", lambda: (GB // 10, 24 * GB, 0))
+    trainer.device = "cuda"
+    trainer.plan_memory()
+    allowed = trainer.pipeline.gaussians.densifier.config.max_gaussians
+    assert 10_000 < allowed < 100_000
+    assert f"at most {allowed:,} Gaussians instead of 1,000,000" in " ".join(capsys.readouterr().out.split())
+    assert 0 < trainer.pipeline.datamanager.reserved_bytes <= GB // 10
