@@ -79,8 +79,9 @@ class MovingRegions:
 def evaluate_pipeline(pipeline: DynamicGaussiansPipeline) -> dict[str, Any]:
     """Scores of all held-out views.
 
-    Returns a dictionary for JSON: ``mean``, ``fastest`` (the tenth of frames in which the truth changes most), ``per_camera``, ``per_view`` (camera -> frame -> scores), ``gaussians``, ``affine``
-    (camera -> colour map) and ``moving_from`` (camera -> masks, variance or none). Scores of a view:
+    Returns a dictionary for JSON: ``mean``, ``fastest`` (mean of the tenth of frames in which the truth changes most),
+    ``per_camera``, ``per_view`` (camera -> frame -> scores), ``gaussians``, ``affine`` (camera -> colour map) and
+    ``moving_from`` (camera -> masks, variance or none). Scores of a view:
 
     * psnr, ssim (data range 1), lpips, fps: as ns-eval;
     * psnr_affine: PSNR after one affine colour map per camera, fitted to all its frames (least squares, not clamped);
