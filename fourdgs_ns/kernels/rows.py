@@ -14,11 +14,6 @@ from torch import Tensor
 _BLOCK = 256
 
 
-def usable(params: Sequence[Tensor]) -> bool:
-    """Whether the kernels can read these parameters: contiguous float32 on a GPU."""
-    return all(p.is_cuda and p.dtype == torch.float32 and p.is_contiguous() for p in params)
-
-
 def dense_gradients(params: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Zeros of the shape of every parameter, cleared by one operation."""
     sizes = [p.numel() for p in params]
@@ -26,7 +21,7 @@ def dense_gradients(params: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(part.view_as(p) for part, p in zip(flat.split(sizes), params))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def _mark_alive(t, opacities, centers, log_durations, alive, n, FACTOR: tl.constexpr, BLOCK: tl.constexpr):
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
@@ -54,7 +49,7 @@ def alive_mask(
     return alive
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["total"])
 def _gather_harmonics(ids, constant, rest, out, total, COUNT: tl.constexpr, STORED: tl.constexpr, BLOCK: tl.constexpr):
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = j < total
@@ -67,7 +62,7 @@ def _gather_harmonics(ids, constant, rest, out, total, COUNT: tl.constexpr, STOR
     tl.store(out + j, tl.where(value - value == 0.0, value, 0.0), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["total"])
 def _scatter_harmonics(
     ids, gradient, v_constant, v_rest, total, COUNT: tl.constexpr, STORED: tl.constexpr, BLOCK: tl.constexpr
 ):
