@@ -159,7 +159,7 @@ def _load_shape(scales, left, right, temporal_scales, i, inside, mark, limit):
     return static, raw, temporal, l0, l1, l2, l3, left_inverse, r0, r1, r2, r3, right_inverse, variance, vx, vy, vz
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def _mark_alive(
     t, scales, left, right, opacities, centers, temporal_scales, alive, n, mark, limit, BLOCK: tl.constexpr
 ):
@@ -191,7 +191,7 @@ def _mark_alive(
     tl.store(alive + i, found, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m"])
 def _forward(
     t, ids, means, scales, left, right, opacities, centers, temporal_scales,
     out_means, out_velocities, out_covariances, out_opacities, out_weights, m, mark, limit, BLOCK: tl.constexpr,
@@ -245,7 +245,7 @@ def _store_quaternion_gradient(v_quats, i, inside, q0, q1, q2, q3, inverse, g0, 
     tl.store(v_quats + 4 * i + 3, (g3 - along * q3) * inverse, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m"])
 def _backward(
     t, ids, scales, left, right, opacities, centers, temporal_scales, g_means, g_covariances, g_opacities,
     v_means, v_scales, v_left, v_right, v_opacities, v_centers, v_temporal_scales, m, mark, limit, BLOCK: tl.constexpr,
@@ -323,7 +323,7 @@ class _Slice(torch.autograd.Function):
         m, geometry, colors = ids.shape[0], params[:7], params[7:]
         means, velocities = params[0].new_empty(m, 3), params[0].new_empty(m, 3)
         covariances, features = params[0].new_empty(m, 3, 3), params[0].new_empty(m, options.harmonics, 3)
-        opacities, weights = params[0].new_empty(2, m).unbind(0)
+        opacities, weights = params[0].new_empty(m), params[0].new_empty(m)
         padded = triton.next_power_of_2(3 * options.harmonics)
         ctx.sizes = {
             "COUNT": 3 * options.harmonics, "PADDED": padded, "STORED": 3 * (1 + colors[1].shape[1]), "WAVES": options.waves,

@@ -22,7 +22,7 @@ def _places(ids, m, COUNT: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexp
     return k, i, i[:, None], e, (k < m)[:, None] & (e < COUNT)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m"])
 def fold(
     t, ids, centers, constant, rest, varying, out, m, frequency, COUNT: tl.constexpr, PADDED: tl.constexpr,
     STORED: tl.constexpr, WAVES: tl.constexpr, STORED_WAVES: tl.constexpr, ROWS: tl.constexpr,
@@ -39,7 +39,7 @@ def fold(
     tl.store(out + COUNT * k[:, None] + e, tl.where(value - value == 0.0, value, 0.0), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m"])
 def unfold(
     t, ids, centers, varying, gradient, v_centers, v_constant, v_rest, v_varying, m, frequency, COUNT: tl.constexpr,
     PADDED: tl.constexpr, STORED: tl.constexpr, WAVES: tl.constexpr, STORED_WAVES: tl.constexpr, ROWS: tl.constexpr,
