@@ -403,7 +403,7 @@ class DynamicGaussiansModel(SplatfactoView):
     def ground_truth(self, batch: dict, background: Tensor) -> Float[Tensor, "*b h w 3"]:
         """The batch's image in [0, 1]; RGBA is composited over ``background``."""
         image = batch["image"].to(self.device)
-        image = image.float() / 255.0 if image.dtype == torch.uint8 else image
+        image = image / 255.0 if image.dtype == torch.uint8 else image
         if image.shape[-1] == 4:
             image = image[..., 3:] * image[..., :3] + (1 - image[..., 3:]) * background
         return image
@@ -421,7 +421,7 @@ class DynamicGaussiansModel(SplatfactoView):
         losses = {"photometric": photometric_loss(rgb, truth, self.config.ssim_weight)}
         if self.training:
             config = self.config
-            if config.perceptual_weight:
+            if config.perceptual_weight and self.perceptual.available(rgb.device):
                 distance = self.perceptual.distance(*random_crops(rgb, truth, PERCEPTUAL_CROP, self.step))
                 if distance is not None:
                     losses["perceptual"] = config.perceptual_weight * distance

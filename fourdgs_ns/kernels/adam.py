@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fourdgs_ns.kernels.launch import kernel
+
 _BLOCK = 2048
 
 
@@ -32,7 +34,7 @@ class AdamTensor:
     """How many steps have been made with it, this one included."""
 
 
-@triton.jit
+@kernel
 def _step(table, fresh1, beta2, fresh2, eps, BLOCK: tl.constexpr):
     row = tl.program_id(1)
     count = tl.load(table + 7 * row + 4)

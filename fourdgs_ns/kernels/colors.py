@@ -10,12 +10,13 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.kernels.rows import dense_gradients
 
 _BLOCK = 1024
 
 
-@triton.jit(do_not_specialize=["pixels"])
+@kernel
 def _apply(image, matrices, offsets, cameras, out, pixels, BLOCK: tl.constexpr):
     """One picture per second program axis: out = x + A x + b."""
     p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -29,7 +30,7 @@ def _apply(image, matrices, offsets, cameras, out, pixels, BLOCK: tl.constexpr):
         tl.store(out + at + i, value, mask=inside)
 
 
-@triton.jit(do_not_specialize=["pixels"])
+@kernel
 def _gradient(image, matrices, cameras, upstream, v_image, v_matrices, v_offsets, pixels, BLOCK: tl.constexpr):
     """v_x = g + A^T g, v_A = sum over pixels of g x^T, v_b = sum of g. The sums are exact to the order of addition."""
     p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

@@ -11,6 +11,8 @@ import triton.language as tl
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fourdgs_ns.kernels.launch import kernel
+
 _BLOCK = 256
 
 
@@ -21,7 +23,7 @@ def dense_gradients(params: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(part.view_as(p) for part, p in zip(flat.split(sizes), params))
 
 
-@triton.jit(do_not_specialize=["n"])
+@kernel
 def _mark_alive(t, opacities, centers, log_durations, alive, n, FACTOR: tl.constexpr, BLOCK: tl.constexpr):
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
@@ -49,7 +51,7 @@ def alive_mask(
     return alive
 
 
-@triton.jit(do_not_specialize=["total"])
+@kernel
 def _gather_harmonics(ids, constant, rest, out, total, COUNT: tl.constexpr, STORED: tl.constexpr, BLOCK: tl.constexpr):
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = j < total
@@ -62,7 +64,7 @@ def _gather_harmonics(ids, constant, rest, out, total, COUNT: tl.constexpr, STOR
     tl.store(out + j, tl.where(value - value == 0.0, value, 0.0), mask=inside)
 
 
-@triton.jit(do_not_specialize=["total"])
+@kernel
 def _scatter_harmonics(
     ids, gradient, v_constant, v_rest, total, COUNT: tl.constexpr, STORED: tl.constexpr, BLOCK: tl.constexpr
 ):

@@ -10,6 +10,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.kernels.rows import dense_gradients
 
 _BLOCK = 256
@@ -19,7 +20,7 @@ NAMES = (
 """Canonical parameters that the kernels read, in their order; ``features_time`` follows for the full variant."""
 
 
-@triton.jit(do_not_specialize=["m"])
+@kernel
 def _forward(
     t, ids, means, motion, scales, quats, omegas, opacities, centers, log_durations, constant, slope,
     out_means, out_velocities, out_scales, out_quats, out_features, out_opacities, out_weights, m,
@@ -69,7 +70,7 @@ def _forward(
     tl.store(out_opacities + k, tl.where(total - total == 0.0, peak * weight, 0.0), mask=inside)
 
 
-@triton.jit(do_not_specialize=["m"])
+@kernel
 def _backward(
     t, ids, scales, quats, omegas, opacities, centers, log_durations,
     g_means, g_scales, g_quats, g_features, g_opacities,

@@ -7,10 +7,12 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.kernels.launch import kernel
+
 _BLOCK = 256
 
 
-@triton.jit(do_not_specialize=["m"])
+@kernel
 def _add(
     ids, gradients, radii, gradient_sum, view_count, m, scale_x, scale_y, CAMERAS: tl.constexpr, BLOCK: tl.constexpr
 ):
