@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fourdgs_ns.kernels.fourd_colors import TILE, fold, unfold
+from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.kernels.rows import dense_gradients
 
 _BLOCK = 128
@@ -159,7 +160,7 @@ def _load_shape(scales, left, right, temporal_scales, i, inside, mark, limit):
     return static, raw, temporal, l0, l1, l2, l3, left_inverse, r0, r1, r2, r3, right_inverse, variance, vx, vy, vz
 
 
-@triton.jit(do_not_specialize=["n"])
+@kernel
 def _mark_alive(
     t, scales, left, right, opacities, centers, temporal_scales, alive, n, mark, limit, BLOCK: tl.constexpr
 ):
@@ -191,7 +192,7 @@ def _mark_alive(
     tl.store(alive + i, found, mask=inside)
 
 
-@triton.jit(do_not_specialize=["m"])
+@kernel
 def _forward(
     t, ids, means, scales, left, right, opacities, centers, temporal_scales,
     out_means, out_velocities, out_covariances, out_opacities, out_weights, m, mark, limit, BLOCK: tl.constexpr,
@@ -245,7 +246,7 @@ def _store_quaternion_gradient(v_quats, i, inside, q0, q1, q2, q3, inverse, g0, 
     tl.store(v_quats + 4 * i + 3, (g3 - along * q3) * inverse, mask=inside)
 
 
-@triton.jit(do_not_specialize=["m"])
+@kernel
 def _backward(
     t, ids, scales, left, right, opacities, centers, temporal_scales, g_means, g_covariances, g_opacities,
     v_means, v_scales, v_left, v_right, v_opacities, v_centers, v_temporal_scales, m, mark, limit, BLOCK: tl.constexpr,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from fourdgs_ns.kernels.launch import kernel
+
 TILE = 1024
 """Numbers per program."""
 
@@ -22,7 +24,7 @@ def _places(ids, m, COUNT: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexp
     return k, i, i[:, None], e, (k < m)[:, None] & (e < COUNT)
 
 
-@triton.jit(do_not_specialize=["m"])
+@kernel
 def fold(
     t, ids, centers, constant, rest, varying, out, m, frequency, COUNT: tl.constexpr, PADDED: tl.constexpr,
     STORED: tl.constexpr, WAVES: tl.constexpr, STORED_WAVES: tl.constexpr, ROWS: tl.constexpr,
@@ -39,7 +41,7 @@ def fold(
     tl.store(out + COUNT * k[:, None] + e, tl.where(value - value == 0.0, value, 0.0), mask=inside)
 
 
-@triton.jit(do_not_specialize=["m"])
+@kernel
 def unfold(
     t, ids, centers, varying, gradient, v_centers, v_constant, v_rest, v_varying, m, frequency, COUNT: tl.constexpr,
     PADDED: tl.constexpr, STORED: tl.constexpr, WAVES: tl.constexpr, STORED_WAVES: tl.constexpr, ROWS: tl.constexpr,
