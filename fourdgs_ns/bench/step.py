@@ -81,6 +81,7 @@ def measure(trainer: DynamicGaussiansTrainer, steps: int) -> StepTimes:
         torch.cuda.reset_peak_memory_stats(device)
     whole = train(steps, steps)
     peak = trainer.peak_memory_gb()
+    _apart(trainer, 1, now)  # statistics have not been gathered yet: their first touch is none of a step's cost
     parts, alive = _apart(trainer, steps, now)
     floor = parts.pop("floor")
     begin, served = now(), 0

@@ -93,13 +93,16 @@ class _Harmonics(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple:  # type: ignore[override]
         ids, constant, rest = ctx.saved_tensors
-        v_constant, v_rest = dense_gradients((constant, rest))
+        # Before the first degree is reached the others get no gradient at all: no zeros to clear, nothing for Adam to do.
+        used = (constant, rest) if gradient.shape[1] > 1 else (constant,)
+        gradients = dense_gradients(used)
+        v_constant, v_rest = gradients[0], gradients[-1]
         if gradient.numel():
             _scatter_harmonics[(triton.cdiv(gradient.numel(), 1024),)](
                 ids, gradient.contiguous(), v_constant, v_rest, gradient.numel(), COUNT=3 * gradient.shape[1],
                 STORED=ctx.stored, BLOCK=1024,
             )  # fmt: skip
-        return None, v_constant, v_rest, None
+        return None, v_constant, v_rest if len(used) > 1 else None, None
 
 
 def gather_harmonics(
