@@ -10,16 +10,13 @@ import pickle
 import signal
 import threading
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils import writer
@@ -30,12 +27,10 @@ from fourdgs_ns.errors import UserError
 from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.optimizers import JointOptimizers
 from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+from fourdgs_ns.refined_cameras import refined_calibration
 from fourdgs_ns.schedulers import LogLinearSchedulerConfig
-from fourdgs_ns.views import pinhole_cameras
 
 EVAL_VIEWS_WHILE_TRAINING = 8
-NOTABLE_OFFSET = 0.1
-"""Frames by which a camera's clock must differ before the user is told."""
 
 
 @dataclass
@@ -271,13 +266,8 @@ class DynamicGaussiansTrainer(Trainer):
         )
         if model.camera_times is not None:
             offsets = model.camera_times.in_frames(model.clip.frame_interval).tolist()
-            named = dict(zip(model.capture_metadata["train_camera_names"], offsets))
-            CONSOLE.print(
-                describe_clocks(named, model.clip.duration_seconds * model.clip.frame_interval), highlight=False
-            )
-            record["camera_offset_frames"] = named
-        if model.camera_poses is not None:
-            self._write_refined_cameras(run / "refined_cameras.json")
+            record["camera_offset_frames"] = dict(zip(model.capture_metadata["train_camera_names"], offsets))
+        self._write_refined_cameras(run / "refined_cameras.json")
         write_text(run / "scores.json", json.dumps(record, indent=2))
         config = run / "config.yml"
         CONSOLE.print(
@@ -291,45 +281,15 @@ class DynamicGaussiansTrainer(Trainer):
         )  # fmt: skip
 
     def _write_refined_cameras(self, path: Path) -> None:
-        """Corrected poses of the training cameras (of moving ones, at the clip's start) in the capture's world."""
+        """What was learned about the cameras, if anything was to be."""
         model, dataset = self.pipeline.gaussians, self.pipeline.datamanager.train_dataset
-        assert model.camera_poses is not None and model.scene_frame is not None
-        names = list(model.capture_metadata["train_camera_names"])
-        first = [int(np.argmax(dataset.camera_ids == k)) for k in range(len(names))]
-        views = pinhole_cameras(dataset.cameras[torch.tensor(first)], model.near, "cpu").camera_from_world
-        before = model.scene_frame.poses_to_capture(np.linalg.inv(views.cpu().numpy()))
-        after = model.scene_frame.poses_to_capture(np.linalg.inv(model.camera_poses.refined(views).cpu().numpy()))
-        moved = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)
-        turned = angles_degrees(np.einsum("nji,njk->nik", before[:, :3, :3], after[:, :3, :3]))
-        cameras = {
-            name: {"world_from_camera": after[k].tolist(), "moved": float(moved[k]), "turned_degrees": float(turned[k])}
-            for k, name in enumerate(names)
-        }
-        write_text(path, json.dumps({"axes": "OpenCV", "cameras": cameras}, indent=2))
-        k = int(np.argmax(turned))
-        CONSOLE.print(
-            f"Poses: cameras moved by {np.median(moved):.3g} and turned by {np.median(turned):.3f} degrees in the median, most "
-            f"{names[k]} by {turned[k]:.3f} degrees; the refined calibration is {path}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-
-
-def angles_degrees(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, " n"]:
-    """Angle of each rotation matrix."""
-    traces = np.trace(rotations, axis1=1, axis2=2)
-    return np.degrees(np.arccos(np.clip((traces - 1) / 2, -1.0, 1.0)))
-
-
-def describe_clocks(offsets: Mapping[str, float], frame_seconds: float) -> str:
-    """What to tell about learned time offsets, given in frames by camera name."""
-    late = {name: frames for name, frames in offsets.items() if abs(frames) >= NOTABLE_OFFSET}
-    if not late:
-        return f"Clocks: all cameras agree to {NOTABLE_OFFSET:g} frames."
-    listed = ", ".join(
-        f"{name} is {abs(frames):.2f} frames ({abs(frames) * frame_seconds * 1000:.0f} ms) {'late' if frames > 0 else 'early'}"
-        for name, frames in sorted(late.items(), key=lambda item: -abs(item[1]))
-    )
-    return f"Clocks: {listed}; the other cameras agree to {NOTABLE_OFFSET:g} frames."
+        if model.camera_poses is None and model.camera_times is None and model.camera_colors is None:
+            return
+        content, told = refined_calibration(model, dataset, dataset.capture)
+        write_text(path, json.dumps(content, indent=2))
+        for line in told:
+            CONSOLE.print(line, highlight=False, soft_wrap=True)
+        CONSOLE.print(f"  calibration {path}", highlight=False, soft_wrap=True)
 
 
 def check_options(config: TrainerConfig) -> None:

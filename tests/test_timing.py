@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from fourdgs_ns.rasterization import rasterize
+from fourdgs_ns.refined_cameras import describe_clocks
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.timing import CameraTimes
-from fourdgs_ns.trainer import describe_clocks
 from tests.densification.test_relocation import scene
 from tests.rasterization.random_scenes import make_cameras
 

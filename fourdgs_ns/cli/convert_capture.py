@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Optional
 
 import tyro
 
@@ -21,6 +21,9 @@ class ConvertCapture:
     """easyvolcap: intri.yml, extri.yml and images or videos. n3dv: poses_bounds.npy. transforms: transforms.json."""
     layout: str = "auto"
     """Convention of the capture; auto recognises it."""
+    calibration: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    """Lenses and poses to write instead of the capture's own: refined_cameras.json of a training, or what process
+    --calibration reads. Initial points are then left out: they lie where the old calibration put them."""
 
     def run(self) -> None:
         """Read, write, report."""
@@ -28,7 +31,7 @@ class ConvertCapture:
 
         from fourdgs_ns.data.layouts import read_capture
         from fourdgs_ns.errors import UserError
-        from fourdgs_ns.preprocessing.convert import convert_capture
+        from fourdgs_ns.preprocessing.convert import convert_capture, recalibrated
         from fourdgs_ns.preprocessing.report import progress
         from fourdgs_ns.preprocessing.workspace import appearing_folder
 
@@ -36,6 +39,8 @@ class ConvertCapture:
         capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)
         if self.out.exists():
             raise UserError(f"{self.out} exists already; give a folder that does not exist yet")
+        if self.calibration is not None:
+            capture = recalibrated(capture, self.calibration)
         with progress(console) as bar, appearing_folder(self.out) as partial:
             task = bar.add_task("cameras", total=len(capture.cameras))
             notes = convert_capture(capture, partial, self.to, lambda: bar.advance(task))

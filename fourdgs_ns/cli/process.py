@@ -51,8 +51,9 @@ class Process:
     matching: Literal["exhaustive", "sequential"] = "exhaustive"
     """sequential: cameras stand in a ring in the order of their names, only neighbours are compared."""
     markers: str = "auto"
-    """ArUco or ChArUco markers that were carried through the scene tie cameras together that see nothing else in common:
-    auto, none, or the name of a dictionary such as DICT_4X4_50."""
+    """ArUco or ChArUco markers that were carried through the scene tie cameras together that see nothing else in common, and a
+    board of them (its size need not be known) corrects lenses and poses: auto, none, or the name of a dictionary such as
+    DICT_4X4_50."""
     masks: str = "none"
     """none, background-subtraction, or a folder with one folder of masks per camera."""
     clean_plates: Optional[Path] = None  # noqa: UP045

@@ -1,4 +1,8 @@
-"""Fourth stage: one lens and one pose per camera of a rig that stands still, from its own frames."""
+"""Fourth stage: one lens and one pose per camera of a rig that stands still, from its own frames.
+
+All of it runs on the CPU, with a GPU or without: features and matches are OpenCV's and NumPy's, and the pycolmap that package
+indexes offer is built without CUDA. A static rig has few images, so this stage is minutes at most.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +19,14 @@ import cv2
 import numpy as np
 from jaxtyping import Int
 
+from fourdgs_ns.data.geometry import training_camera
 from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.calibration import checked_pose, pinhole
 from fourdgs_ns.data.layouts.files import read_json
 from fourdgs_ns.data.layouts.sequences import listed
 from fourdgs_ns.errors import UserError
+from fourdgs_ns.preprocessing.board import views_by_instant
+from fourdgs_ns.preprocessing.board_rig import adjust_with_board
 from fourdgs_ns.preprocessing.markers import Corners, find_markers
 from fourdgs_ns.preprocessing.rig_features import RigFeatures, camera_pairs, features_of, match_all
 
@@ -28,6 +36,18 @@ INSTANTS = 4
 """Instants that are solved together; moving things add points where nothing else has texture."""
 FEW_MATCHES = 30
 """Verified matches with the best partner below which a camera hangs by a thread."""
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One try at a rig."""
+
+    outcome: dict[str, Any]
+    """Of :mod:`rig_solver`."""
+    features: list[RigFeatures]
+    matches: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
+    """Pixels of matched features of two cameras, wrong ones among them, markers not."""
+    affine: bool
 
 
 def calibration_instants(num_frames: int) -> Int[np.ndarray, " k"]:
@@ -49,11 +69,12 @@ def solve_rig(
     """Calibrate cameras from image files, the same instants of each; the world's scale and axes are arbitrary.
 
     Corners of markers in ``marker_frames`` (all instants) join the features: they match without doubt however far apart the
-    cameras stand.
+    cameras stand. When the markers keep their places to each other, as on a ChArUco board, lenses and poses are adjusted once
+    more with the board as one rigid thing.
 
     When plain features connect too few cameras, they are sought again in tilted views (slow, for wide baselines).
     Result: ``cameras`` (calibrated), ``failed`` (name -> reason), ``report`` (name -> points, error, best partner),
-    ``points`` (x y z), ``matches`` (pairs of names and numbers), ``affine``.
+    ``matches`` (pairs of names and numbers), ``affine``, ``markers``.
 
     Raises:
         UserError: an image cannot be read, or fewer than two cameras can be calibrated.
@@ -66,11 +87,12 @@ def solve_rig(
     if marker_frames is not None:
         corners, dictionary = find_markers(marker_frames, marker_dictionary, lambda: advance("markers"))
     fixed = sizes, lens, shared, matching, [corners[name] for name in names]
-    outcome, features, affine = _attempt(images, *fixed, False, advance)
-    if len(outcome["cameras"]) < len(names):
+    attempt = _attempt(images, *fixed, False, advance)
+    if len(attempt.outcome["cameras"]) < len(names):
         wide = _attempt(images, *fixed, True, advance)
-        if len(wide[0]["cameras"]) > len(outcome["cameras"]):
-            outcome, features, affine = wide
+        if len(wide.outcome["cameras"]) > len(attempt.outcome["cameras"]):
+            attempt = wide
+    outcome, features = attempt.outcome, attempt.features
     verified = np.zeros((len(names), len(names)), int)
     for (i, j), count in zip(outcome["pairs"], outcome["inliers"]):
         verified[i, j] = verified[j, i] = count
@@ -97,15 +119,22 @@ def solve_rig(
             "features": len(features[i].pixels),
             "partner": names[partner],
             "matches": int(verified[i, partner]),
+            "contradicted": i in outcome["contradicted"],
         }
+    adjusted = None
+    if dictionary is not None and lens != "fisheye" and not shared:
+        adjusted = _adjusted(cameras, names, corners, attempt, lens != "pinhole")
     return {
-        "cameras": [camera.to_json() for camera in cameras],
+        "cameras": [camera.to_json() for camera in adjusted or cameras],
         "failed": failed,
         "report": report,
         "matches": [[names[i], names[j], int(n)] for (i, j), n in zip(outcome["pairs"], outcome["inliers"])],
-        "points": [[round(x, 6) for x in p[:3]] for p in outcome["points"]],
-        "affine": affine,
-        "markers": {"dictionary": dictionary, "corners": {name: len(own) for name, own in corners.items()}},
+        "affine": attempt.affine,
+        "markers": {
+            "dictionary": dictionary,
+            "corners": {name: len(own) for name, own in corners.items()},
+            "board": adjusted is not None,
+        },
     }
 
 
@@ -117,6 +146,10 @@ def warnings_of(result: Mapping[str, Any]) -> list[str]:
             notes.append(
                 f"{name} hangs by {own['matches']} matches with {own['partner']}, so its pose may be wrong; "
                 "place a camera between them"
+            )
+        if own["contradicted"]:
+            notes.append(
+                f"most matches of {name} contradict its pose: look at it, leave that video out, or place a camera nearer"
             )
     focal = {c["name"]: c["intrinsics"][0][0] / max(c["width"], c["height"]) for c in result["cameras"]}
     odd = [f"{name} ({f:.2f} of the longer side)" for name, f in focal.items() if not 0.35 < f < 3]
@@ -134,7 +167,7 @@ def _attempt(
     corners: Sequence[Corners],
     affine: bool,
     advance: Callable[[str], None],
-) -> tuple[dict[str, Any], list[RigFeatures], bool]:
+) -> _Attempt:
     features = []
     for name, own in images.items():
         # Tilted views multiply the features; one instant of them is enough.
@@ -142,6 +175,9 @@ def _attempt(
         advance(f"features of {name}")
     pairs = camera_pairs(len(sizes), matching)
     matches = match_all(features, pairs, lambda: advance("matches"))
+    found = {
+        pair: (features[pair[0]].pixels[m[:, 0]], features[pair[1]].pixels[m[:, 1]]) for pair, m in matches.items()
+    }
     # Corners stand behind a camera's other features.
     places = [{key: len(f.pixels) + n for n, key in enumerate(own)} for f, own in zip(features, corners)]
     for i, j in pairs:
@@ -161,7 +197,27 @@ def _attempt(
         **{f"pixels_{i}": own for i, own in enumerate(pixels)},
         **{f"matches_{k}": matches[pair] for k, pair in enumerate(pairs)},
     }
-    return _solve_elsewhere(job), features, affine
+    return _Attempt(_solve_elsewhere(job), features, found, affine)
+
+
+def _adjusted(
+    cameras: Sequence[CalibratedCamera],
+    names: Sequence[str],
+    corners: Mapping[str, Corners],
+    attempt: _Attempt,
+    distorted: bool,
+) -> list[CalibratedCamera] | None:
+    """The rig after an adjustment with a rigid board; None without one, or when it leads to an impossible lens."""
+    place = {names.index(camera.name): k for k, camera in enumerate(cameras)}
+    matches = {(place[i], place[j]): own for (i, j), own in attempt.matches.items() if {i, j} <= place.keys()}
+    views = [views_by_instant(corners[camera.name]) for camera in cameras]
+    adjusted = adjust_with_board(cameras, views, matches, distorted)
+    try:
+        for camera in adjusted or []:
+            training_camera(camera.in_capture([]), 1.0)
+    except UserError:
+        return None
+    return adjusted
 
 
 def _solve_elsewhere(job: dict[str, Any]) -> dict[str, Any]:

@@ -219,15 +219,17 @@ def _moving(capture: Capture, names: Sequence[str], errors: Sequence[PairErrors]
     text = f"moving points lie {np.median(moving):.2f} px from their epipolar lines ({len(moving)} matches)"
     unknown = [n for n in names if n not in late]
     if unknown:
-        text += f"; nothing moving tells the clock of {listed(unknown)}"
+        text += f"; the clock of {listed(unknown)} cannot be told (too little moves there, or over {WINDOW} frames of error)"
     if not found:
-        return [_item("green", "synchronisation", f"{text}; clocks agree within {LATE_YELLOW:g} frames")]
+        color: Color = "yellow" if unknown else "green"
+        others = "those of the others" if unknown else "clocks"
+        return [_item(color, "synchronisation", f"{text}; {others} agree within {LATE_YELLOW:g} frames")]
     worst = max(abs(v) for v in found.values())
     said = [
         f"{n} is {abs(v) * interval * 1000:.0f} ms ({abs(v):.1f} frames) {'late' if v > 0 else 'early'}"
         for n, v in sorted(found.items(), key=lambda kv: -abs(kv[1]))
     ]
-    color: Color = "red" if worst > LATE_RED else "yellow"
+    color = "red" if worst > LATE_RED else "yellow"
     remedy = "correct it with process --sync-offsets, or train with time offsets per camera"
     return [_item(color, "synchronisation", f"{text}; {listed(said)}: {remedy}")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from fourdgs_ns.data.capture import Capture, CaptureCamera, ImageFrames, VideoFr
 from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization.view_volume import attention_point
+from fourdgs_ns.preprocessing.calibrations import read_calibration
 from fourdgs_ns.preprocessing.workspace import write_json
 from fourdgs_ns.preprocessing.write import transforms
 
@@ -32,6 +34,35 @@ def convert_capture(
     _refuse(capture, target)
     write = {"easyvolcap": _easyvolcap, "n3dv": _n3dv, "transforms": _transforms}[target]
     return write(capture, out, advance)
+
+
+def recalibrated(capture: Capture, calibration: Path) -> Capture:
+    """The capture with the lenses, poses and, where stated, time offsets of a calibration file; without its points.
+
+    Raises:
+        UserError: no calibration, one of other cameras, or a capture whose cameras move.
+    """
+    for camera in capture.cameras:
+        if len(camera.world_from_camera) > 1:
+            raise UserError(
+                f"camera '{camera.name}' of {capture.root} moves, but {calibration} gives one pose each; leave --calibration out"
+            )
+    sizes = {camera.name: (camera.width, camera.height) for camera in capture.cameras}
+    found = [CalibratedCamera.from_json(c) for c in read_calibration(calibration, sizes)["cameras"]]
+    cameras = [
+        replace(
+            camera,
+            intrinsics=new.intrinsics,
+            distortion=new.distortion,
+            fisheye=new.fisheye,
+            world_from_camera=new.world_from_camera[None],
+            time_offset_seconds=camera.time_offset_seconds
+            if new.time_offset_seconds is None
+            else new.time_offset_seconds,
+        )
+        for camera, new in zip(capture.cameras, found, strict=True)
+    ]
+    return replace(capture, cameras=tuple(cameras), point_files=())
 
 
 def _refuse(capture: Capture, target: Target) -> None:

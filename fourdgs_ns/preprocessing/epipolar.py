@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
 from fourdgs_ns.initialization.instants import PosedImage
+from fourdgs_ns.initialization.triangulate import TriangulationOptions, camera_pairs
 from fourdgs_ns.preprocessing.offsets import PairOffset, solve_offsets
 from fourdgs_ns.preprocessing.rig_features import features_of, match
 
@@ -26,10 +26,16 @@ MOVING_PIXELS = 1.0
 RESTING_PIXELS = 0.25
 BELIEVED_SHARE = 0.03
 """Of the longer side: matches of moving points farther from their line than this are mistakes of appearance."""
+SUPPORT_PIXELS = 1.5
+"""In an image of 1000 pixels: a match speaks for the clock errors that bring it this near to its line."""
+SUPPORT_SHARE = 0.2
+"""Of the moving matches that must speak for one clock error before it is believed."""
 FEWEST_MOVING = 12
 FEWEST_CONSISTENT = 25
 """Matches by chance agree on some geometry too, up to about fifteen of them."""
 STEPS_PER_FRAME = 10
+COMPARED = TriangulationOptions(max_pair_angle_degrees=180.0, exhaustive_cameras=10, neighbors=6)
+"""In large rigs each camera is compared with its nearest ones only: hundreds of pairs would take minutes and say no more."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,9 @@ class PairErrors:
     shift_frames: float | None
     """Frames by which camera b's clock is later than camera a's, where points that move tell it."""
     moving_at_shift: float | None
-    """Median distance of moving points once b is shifted."""
+    """Median distance of the moving points that speak for the shift, once b is shifted."""
+    support: int = 0
+    """How many matches speak for it."""
 
 
 def fundamental(a: PosedImage, b: PosedImage) -> Float[np.ndarray, "3 3"]:
@@ -116,17 +124,21 @@ def is_moving(path: Float[np.ndarray, "w m 2"], middle: int) -> tuple[Bool[np.nd
 def pair_errors(
     images: Sequence[tuple[Mapping[str, PosedImage], Mapping[str, Sequence[np.ndarray]], int]],
 ) -> list[PairErrors]:
-    """Errors of all pairs of cameras; one entry of ``images`` per instant: the posed images, for each camera the gray frames
+    """Errors of pairs of cameras; one entry of ``images`` per instant: the posed images, for each camera the gray frames
     around the instant, and which of them is the instant."""
     names = sorted({name for posed, _, _ in images for name in posed})
     gathered: dict[tuple[str, str], list[tuple[PosedImage, PosedImage, Followed, int]]] = {}
     for posed, around, middle in images:
         features = {n: features_of([cv2.cvtColor(i.image, cv2.COLOR_RGB2BGR)]) for n, i in posed.items()}
-        chosen = {(a, b): match(features[a], features[b]) for a, b in combinations([n for n in names if n in posed], 2)}
+        present = [n for n in names if n in posed]
+        poses = np.stack([posed[n].world_from_camera for n in present])
+        pairs_of = [(present[i], present[j]) for i, j in camera_pairs(poses, COMPARED)]
+        chosen = {(a, b): match(features[a], features[b]) for a, b in pairs_of}
         # Only what is matched somewhere is followed.
         paths = {}
         for n in posed:
-            used = np.unique(np.concatenate([pairs[:, pair.index(n)] for pair, pairs in chosen.items() if n in pair]))
+            own = [pairs[:, pair.index(n)] for pair, pairs in chosen.items() if n in pair]
+            used = np.unique(np.concatenate([np.zeros(0, np.int64), *own]))
             paths[n] = np.full((len(around[n]), len(features[n].pixels), 2), np.nan)
             paths[n][:, used] = follow(around[n], middle, features[n].pixels[used])
         for (a, b), pairs in chosen.items():
@@ -142,7 +154,7 @@ def clock_errors(errors: Sequence[PairErrors], names: Sequence[str]) -> dict[str
     """
     index = {name: i for i, name in enumerate(names)}
     pairs = [
-        PairOffset(index[e.a], index[e.b], e.shift_frames, float(len(e.moving)))
+        PairOffset(index[e.a], index[e.b], e.shift_frames, float(e.support))
         for e in errors
         if e.shift_frames is not None
     ]
@@ -184,26 +196,44 @@ def summarize_pair(a: str, b: str, parts: Sequence[tuple[PosedImage, PosedImage,
         rests = rests_a & rests_b
         resting.append((followed.a[rests], followed.b[middle, rests], distance[rests]))
         # A clock error moves points off their lines, but not across the image.
-        chosen = moves_a & moves_b & (distance <= BELIEVED_SHARE * max(image_a.image.shape))
-        moving.append(distance[chosen])
-        curves.append(_curves(f, followed, chosen, middle, shifts))
+        moves = moves_a & moves_b
+        moving.append(distance[moves & (distance <= BELIEVED_SHARE * max(image_a.image.shape))])
+        curves.append(_curves(f, followed, moves, middle, shifts) * 1000 / max(image_a.image.shape))
     in_a, in_b, distances = (np.concatenate(x) for x in zip(*resting))
     all_static, all_moving = distances[consistent(in_a, in_b)], np.concatenate(moving)
-    curve = np.concatenate(curves)
-    if len(curve) < FEWEST_MOVING:
+    found = _clock_shift(np.concatenate(curves), shifts)
+    if found is None:
         return PairErrors(a, b, all_static, all_moving, None, None)
-    cost = np.nanmedian(curve, axis=0)
-    share = np.isfinite(curve).mean(axis=0)
-    cost = np.where(share > 0.5, cost, np.inf)
-    if not np.isfinite(cost).any():
-        return PairErrors(a, b, all_static, all_moving, None, None)
-    best = int(cost.argmin())
-    # Motion along the lines says nothing about clocks.
+    at, cost, support = found
+    side = max(parts[0][0].image.shape)
+    return PairErrors(a, b, all_static, all_moving, -float(shifts[at]), cost * side / 1000, support)
+
+
+def _clock_shift(curves: Float[np.ndarray, "m s"], shifts: Float[np.ndarray, " s"]) -> tuple[int, float, int] | None:
+    """Which shift brings most matches to their lines, their median distance there and their number.
+
+    Matches vote, since a late camera's points can be far from their lines while wrong matches lie anywhere. None when too
+    few agree, at the ends of the window, or when motion along the lines leaves the shift open.
+    """
+    followed = np.isfinite(curves).sum(axis=0)
+    near = (curves < SUPPORT_PIXELS).sum(axis=0)  # comparisons with NaN are false
+    # Points that are lost before a shift is reached must not count against it.
+    share = np.where(followed >= max(FEWEST_MOVING, 0.25 * len(curves)), near / np.maximum(followed, 1), 0.0)
+    if len(curves) < FEWEST_MOVING or share.max() < SUPPORT_SHARE:
+        return None
+    # The middle of the best stretch: slow points vote for a range.
+    best = int(np.median(np.flatnonzero(share >= 0.98 * share.max())))
+    speaking = curves[curves[:, best] < 2 * SUPPORT_PIXELS]
+    if len(speaking) < FEWEST_MOVING:
+        return None
+    cost = np.nanmedian(speaking, axis=0)
+    cost = np.where(np.isfinite(speaking).mean(axis=0) > 0.5, cost, np.inf)
+    around = np.abs(shifts - shifts[best]) <= 2.0
+    best = int(np.where(around, cost, np.inf).argmin())
     informative = np.nanmax(np.where(np.isfinite(cost), cost, np.nan)) > 1.5 * cost[best] + 0.3
-    at_edge = best in (0, len(shifts) - 1)
-    if not informative or at_edge:
-        return PairErrors(a, b, all_static, all_moving, None, float(cost[best]))
-    return PairErrors(a, b, all_static, all_moving, -float(shifts[best]), float(cost[best]))
+    if not informative or best in (0, len(shifts) - 1):
+        return None
+    return best, float(cost[best]), len(speaking)
 
 
 def _curves(

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+
+ROUNDS = 30
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ def solve_offsets(
 ) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
     """Offsets of all cameras (the first connected one is 0), and each camera's median disagreement with its pairs.
 
-    The most trusted pairs that connect all cameras give a first answer; least squares over all pairs that agree with it
-    to ``tolerance`` seconds give the second, so that single wrong pairs do no harm. NaN for cameras that no trusted
-    pair connects with the largest group.
+    The most trusted pairs that connect all cameras give a start; from there least absolute deviations over all pairs, which a
+    few wrong ones cannot draw to themselves; then least squares over the pairs that agree with that to ``tolerance`` seconds.
+    NaN for cameras that no trusted pair connects with the largest group.
     """
     order = sorted((p for p in pairs if p.weight > 0), key=lambda p: -p.weight)
     group = np.arange(num_cameras)
@@ -40,20 +42,36 @@ def solve_offsets(
         group[moved] = group[pair.a]
     main = np.bincount(group, minlength=num_cameras).argmax()
     members = np.flatnonzero(group == main)
-    agreeing = [p for p in order if group[p.a] == main and abs(offsets[p.b] - offsets[p.a] - p.seconds) <= tolerance]
-    column = {int(c): i for i, c in enumerate(members)}
+    own = [p for p in order if group[p.a] == main]
+    for _ in range(ROUNDS if len(members) > 2 else 0):
+        # A weight over its deviation turns squares into absolute values.
+        relative = [p.weight / max(_deviation(p, offsets), 0.1 * tolerance) for p in own]
+        offsets[members] = _least_squares(own, relative, members)
+    agreeing = [p for p in own if _deviation(p, offsets) <= tolerance]
     if len(members) > 1 and agreeing:
-        rows = np.zeros((len(agreeing) + 1, len(members)))
-        values = np.zeros(len(agreeing) + 1)
-        for i, p in enumerate(agreeing):
-            w = np.sqrt(p.weight)
-            rows[i, column[p.b]], rows[i, column[p.a]], values[i] = w, -w, w * p.seconds
-        rows[-1, 0] = max(np.sqrt(p.weight) for p in agreeing)  # the first member is the origin
-        offsets[members] = np.linalg.lstsq(rows, values, rcond=None)[0]
+        offsets[members] = _least_squares(agreeing, [p.weight for p in agreeing], members)
     residuals = np.full(num_cameras, np.nan)
     for c in members:
-        own = [abs(offsets[p.b] - offsets[p.a] - p.seconds) for p in agreeing if int(c) in (p.a, p.b)]
-        residuals[c] = float(np.median(own)) if own else 0.0
+        deviations = [_deviation(p, offsets) for p in agreeing if int(c) in (p.a, p.b)]
+        residuals[c] = float(np.median(deviations)) if deviations else 0.0
     offsets[group != main] = np.nan
     offsets -= offsets[members[0]] if len(members) else 0.0
     return offsets, residuals
+
+
+def _deviation(pair: PairOffset, offsets: Float[np.ndarray, " c"]) -> float:
+    return abs(float(offsets[pair.b] - offsets[pair.a] - pair.seconds))
+
+
+def _least_squares(
+    pairs: Sequence[PairOffset], weights: Sequence[float], members: Int[np.ndarray, " m"]
+) -> Float[np.ndarray, " m"]:
+    """Offsets of ``members``, the first of which is 0; cameras that no pair names come out as 0 too."""
+    column = {int(c): i for i, c in enumerate(members)}
+    rows = np.zeros((len(pairs) + 1, len(members)))
+    values = np.zeros(len(pairs) + 1)
+    for i, (p, weight) in enumerate(zip(pairs, weights, strict=True)):
+        w = np.sqrt(weight)
+        rows[i, column[p.b]], rows[i, column[p.a]], values[i] = w, -w, w * p.seconds
+    rows[-1, 0] = np.sqrt(max(weights))
+    return np.linalg.lstsq(rows, values, rcond=None)[0]

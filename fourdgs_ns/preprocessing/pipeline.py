@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -222,10 +223,13 @@ class _Run:
 
     def masks(self, cameras: Sequence[CalibratedCamera]) -> bool:
         how = self.options.masks
+        folder = self.root / "masks"
         if how == "none":
+            # Masks of an earlier run would be read with the capture.
+            self.workspace.artefact("masks").unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
             return False
         frames = {c.name: self._frames(c.name) for c in cameras}
-        folder = self.root / "masks"
         plates = self.options.clean_plates
 
         def compute() -> dict[str, Any]:

@@ -102,6 +102,8 @@ def print_calibration(console: Console, result: Mapping[str, Any], notes: Sequen
         if markers["dictionary"]:
             seen = ", ".join(f"{name} {count}" for name, count in markers["corners"].items())
             console.print(f"corners of {markers['dictionary']} markers: {seen}", highlight=False)
+        if markers["board"]:
+            console.print("lenses and poses were adjusted with the board as one rigid thing", highlight=False)
         console.print("scale and axes of the world are arbitrary: videos alone do not tell metres", highlight=False)
     else:
         console.print(f"{len(result['cameras'])} cameras from {result['source']} ({result['format']})", highlight=False)

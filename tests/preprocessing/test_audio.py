@@ -62,6 +62,14 @@ def test_one_wrong_pair_does_no_harm():
     np.testing.assert_allclose(spread, 0, atol=1e-12)
 
 
+def test_a_wrong_pair_that_joins_two_groups_is_outvoted():
+    """It weighs most of what joins them, so that a tree of the most trusted pairs alone would follow it."""
+    inside = [PairOffset(a, b, 0.0, 9.0) for a, b in ((0, 1), (1, 2), (0, 2), (3, 4), (4, 5), (3, 5))]
+    between = [PairOffset(2, 3, 1.1, 5.0), *(PairOffset(a, b, 0.0, 4.0) for a, b in ((0, 4), (1, 5), (2, 5)))]
+    offsets, _ = solve_offsets([*inside, *between], 6, 0.5)
+    np.testing.assert_allclose(offsets, 0, atol=1e-9)
+
+
 def test_a_camera_that_no_pair_connects_has_no_offset():
     pairs = [PairOffset(0, 1, 0.5, 1.0), PairOffset(1, 2, 0.5, 0.0)]
     offsets, _ = solve_offsets(pairs, 3, 0.03)

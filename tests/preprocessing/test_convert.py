@@ -1,12 +1,14 @@
 """Captures keep their cameras, instants and pixels from one layout to another."""
 
+import json
+
 import numpy as np
 import pytest
 
 from fourdgs_ns.data.decoding import read_frames
 from fourdgs_ns.data.layouts import read_capture
 from fourdgs_ns.errors import UserError
-from fourdgs_ns.preprocessing.convert import convert_capture
+from fourdgs_ns.preprocessing.convert import convert_capture, recalibrated
 from tests.data import writers
 
 
@@ -54,3 +56,26 @@ def test_what_a_layout_cannot_say_is_refused(tmp_path):
     with pytest.raises(UserError, match="moves"):
         convert_capture(read_capture(tmp_path / "moving"), tmp_path / "out", "transforms")
     assert not (tmp_path / "out").exists()
+
+
+def test_another_calibration(tmp_path):
+    writers.write_easyvolcap(tmp_path / "in")
+    writers.write_json(tmp_path / "in" / "metadata.json", {"fps": 60})
+    capture = read_capture(tmp_path / "in")
+    moved = writers.rig(("00", "01", "02"), radius=7.0)
+    writers.write_transforms(tmp_path / "refined", moved)
+    content = json.loads((tmp_path / "refined" / "transforms.json").read_text())
+    labelled = {e["camera_label"]: e for e in content["frames"]}
+    labelled["01"]["time_offset_seconds"] = 0.004
+    for e in labelled.values():
+        e |= {"w": 32, "h": 24}
+    file = tmp_path / "refined_cameras.json"
+    writers.write_json(file, {**content, "frames": list(labelled.values())})
+    convert_capture(recalibrated(capture, file), tmp_path / "out", "transforms")
+    again = read_capture(tmp_path / "out")
+    for camera, truth in zip(again.cameras, moved, strict=True):
+        np.testing.assert_allclose(camera.pose(0), truth.opencv_world_from_camera(), atol=1e-9)
+    assert [c.time_offset_seconds for c in again.cameras] == [0.0, 0.004, 0.0]
+    writers.write_json(file, {**content, "frames": [labelled["00"], labelled["01"]]})
+    with pytest.raises(UserError, match="calibrates cameras 00, 01 but not 02"):
+        recalibrated(capture, file)

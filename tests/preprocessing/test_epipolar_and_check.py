@@ -46,7 +46,7 @@ def test_points_lie_on_their_lines_and_offsets_are_measured_in_pixels():
     np.testing.assert_allclose(moved, np.sqrt((9 + expected_a**2) / 2), rtol=1e-6)
 
 
-@pytest.mark.parametrize("late", [0.0, 1.5, -6.25])
+@pytest.mark.parametrize("late", [0.0, 1.5, -6.25, 8.5])
 def test_a_late_clock_is_found_from_moving_points_and_not_from_resting_ones(late):
     images = [_image(c) for c in writers.rig(("a", "b", "c"))]
     rng = np.random.default_rng(1)

@@ -2,10 +2,12 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from rich.console import Console
 
+from fourdgs_ns.data.decoding import read_frames
 from fourdgs_ns.data.layouts import read_capture
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization.ply import read_points_ply
@@ -14,7 +16,7 @@ from fourdgs_ns.preprocessing.benchmark import LATE_FRAMES, errors_of, record
 from fourdgs_ns.preprocessing.pipeline import ProcessOptions, process
 from fourdgs_ns.preprocessing.workspace import STAGES
 from tests.data import writers
-from tests.preprocessing.clips import numbered, write_clip
+from tests.preprocessing.clips import numbered, turn, write_clip
 
 FPS, FRAMES = 30.0, 60
 
@@ -81,6 +83,8 @@ def test_masks_and_other_options_redo_only_what_they_decide(processed):
     assert "extract" not in outcome.seconds and "calibrate" not in outcome.seconds and "masks" in outcome.seconds
     capture = read_capture(options.out)
     assert all(c.masks is not None and len(c.masks) == len(c.frames) for c in capture.cameras)
+    process(replace(options, points="none"), Console(quiet=True))
+    assert all(c.masks is None for c in read_capture(options.out).cameras)
 
 
 def _poses_for(folder, out):
@@ -106,11 +110,17 @@ def test_imported_calibration_without_sound(tmp_path):
     assert content["sync"] == "given" and content["cameras"] == ["a", "b"]
 
 
-@pytest.mark.parametrize("stage", ["extract", "calibrate", "points", "check", "write"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_ctrl_c_in_a_stage_leaves_no_capture_and_the_next_run_goes_on(tmp_path, monkeypatch, stage):
     calibration = _poses_for(tmp_path / "in", tmp_path)
     points = "sift" if stage == "points" else "none"
-    options = ProcessOptions((tmp_path / "in",), tmp_path / "out", calibration=str(calibration), points=points)
+    options = ProcessOptions(
+        (tmp_path / "in",),
+        tmp_path / "out",
+        calibration=str(calibration),
+        points=points,
+        masks="background-subtraction" if stage == "masks" else "none",
+    )
     from fourdgs_ns.preprocessing.workspace import Workspace
 
     real = Workspace.run
@@ -129,8 +139,68 @@ def test_ctrl_c_in_a_stage_leaves_no_capture_and_the_next_run_goes_on(tmp_path, 
     assert not list((tmp_path / "out").rglob("*.partial*")) and not list((tmp_path / "out").rglob("*.tmp"))
     monkeypatch.setattr(Workspace, "run", real)
     outcome = process(options, Console(quiet=True))
-    assert "probe" not in outcome.seconds and stage in outcome.seconds
+    assert stage in outcome.seconds and not set(STAGES[: STAGES.index(stage)]) & outcome.seconds.keys()
     assert len(read_capture(tmp_path / "out").cameras) == 2
+
+
+def test_cameras_of_two_sizes(tmp_path):
+    """Each keeps its size; a calibration that is made for one size is scaled to the other."""
+    writers.write_poses_bounds(tmp_path, writers.rig(("a", "b")), 64, 48)
+    write_clip(tmp_path / "in" / "a.mp4", numbered(6))
+    write_clip(tmp_path / "in" / "b.mp4", numbered(6, 128, 96))
+    options = ProcessOptions(
+        (tmp_path / "in",), tmp_path / "out", calibration=str(tmp_path / "poses_bounds.npy"), points="none"
+    )
+    process(options, Console(quiet=True))
+    a, b = read_capture(tmp_path / "out").cameras
+    assert (a.width, a.height, b.width, b.height) == (64, 48, 128, 96)
+    assert (a.intrinsics[0, 0], b.intrinsics[0, 0]) == pytest.approx((40.0, 2 * 41.0))  # for 64x48: 40 and 41
+
+
+def test_a_calibration_of_other_cameras(tmp_path):
+    _poses_for(tmp_path / "in", tmp_path)
+    writers.write_easyvolcap_calibration(tmp_path / "other", writers.rig(("left", "right")))
+    options = ProcessOptions((tmp_path / "in",), tmp_path / "out", calibration=str(tmp_path / "other"))
+    with pytest.raises(UserError, match="calibrates cameras left, right but not a, b; it may be of another rig"):
+        process(options, Console(quiet=True))
+    assert not (tmp_path / "out" / "transforms.json").exists()
+
+
+def test_a_clip_upside_down_is_turned(tmp_path):
+    """The flag of a phone that was held the wrong way round."""
+    calibration = _poses_for(tmp_path / "in", tmp_path)
+    turn(tmp_path / "in" / "b.mp4", 180)
+    options = ProcessOptions((tmp_path / "in",), tmp_path / "out", calibration=str(calibration), points="none")
+    process(options, Console(quiet=True))
+    image = next(read_frames(read_capture(tmp_path / "out").camera("b").frames))
+    assert image[-6:-2, -6:].min() > 200 > image[:6, :6].max()  # the bright corner is below right now
+
+
+def test_masks_reach_the_training(tmp_path):
+    """A bright square before a wall: where nothing moves, the truth is background."""
+    from tests.training.tiny import make_config, train
+
+    writers.write_poses_bounds(tmp_path, writers.rig(("a", "b", "c")), 64, 48)
+    wall = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 160, (48, 64, 3), dtype=np.uint8), (0, 0), 2)
+    for i, name in enumerate("abc"):
+        images = [wall.copy() for _ in range(10)]
+        for k, image in enumerate(images):
+            image[16:32, 4 * k + 2 * i : 4 * k + 2 * i + 12] = 250
+        write_clip(tmp_path / "in" / f"{name}.mp4", images)
+    options = ProcessOptions(
+        (tmp_path / "in",),
+        tmp_path / "out",
+        calibration=str(tmp_path / "poses_bounds.npy"),
+        masks="background-subtraction",
+        points="none",
+    )
+    process(options, Console(quiet=True))
+    config = make_config(tmp_path / "out", tmp_path / "run", 3)
+    config.pipeline.datamanager.dataparser.masks = "alpha"
+    trainer = train(config)
+    image = trainer.pipeline.datamanager.next_train(0)[1]["image"].float()
+    square = image[..., :3].mean(dim=-1) > 220
+    assert image.shape[-1] == 4 and float(image[..., 3][square].mean()) > 200 and float(image[:, :10, :, 3].mean()) < 5
 
 
 def test_folders_that_are_refused(tmp_path):
@@ -147,8 +217,6 @@ def test_folders_that_are_refused(tmp_path):
 
 @pytest.mark.slow
 def test_cameras_without_overlap_are_named(tmp_path):
-    import cv2
-
     rng = np.random.default_rng(0)
     frames = {}
     for name in ("left", "right"):

@@ -29,6 +29,8 @@ class CalibratedCamera:
     distortion: tuple[float, ...] = ()
     """OpenCV order k1 k2 p1 p2 k3 (k4 k5 k6), or k1..k4 when ``fisheye``."""
     fisheye: bool = False
+    time_offset_seconds: float | None = None
+    """How much later than its instants the camera's frames were exposed; None when the file does not say."""
 
     def resized(self, width: int, height: int, source: Path) -> CalibratedCamera:
         """The same camera for frames of another size.
@@ -50,6 +52,7 @@ class CalibratedCamera:
             "world_from_camera": self.world_from_camera.tolist(),
             "distortion": list(self.distortion),
             "fisheye": self.fisheye,
+            "time_offset_seconds": self.time_offset_seconds,
         }
 
     @classmethod
@@ -62,6 +65,7 @@ class CalibratedCamera:
             np.array(content["world_from_camera"]),
             tuple(content["distortion"]),
             content["fisheye"],
+            content.get("time_offset_seconds"),
         )
 
     def in_capture(

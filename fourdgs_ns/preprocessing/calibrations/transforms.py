@@ -1,4 +1,4 @@
-"""``transforms.json`` of Nerfstudio: the first entry of every camera."""
+"""``transforms.json`` of Nerfstudio, and ``refined_cameras.json`` of a training: the first entry of every camera."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def read(path: Path) -> list[CalibratedCamera]:
             raise UserError(f"camera '{camera}' in {listing} has no w and h; add the size of its images in pixels")
         width, height = (round(number(entry.fields[k], f"{k} of camera '{camera}'", listing)) for k in "wh")
         lens = lens_of([entry], camera, width, height)
+        stated = entry.fields.get("time_offset_seconds")
+        late = None if stated is None else number(stated, f"time_offset_seconds of '{camera}'", listing)
         cameras[camera] = CalibratedCamera(
-            camera, width, height, lens.intrinsics, entry.world_from_camera, lens.distortion, lens.fisheye
+            camera, width, height, lens.intrinsics, entry.world_from_camera, lens.distortion, lens.fisheye, late
         )
     return list(cameras.values())
