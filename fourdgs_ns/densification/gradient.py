@@ -100,6 +100,7 @@ class GradientDensification(Densification):
             doomed[split] = True
             counts.update(cloned=len(clone), split=len(split))
         counts["pruned"] = int(doomed.sum()) - counts["split"]
+        del rows  # would hold the old tensors while the new ones are made
         if children is not None or counts["pruned"]:
             edit_rows(params, optimizers, keep=~doomed, append=children)
         last_reset = config.reset_opacity_stop or 0

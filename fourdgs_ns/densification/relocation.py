@@ -81,7 +81,9 @@ class Relocation(Densification):
         sources = draw(scores, wanted, generator)
         if added:
             # The new rows' values are written below, together with those of the moved ones.
-            edit_rows(params, optimizers, append={name: value[sources[len(slots) :]] for name, value in rows.items()})
+            copies = {name: value[sources[len(slots) :]] for name, value in rows.items()}
+            del rows  # would hold the old tensors while the new ones are made
+            edit_rows(params, optimizers, append=copies)
             slots = torch.cat([slots, torch.arange(n, n + added, device=slots.device)])
         self._replace(params, optimizers, sources, slots, generator)
         statistics.update(self.empty_statistics(params["means"].shape[0], params["means"].device))

@@ -37,8 +37,9 @@ def edit_rows(
     """
     if append is not None:
         assert set(append) == set(params), (sorted(append), sorted(params))
-    for value in params.values():
-        value.grad = None
+    for name in params:
+        # By name: a loop variable would hold the last tensor to the end.
+        params[name].grad = None
     kept = None if keep is None else torch.nonzero(keep).squeeze(-1)
     for name in list(params.keys()):
         old = params[name]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import torch
 from torch import nn
 
+from fourdgs_ns.densification import rows
 from fourdgs_ns.densification.gradient import GradientDensification, GradientDensificationConfig
+from fourdgs_ns.densification.rows import _edited
 from fourdgs_ns.rasterization.types import Rendering
 from fourdgs_ns.representation.base import Clip, PointsOverTime, finite_rows
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
@@ -49,6 +52,25 @@ def test_statistics_count_active_rows_only_and_undo_the_batch_mean():
     # A row outside every picture is not counted either.
     strategy.observe(statistics, fake_rendering(ids, gradient, visible=torch.tensor([1, 0])))
     assert statistics["view_count"].tolist() == [0, 0, 3, 0, 0, 0, 0, 2, 0, 0]
+
+
+def test_old_rows_go_while_new_ones_are_made(monkeypatch):
+    """While the last parameter is edited, nothing holds the old tensor of the first one any more."""
+    strategy, params, optimizers, statistics = setup(gradient_threshold=1.0)
+    statistics["gradient_sum"][:5], statistics["view_count"][:5] = 10.0, 1.0
+    first, gone = weakref.ref(next(iter(params.values()))), []
+
+    def edited(tensor, kept, fresh):
+        gone.append(first() is None)
+        return _edited(tensor, kept, fresh)
+
+    monkeypatch.setattr(rows, "_edited", edited)
+    assert strategy.step(100, params, optimizers, statistics, torch.Generator()) == {
+        "cloned": 5,
+        "split": 0,
+        "pruned": 0,
+    }
+    assert not gone[0] and gone[-1]
 
 
 def test_short_lived_row_grows_although_it_is_seen_rarely():

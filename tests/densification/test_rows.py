@@ -13,7 +13,8 @@ from fourdgs_ns.densification.rows import edit_rows, forget_moments
 
 def make(n: int = 6) -> tuple[nn.ParameterDict, dict[str, torch.optim.Adam]]:
     torch.manual_seed(0)
-    params = nn.ParameterDict({"means": nn.Parameter(torch.randn(n, 3)), "opacities": nn.Parameter(torch.randn(n, 1))})
+    # The largest one last: whatever holds on to the last tensor shows.
+    params = nn.ParameterDict({"opacities": nn.Parameter(torch.randn(n, 1)), "means": nn.Parameter(torch.randn(n, 3))})
     optimizers = {name: torch.optim.Adam([value], lr=0.1) for name, value in params.items()}
     for _ in range(3):
         sum((value**2).sum() for value in params.values()).backward()
