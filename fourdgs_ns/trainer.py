@@ -159,7 +159,8 @@ class DynamicGaussiansTrainer(Trainer):
         self.optimizers.step_all()
         self.optimizers.scheduler_step_all(step, log=step % self.config.logging.steps_per_log == 0)
         self.finished_step = step
-        return loss, loss_dict, metrics_dict
+        # Nerfstudio turns these into plain numbers, for which torch wants them without history.
+        return loss.detach(), {name: value.detach() for name, value in loss_dict.items()}, metrics_dict
 
     def eval_iteration(self, step: int) -> None:
         """Held-out scores and the log line, whichever loggers are on."""
