@@ -88,6 +88,57 @@ def set_longest_side(viewer: Viewer, pixels: int) -> None:
     viewer.control_panel._max_res.value = pixels
 
 
+def keyframes_take_time(time: Callable[[], float]) -> None:
+    """Let keyframes that are added in the viewer's Render tab carry the t that is shown then, as if it had been typed into their
+    "Override Time" (nerfstudio 1.1, where they all begin with the tab's default time).
+
+    Args:
+        time: t that the viewer shows.
+    """
+    from nerfstudio.viewer.render_panel import Keyframe
+
+    stock: Any = Keyframe.from_camera
+    stock = getattr(stock, "stock", stock)
+
+    def from_camera(camera: Any, aspect: float) -> Keyframe:
+        keyframe = stock(camera, aspect)
+        keyframe.override_time_enabled, keyframe.override_time_val = True, time()
+        return keyframe
+
+    from_camera.stock = stock  # type: ignore[attr-defined]
+    Keyframe.from_camera = staticmethod(from_camera)  # type: ignore[method-assign]
+
+
+def mend_paths_of_two_keyframes() -> None:
+    """Let the viewer's Render tab save a camera path of two keyframes.
+
+    Between two rotations splines 0.3.0, which Nerfstudio 1.1.5 pins, asks an empty array whether it is true, which NumPy 2.2 and
+    later refuse.
+    """
+    from splines import quaternion
+
+    stock: Any = quaternion.KochanekBartels
+    if hasattr(stock, "takes_two"):
+        return
+
+    class Rotations(stock):
+        """Stock's spline; between two rotations their great circle."""
+
+        takes_two = True
+
+        def __init__(self, quaternions: Any, grid: Any = None, *, endconditions: Any = "natural", **options: Any) -> None:
+            rotations = list(quaternion.canonicalized(quaternions))
+            if len(rotations) != 2 or endconditions == "closed":
+                super().__init__(quaternions, grid, endconditions=endconditions, **options)
+                return
+            first, last = rotations
+            # Control rotations at thirds of a great circle make a cubic curve run along it at constant speed.
+            thirds = [quaternion.slerp(first, last, share) for share in (1 / 3, 2 / 3)]
+            quaternion.DeCasteljau.__init__(self, [[first, *thirds, last]], grid)
+
+    quaternion.KochanekBartels = Rotations  # type: ignore[misc]
+
+
 def keep_viewer_local() -> None:
     """Have ``ns-viewer`` listen on this machine only unless a host was typed: it shows the capture's pictures (nerfstudio 1.1).
 
