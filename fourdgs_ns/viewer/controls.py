@@ -141,7 +141,8 @@ class TimeControls(_compat.AttachedControl):
         frame_seconds = self.duration_seconds / max(len(self.times) - 1, 1)
         longest = max(self.duration_seconds, 1e-3)
         shortest = gui.add_slider(
-            "Hide lives under (s)", 0.0, longest, max(frame_seconds, 1e-3) / 2, 0.0, marks=((0.0, "0 s"), (longest, f"{longest:.2f} s")),
+            "Hide lives under (s)", 0.0, longest, max(frame_seconds, 1e-3) / 2, 0.0,
+            marks=((0.0, "0 s"), (longest, f"{longest:.2f} s")),
             hint="Hide Gaussians that can be seen for a shorter part of the clip.",
         )  # fmt: skip
         shortest.on_update(lambda _: self._ask(min_seconds=shortest.value))
