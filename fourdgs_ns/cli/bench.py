@@ -16,15 +16,16 @@ class Bench:
 
     render: drawing a moment from canonical parameters against drawing a frozen still, for every representation. step: a whole
     training step of a method on a capture, by parts, and the frames per second that the data path serves. play: pictures per
-    second that the viewer's Play delivers of a trained run, encoded.
+    second that the viewer's Play delivers of a trained run, encoded. export: seconds per frame of a PLY sequence, beside
+    Nerfstudio's writer.
     """
 
-    room: tyro.conf.Positional[Literal["render", "step", "play"]] = "render"
+    room: tyro.conf.Positional[Literal["render", "step", "play", "export"]] = "render"
     """What is measured."""
     rows: tuple[int, ...] = (100_000, 300_000, 1_000_000)
-    """render: numbers of Gaussians."""
+    """render, export: numbers of Gaussians; export takes the last."""
     alive: tuple[float, ...] = (1.0, 0.3, 0.08)
-    """render: shares of them that are alive at any t."""
+    """render, export: shares of them that are alive at any t; export takes the first."""
     size: Annotated[tuple[int, int], tyro.conf.arg(metavar="W H")] = (1352, 1014)
     """render, play: width and height in pixels."""
     trained: Optional[Path] = None  # noqa: UP045
@@ -36,7 +37,7 @@ class Bench:
     initial_gaussians: int = 100_000
     """step: random Gaussians to train with; their number does not change."""
     repeats: int = 50
-    """Repetitions of each measurement (median), or training steps (mean)."""
+    """Repetitions of each measurement (median), training steps (mean), or frames of an export (mean)."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where; auto takes the GPU when there is one."""
 
@@ -53,7 +54,9 @@ class Bench:
         if self.repeats < 1:
             raise UserError(f"--repeats is {self.repeats}; give at least 1")
         device = torch.device(name)
-        if self.room == "play":
+        if self.room == "export":
+            self._export()
+        elif self.room == "play":
             self._play(device)
         else:
             self._render(device) if self.room == "render" else self._step(name)
@@ -75,6 +78,25 @@ class Bench:
             f"pictures/s of {rate.width}x{rate.height}, encoded; drawing alone {rate.drawn_per_second:.1f}/s at "
             f"{self.size[0]}x{self.size[1]}; {hardware(device)}"
         )
+
+    def _export(self) -> None:
+        from rich.console import Console
+
+        from fourdgs_ns.bench import export
+
+        console = Console(highlight=False)
+        for degree in (3, 0):
+            r = export.measure(self.rows[-1], self.alive[0], degree, self.repeats)
+            console.print(
+                f"SH degree {degree}, {r.alive:,} Gaussians in a frame, {r.megabytes:.0f} MB: {r.ours:.2f} s per frame "
+                f"({r.ours_cpu:.2f} CPU s), 300 frames in {5 * r.ours:.1f} min",
+                soft_wrap=True,
+            )
+            beside = (
+                "cannot be imported here" if r.stock is None
+                else f"takes {r.stock:.1f} CPU s per frame, {r.stock / r.ours_cpu:.0f} times as much"
+            )  # fmt: skip
+            console.print(f"  Nerfstudio's writer {beside}")
 
     def _render(self, device) -> None:  # type: ignore[no-untyped-def]
         from rich.console import Console
