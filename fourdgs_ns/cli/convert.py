@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -71,6 +71,7 @@ class Convert:
             console.print(
                 f"wrote a run; see it with: ns-viewer --load-config {config}", highlight=False, soft_wrap=True
             )
+            console.print(f"  train on with: {continuing(scene, config, self.data)}", highlight=False, soft_wrap=True)
             return
         for note in write_with_progress(self.out, scene, to, options, console):
             console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
@@ -117,6 +118,24 @@ def readers(options: ImportOptions, clip: Clip | None) -> dict[str, Callable[[Pa
         "splatv": lambda path: splatv.read(path, options.frames, options.fps),
         "fudan": fudan,
     }
+
+
+def continuing(scene: Scene, config: Path, data: Path | None) -> str:
+    """The command that goes on training a converted model."""
+    from fourdgs_ns.run_folder import method_config
+
+    usual = method_config(scene.method)
+    options = usual.pipeline.model.representation  # type: ignore[attr-defined]
+    changed = [f.name for f in fields(options) if getattr(options, f.name) != getattr(scene.config, f.name)]
+    flags = [f"--pipeline.model.representation.{n.replace('_', '-')} {getattr(scene.config, n)}" for n in changed]
+    return " ".join(
+        [
+            f"ns-train {scene.method} --data {data} --load-dir {config.parent / 'nerfstudio_models'}",
+            f"--max-num-iterations {usual.max_num_iterations + 2000}",
+            *flags,
+            "--pipeline.model.color-correction False multiview-video-data --orientation none --center none --scale-scene False",
+        ]
+    )
 
 
 def capture_clip(data: Path) -> Clip:
