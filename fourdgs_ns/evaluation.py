@@ -22,6 +22,7 @@ from fourdgs_ns.pipeline import DynamicGaussiansPipeline
 from fourdgs_ns.scores import (
     ColorMoments,
     all_scores,
+    fastest_scores,
     flicker,
     mean_scores,
     region_psnr,
@@ -78,15 +79,17 @@ class MovingRegions:
 def evaluate_pipeline(pipeline: DynamicGaussiansPipeline) -> dict[str, Any]:
     """Scores of all held-out views.
 
-    Returns a dictionary for JSON: ``mean``, ``per_camera``, ``per_view`` (camera -> frame -> scores), ``gaussians``, ``affine``
-    (camera -> colour map) and ``moving_from`` (camera -> masks, variance or none). Scores of a view:
+    Returns a dictionary for JSON: ``mean``, ``fastest`` (mean of the tenth of frames in which the truth changes most),
+    ``per_camera``, ``per_view`` (camera -> frame -> scores), ``gaussians``, ``affine`` (camera -> colour map) and
+    ``moving_from`` (camera -> masks, variance or none). Scores of a view:
 
     * psnr, ssim (data range 1), lpips, fps: as ns-eval;
     * psnr_affine: PSNR after one affine colour map per camera, fitted to all its frames (least squares, not clamped);
     * ssim_range2: SSIM with data range 2; lpips_vgg where VGG's weights are at hand;
     * psnr_moving, ssim_moving, lpips_moving: where the scene moves (LPIPS: the rest is replaced by the truth); moving: that
       region's share of the picture;
-    * flicker: see :func:`fourdgs_ns.scores.flicker`, from the second frame on.
+    * flicker: see :func:`fourdgs_ns.scores.flicker`, from the second frame on;
+    * change: mean absolute difference between the truth and the truth of the frame before.
     """
     pipeline.eval()
     regions = MovingRegions(pipeline.datamanager.eval_dataset)
@@ -104,6 +107,7 @@ def evaluate_pipeline(pipeline: DynamicGaussiansPipeline) -> dict[str, Any]:
             _add_moving(scores, render, truth, region.to(render.device), pipeline)
         if previous is not None and previous[0] == name:
             scores["flicker"] = flicker(render, previous[1], truth, previous[2])
+            scores["change"] = float((truth - previous[2]).abs().mean())
         previous = name, render, truth
         per_view[name][frame] = scores
         moments[name][frame] = ColorMoments.of(render, truth)
@@ -116,6 +120,7 @@ def evaluate_pipeline(pipeline: DynamicGaussiansPipeline) -> dict[str, Any]:
             per_view[name][frame]["psnr_affine"] = view.psnr(fit)
     return {
         "mean": mean_scores(all_scores(per_view)),
+        "fastest": fastest_scores(per_view),
         "per_camera": scores_per_camera(per_view),
         "per_view": {name: dict(frames) for name, frames in per_view.items()},
         "gaussians": pipeline.gaussians.num_points,

@@ -19,7 +19,7 @@ from fourdgs_ns.runs import LoadedRun, find_config, load_run, read_config
 from fourdgs_ns.trainer import latest_checkpoint, write_text
 
 HEAT_MAPS = ("psnr", "psnr_moving", "ssim", "lpips", "flicker")
-NEUTRAL_SCORES = ("moving", "fps", "gaussians", "megabytes")
+NEUTRAL_SCORES = ("moving", "change", "fps", "gaussians", "megabytes")
 """Columns in which neither high nor low is better, or that depend on the machine."""
 
 
@@ -61,9 +61,12 @@ def evaluated(path: Path) -> dict[str, Any]:
         try:
             report = json.loads((config.parent / "evaluation" / "evaluation.json").read_text("utf8"))
             current = int(checkpoint.stem.split("-")[1]), checkpoint.stat().st_size
-            if (report["step"], report["checkpoint_bytes"]) == current and {"mean", "gaussians", "megabytes"} <= set(
-                report
-            ):
+            if (report["step"], report["checkpoint_bytes"]) == current and {
+                "mean",
+                "fastest",
+                "gaussians",
+                "megabytes",
+            } <= set(report):
                 return report
         except (OSError, ValueError, KeyError, TypeError):
             pass  # none, or of an older version: made anew
@@ -117,18 +120,22 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         raise not_writable(path, error) from error
 
 
-def score_table(rows: Mapping[str, Mapping[str, float]], mean: Mapping[str, float]) -> Table:
-    """Cameras down, scores across, the mean below."""
+def score_table(report: Mapping[str, Any]) -> Table:
+    """Cameras of an evaluation down, scores across; below, the mean and the mean of the fastest frames."""
+    rows: Mapping[str, Mapping[str, float]] = report["per_camera"]
     columns = list({key: None for scores in rows.values() for key in scores})
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("")
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right")
+    below = {"mean": report["mean"]} if len(rows) > 1 else {}
+    if report["fastest"]:
+        below["fastest tenth"] = report["fastest"]
     for name, scores in rows.items():
+        table.add_row(str(name), *[_number(scores.get(column)) for column in columns])
+    table.add_section()
+    for name, scores in below.items():
         table.add_row(name, *[_number(scores.get(column)) for column in columns])
-    if len(rows) > 1:
-        table.add_section()
-        table.add_row("mean", *[_number(mean.get(column)) for column in columns])
     return table
 
 

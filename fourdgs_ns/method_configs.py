@@ -102,7 +102,7 @@ spacetime_gaussian = MethodSpecification(
             ssim_weight=0.2,
             opacity_regularization=0.003,
             color_correction=True,
-            near=0.2,
+            near=0.3,
         ),
         optimizers={
             "means": _group(1.6e-4, final_ratio=0.01),
@@ -150,7 +150,7 @@ freetime = MethodSpecification(
             opacity_regularization=1e-2,
             opacity_regularization_over="all",
             opacity_regularization_share=0.5,
-            near=0.2,
+            near=0.3,
         ),
         # Velocities and temporal centres: rates per second, converted with the clip's duration.
         optimizers={
@@ -200,7 +200,7 @@ fourdgs_4dsh = MethodSpecification(
             ),
             ssim_weight=0.2,
             color_correction=True,
-            near=0.2,
+            near=0.3,
         ),
         # Temporal centres: a rate per second, converted with the clip's duration.
         optimizers={

@@ -25,6 +25,7 @@ from fourdgs_ns.data.scene_frame import SceneFrame, check_same_frame
 from fourdgs_ns.densification.guided import GuidedSampling
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.losses import opacity_regularizer, photometric_loss, psnr, random_crops, ssim
+from fourdgs_ns.memory import Use, one_line, row_bytes
 from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.perceptual import Perceptual
 from fourdgs_ns.poses import CameraPoses
@@ -110,6 +111,8 @@ class DynamicGaussiansModel(SplatfactoView):
         """Steps between two that compute training metrics: nobody reads the others."""
         self.total_steps: int | None = None
         """Length of the training, which the trainer fills in; schedules that are shares of it refer to this."""
+        self.frame_bytes: Callable[[], int] = lambda: 0
+        """Bytes of decoded frames on the GPU, for the message when its memory runs out; the pipeline fills it in."""
         self.perceptual = Perceptual()
         self.rendering: Rendering | None = None
         self.training_views = TrainingViews()
@@ -223,14 +226,18 @@ class DynamicGaussiansModel(SplatfactoView):
         if step < self.densifier.last_step:
             self.densifier.observe(self.statistics, self.rendering, self.canonical())
         self.rendering = self.drawn = None
+        # Nobody reads them any more, and what grows needs the room.
+        for value in self.gauss_params.values():
+            value.grad = None
         for correction in (self.camera_colors, self.camera_times, self.camera_poses):
             if correction is not None:
                 correction.center()
         statistics = self.statistics
         # Seeded by the step: a resumed run splits as the uninterrupted one does.
         generator = torch.Generator().manual_seed(step)
-        changed = self.densifier.step(step, self.gauss_params, self.optimizers, statistics, generator)
-        added = self.guided.step(self.gauss_params, self.optimizers)
+        with one_line(f"Gaussians were added after step {step + 1}", self.memory_use):
+            changed = self.densifier.step(step, self.gauss_params, self.optimizers, statistics, generator)
+            added = self.guided.step(self.gauss_params, self.optimizers)
         if added:
             statistics = self.densifier.empty_statistics(self.num_points, self.device)
         if changed or added:
@@ -321,13 +328,15 @@ class DynamicGaussiansModel(SplatfactoView):
 
         Raises:
             UserError: Nerfstudio passed rays, as its exporters of point clouds and meshes do.
+            OutOfMemory: the GPU's memory does not hold what is drawn.
         """
         if not isinstance(camera, Cameras):
             raise UserError(
                 "this command of Nerfstudio asks for rays, but this method draws whole pictures; leave --render-nearest-camera "
                 "away, and export with ns-export gaussian-splat"
             )
-        drawn = self._draw(camera, edit)
+        with one_line("drawing", lambda: self.memory_use(camera)):
+            drawn = self._draw(camera, edit)
         rendering, background = drawn.rendering, drawn.background
         if self.training:
             self.drawn, self.rendering = drawn, rendering
@@ -385,12 +394,23 @@ class DynamicGaussiansModel(SplatfactoView):
         color = (outputs[output_name] - (1 - alpha) * outputs["background"]) / alpha.clamp_min(1e-6)
         return torch.cat([color.clamp(0.0, 1.0), alpha], dim=-1)
 
+    def memory_use(self, cameras: Cameras | None = None) -> Use:
+        """What is in GPU memory while ``cameras`` are drawn (None: those of this training step, if any are)."""
+        size = 0, 0, 0
+        if cameras is not None:
+            size = len(cameras), int(cameras.width.flatten()[0]), int(cameras.height.flatten()[0])
+        elif self.drawn is not None:
+            size = len(self.drawn.cameras), self.drawn.cameras.width, self.drawn.cameras.height
+        each, training = row_bytes(self.representation), self.total_steps is not None
+        bytes_per_row = each.total if training else each.parameters
+        return Use(self.num_points, bytes_per_row, *size, self.frame_bytes(), training)
+
     # ------------------------------------------------------------------ losses and scores
 
     def ground_truth(self, batch: dict, background: Tensor) -> Float[Tensor, "*b h w 3"]:
         """The batch's image in [0, 1]; RGBA is composited over ``background``."""
         image = batch["image"].to(self.device)
-        image = image.float() / 255.0 if image.dtype == torch.uint8 else image
+        image = image / 255.0 if image.dtype == torch.uint8 else image
         if image.shape[-1] == 4:
             image = image[..., 3:] * image[..., :3] + (1 - image[..., 3:]) * background
         return image
@@ -408,7 +428,7 @@ class DynamicGaussiansModel(SplatfactoView):
         losses = {"photometric": photometric_loss(rgb, truth, self.config.ssim_weight)}
         if self.training:
             config = self.config
-            if config.perceptual_weight:
+            if config.perceptual_weight and self.perceptual.available(rgb.device):
                 distance = self.perceptual.distance(*random_crops(rgb, truth, PERCEPTUAL_CROP, self.step))
                 if distance is not None:
                     losses["perceptual"] = config.perceptual_weight * distance

@@ -57,7 +57,7 @@ class DynamicGaussiansModelConfig(ModelConfig):
     background_color: Literal["capture", "black", "white", "random"] = "capture"
     """Colour behind the scene. capture: what the layout prescribes, else black. random: another one each step, which keeps RGBA
     captures from painting their background; evaluation then uses the capture's."""
-    near: float = 0.2
+    near: float = 0.3
     """Gaussians closer to a camera than this share of the cameras' distance to what they look at are not drawn. Training cameras
     carve the space in front of themselves free, held-out and new ones do not: what is left there would cover the picture.
     Lower it when the subject comes close to a camera."""

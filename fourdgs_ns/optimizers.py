@@ -17,6 +17,9 @@ class JointOptimizers(Optimizers):
 
     def __init__(self, config: dict[str, Any], param_groups: dict[str, list[Parameter]]) -> None:
         super().__init__(config, param_groups)
+        # Nerfstudio keeps the parameters it was given beside the optimizers, for clipping that is not done here: that would hold
+        # rows that densification has replaced.
+        self.parameters = {name: [] for name in self.parameters}
         self._steps: dict[tuple[str, int], int] = {}
 
     def zero_grad_all(self) -> None:

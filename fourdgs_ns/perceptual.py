@@ -21,6 +21,10 @@ class Perceptual:
         self.network: torch.nn.Module | None = None
         self.missing = False
 
+    def available(self, device: torch.device) -> bool:
+        """Whether the weights are at hand; the first call tries to get them, and says so once when they cannot be had."""
+        return self._load(device) is not None
+
     def distance(self, image: Float[Tensor, "b h w 3"], target: Float[Tensor, "b h w 3"]) -> Float[Tensor, ""] | None:
         """Mean distance, differentiable in ``image``; None when the weights cannot be had, which is said once."""
         network = self._load(image.device)

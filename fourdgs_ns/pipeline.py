@@ -21,6 +21,7 @@ from torch import Tensor
 from fourdgs_ns import _compat
 from fourdgs_ns.data.datamanager import MultiViewVideoDatamanager, MultiViewVideoDatamanagerConfig
 from fourdgs_ns.errors import UserError
+from fourdgs_ns.memory import one_line
 from fourdgs_ns.model import DynamicGaussiansModel
 from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.scores import all_scores, mean_scores, scores_per_camera
@@ -59,6 +60,7 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         self.gaussians.exporting = test_mode == "inference"
         inspector = Inspector(self)
         self.gaussians.viewer_draws = inspector.draw
+        self.gaussians.frame_bytes = self.datamanager.bytes_on_gpu
         self.time_controls = TimeControls(inspector)
         """Found by the viewer, which then shows them."""
         _compat.mend_ns_render(type(self.datamanager))
@@ -79,7 +81,8 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         outputs = self.gaussians.get_outputs_for_camera(camera)
         _synchronize(self.device)
         seconds = perf_counter() - start
-        scores, images = self.gaussians.get_image_metrics_and_images(outputs, batch)
+        with one_line("a held-out view was scored", lambda: self.gaussians.memory_use(camera)):
+            scores, images = self.gaussians.get_image_metrics_and_images(outputs, batch)
         return {**scores, "fps": 1.0 / seconds}, images
 
     def sampled_scores(self, count: int) -> dict[str, float]:

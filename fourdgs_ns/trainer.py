@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import pickle
-import resource
 import signal
 import threading
 import zipfile
@@ -26,7 +25,7 @@ from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerC
 from nerfstudio.utils import writer
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from fourdgs_ns import _compat
+from fourdgs_ns import _compat, memory
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.optimizers import JointOptimizers
@@ -85,7 +84,20 @@ class DynamicGaussiansTrainer(Trainer):
         self.pipeline.gaussians.total_steps = self.config.max_num_iterations
         self.pipeline.gaussians.metrics_every = self.config.logging.steps_per_log
         self.finished_step = _compat.start_step(self) - 1
+        self.plan_memory()
         self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.summarize))
+
+    def plan_memory(self) -> None:
+        """On a GPU: no more Gaussians than its free memory holds, and that much of it kept from the frames."""
+        if torch.device(self.device).type != "cuda":
+            return
+        model, free = self.pipeline.gaussians, memory.gpu_memory()[0]
+        options = model.config.densification
+        allowed, reason = memory.affordable(model.representation, options.max_gaussians, model.num_points, free)
+        if reason is not None:
+            CONSOLE.log(f"[yellow]{reason}")
+            options.max_gaussians = allowed
+        self.pipeline.datamanager.reserved_bytes = memory.training_bytes(model.representation, allowed)
 
     def setup_optimizers(self) -> JointOptimizers:
         """Learning rates of everything measured in world units are given for a rig of extent 1 and scaled here, as are those
@@ -117,7 +129,14 @@ class DynamicGaussiansTrainer(Trainer):
         # Nerfstudio runs this many steps more; for us it is the total.
         self.config.max_num_iterations = total - start
         try:
-            super().train()
+            with memory.one_line("training", self.pipeline.gaussians.memory_use):
+                super().train()
+        except memory.OutOfMemory as error:
+            saved = sorted(self.checkpoint_dir.glob("step-*.ckpt"))
+            rest = (
+                f"; {saved[-1].name} is intact: go on from there with --load-dir {self.checkpoint_dir}" if saved else ""
+            )
+            raise memory.OutOfMemory(f"{error}{rest}") from None
         finally:
             self.config.max_num_iterations = total
             restore()
@@ -187,7 +206,7 @@ class DynamicGaussiansTrainer(Trainer):
         """Peak GPU memory on CUDA, else peak resident memory of the process."""
         if self.config.machine.device_type == "cuda":
             return torch.cuda.max_memory_allocated() / 1024**3
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+        return memory.peak_host_memory() / 1024**3
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras, CameraType
+from torch import Tensor
 
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.rasterization import PinholeCameras
@@ -17,6 +17,15 @@ def pinhole_cameras(camera: Cameras, near: float, device: torch.device | str) ->
     Raises:
         UserError: a camera is no pinhole camera.
     """
+    return _unpacked(_packed(camera, device), *_size(camera), near)
+
+
+def _size(camera: Cameras) -> tuple[int, int]:
+    return int(camera.width.flatten()[0]), int(camera.height.flatten()[0])
+
+
+def _packed(camera: Cameras, device: torch.device | str) -> Float[Tensor, "b 28"]:
+    """Rows of camera_from_world, intrinsics and centre: one tensor, so that it travels and is joined at once."""
     kind = int(camera.camera_type.flatten()[0])
     if kind != CameraType.PERSPECTIVE.value:
         raise UserError(
@@ -29,21 +38,19 @@ def pinhole_cameras(camera: Cameras, near: float, device: torch.device | str) ->
     view[:, :3, :3] = rotation
     view[:, :3, 3:] = -rotation @ pose[:, :3, 3:]
     intrinsics = camera.get_intrinsics_matrices().float().cpu()
-    both = torch.cat([view.flatten(1), intrinsics.flatten(1)], dim=1).to(device, non_blocking=True)
-    return PinholeCameras(
-        camera_from_world=both[:, :16].reshape(-1, 4, 4),
-        intrinsics=both[:, 16:].reshape(-1, 3, 3),
-        width=int(camera.width.flatten()[0]),
-        height=int(camera.height.flatten()[0]),
-        near=near,
-    )
+    return torch.cat([view.flatten(1), intrinsics.flatten(1), pose[:, :3, 3]], dim=1).to(device, non_blocking=True)
+
+
+def _unpacked(packed: Float[Tensor, "b 28"], width: int, height: int, near: float) -> PinholeCameras:
+    views, intrinsics = packed[:, :16].reshape(-1, 4, 4), packed[:, 16:25].reshape(-1, 3, 3)
+    return PinholeCameras(views, intrinsics, width, height, near, known_centers=packed[:, 25:])
 
 
 class TrainingViews:
     """Training comes back to the same views again and again: each is converted and sent to the device once."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[int, int], PinholeCameras] = {}
+        self.known: dict[tuple[int, int], Float[Tensor, "1 28"]] = {}
 
     def get(self, camera: Cameras, near: float, device: torch.device | str) -> PinholeCameras:
         """See :func:`pinhole_cameras`; views without camera and frame in their metadata are converted every time."""
@@ -53,12 +60,6 @@ class TrainingViews:
         views = []
         for k, (camera_id, frame_id) in enumerate(ids):
             if (camera_id, frame_id) not in self.known:
-                self.known[camera_id, frame_id] = pinhole_cameras(camera[k : k + 1], near, device)
+                self.known[camera_id, frame_id] = _packed(camera[k : k + 1], device)
             views.append(self.known[camera_id, frame_id])
-        if len(views) == 1:
-            return views[0]
-        return replace(
-            views[0],
-            camera_from_world=torch.cat([view.camera_from_world for view in views]),
-            intrinsics=torch.cat([view.intrinsics for view in views]),
-        )
+        return _unpacked(views[0] if len(views) == 1 else torch.cat(views), *_size(camera), near)

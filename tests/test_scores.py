@@ -11,6 +11,7 @@ from fourdgs_ns.losses import psnr, ssim, ssim_map
 from fourdgs_ns.palette import ANCHORS
 from fourdgs_ns.scores import (
     ColorMoments,
+    fastest_scores,
     flicker,
     mean_scores,
     region_psnr,
@@ -31,6 +32,18 @@ def test_means_skip_views_without_the_score_and_the_rate_is_a_median():
     assert scores_per_camera({"a": {"0": {"psnr": 1.0}, "1": {"psnr": 3.0}}, "b": {"0": {"psnr": 5.0}}}) == {
         "a": {"psnr": 2.0}, "b": {"psnr": 5.0},
     }  # fmt: skip
+
+
+def test_fastest_frames_are_the_tenth_of_each_camera_that_changes_most():
+    """Twenty frames with a predecessor a camera: the two that change most of each count, whatever the other camera does."""
+    slow = {str(k): {"psnr": 30.0, "change": 1e-3 * k} for k in range(1, 21)}
+    fast = {str(k): {"psnr": 10.0 + k, "change": 1.0 * k} for k in range(1, 21)}
+    for frames in (slow, fast):
+        frames["0"] = {"psnr": 0.0}
+    scores = fastest_scores({"slow": slow, "fast": fast})
+    assert scores["psnr"] == pytest.approx((30 + 30 + 30 + 29) / 4)
+    assert scores["change"] == pytest.approx((20e-3 + 19e-3 + 20 + 19) / 4)
+    assert fastest_scores({"one": {"0": {"psnr": 5.0}}}) == {}
 
 
 def test_moments_give_the_psnr_of_the_pictures(pair):

@@ -43,6 +43,13 @@ class RenderTimes:
     floor_both: float
     """Forward and backward of the rasteriser alone."""
     ours_both: float
+    pixel_pairs: int | None = None
+    """On the CPU: times that a Gaussian has to be evaluated at a pixel of the frozen slice."""
+
+    def nanoseconds_per_pair(self, milliseconds: float) -> float:
+        """Time of one core per such evaluation, projection and lists included."""
+        assert self.pixel_pairs is not None
+        return 1e6 * milliseconds * torch.get_num_threads() / max(self.pixel_pairs, 1)
 
 
 def make_scene(
@@ -124,7 +131,12 @@ def measure(
         floor, ours = median_ms(forward_floor, device, repeats), median_ms(forward_ours, device, repeats)
     floor_both = median_ms(backward(forward_floor), device, repeats)
     ours_both = median_ms(backward(forward_ours), device, repeats)
-    return RenderTimes(name, rows, len(still.ids), floor, ours, floor_both, ours_both)
+    pairs = None
+    if device.type == "cpu":
+        from fourdgs_ns.rasterization.cpu import count_pixel_pairs
+
+        pairs = count_pixel_pairs(still, cameras)
+    return RenderTimes(name, rows, len(still.ids), floor, ours, floor_both, ours_both, pairs)
 
 
 def iter_instants() -> Iterator[float]:

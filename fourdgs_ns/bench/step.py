@@ -76,11 +76,12 @@ def measure(trainer: DynamicGaussiansTrainer, steps: int) -> StepTimes:
                 callback.run_callback_at_location(step, location=AFTER)
         return 1000 * (now() - begin) / count
 
-    train(1, max(steps // 4, 3))
+    train(1, steps)  # the allocator, too, has to get to know the sizes
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    whole = train(steps, steps)
+    whole = train(1 + steps, steps)
     peak = trainer.peak_memory_gb()
+    _apart(trainer, 1, now)  # statistics have not been gathered yet: their first touch is none of a step's cost
     parts, alive = _apart(trainer, steps, now)
     floor = parts.pop("floor")
     begin, served = now(), 0

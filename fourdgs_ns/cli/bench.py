@@ -5,9 +5,14 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import tyro
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fourdgs_ns.trainer import DynamicGaussiansTrainer
 
 
 @dataclass
@@ -17,25 +22,32 @@ class Bench:
     render: drawing a moment from canonical parameters against drawing a frozen still, for every representation. step: a whole
     training step of a method on a capture, by parts, and the frames per second that the data path serves. play: pictures per
     second that the viewer's Play delivers of a trained run, encoded. export: seconds per frame of a PLY sequence, beside
-    Nerfstudio's writer.
+    Nerfstudio's writer. memory: bytes per Gaussian of every representation and, on a GPU, what real training steps take. data:
+    decoding, building the frame store and serving frames, and the host memory for that.
     """
 
-    room: tyro.conf.Positional[Literal["render", "step", "play", "export"]] = "render"
+    room: tyro.conf.Positional[Literal["render", "step", "play", "export", "memory", "data"]] = "render"
     """What is measured."""
-    rows: tuple[int, ...] = (100_000, 300_000, 1_000_000)
-    """render, export: numbers of Gaussians; export takes the last."""
+    rows: tuple[int, ...] = ()
+    """render, memory, export: numbers of Gaussians. Default: 0.1, 0.3 and 1 million; for memory 0.5, 1 and 3 million; for export
+    1 million."""
     alive: tuple[float, ...] = (1.0, 0.3, 0.08)
-    """render, export: shares of them that are alive at any t; export takes the first."""
+    """render, memory: shares of them that are alive at any t; export takes the first."""
     size: Annotated[tuple[int, int], tyro.conf.arg(metavar="W H")] = (1352, 1014)
-    """render, play: width and height in pixels."""
+    """render, play, memory: width and height in pixels; data without a capture: those of the recordings that are made."""
     trained: Optional[Path] = None  # noqa: UP045
     """play: folder of the run, or its config.yml."""
     data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
-    """step: the capture to train on."""
+    """step, data: the capture. data makes recordings of its own when none is named."""
     method: Literal["spacetime-gaussian", "freetime", "4dgs-4dsh"] = "freetime"
-    """step: the method."""
+    """step, data: the method."""
     initial_gaussians: int = 100_000
-    """step: random Gaussians to train with; their number does not change."""
+    """step, data: random Gaussians to train with; their number does not change."""
+    cameras: int = 20
+    """data without a capture: number of recordings."""
+    frames: int = 300
+    """data without a capture: length of each recording. The frames of all of them have to fit on the disk of the temporary folder
+    (TMPDIR)."""
     repeats: int = 50
     """Repetitions of each measurement (median), training steps (mean), or frames of an export (mean)."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -56,10 +68,10 @@ class Bench:
         device = torch.device(name)
         if self.room == "export":
             self._export()
-        elif self.room == "play":
-            self._play(device)
+        elif self.room in ("render", "play", "memory"):
+            {"render": self._render, "play": self._play, "memory": self._memory}[self.room](device)
         else:
-            self._render(device) if self.room == "render" else self._step(name)
+            {"step": self._step, "data": self._data}[self.room](name)
 
     def _play(self, device) -> None:  # type: ignore[no-untyped-def]
         from rich.console import Console
@@ -85,8 +97,8 @@ class Bench:
         from fourdgs_ns.bench import export
 
         console = Console(highlight=False)
-        for degree in (3, 0):
-            r = export.measure(self.rows[-1], self.alive[0], degree, self.repeats)
+        for rows, degree in ((rows, degree) for rows in self.rows or (1_000_000,) for degree in (3, 0)):
+            r = export.measure(rows, self.alive[0], degree, self.repeats)
             console.print(
                 f"SH degree {degree}, {r.alive:,} Gaussians in a frame, {r.megabytes:.0f} MB: {r.ours:.2f} s per frame "
                 f"({r.ours_cpu:.2f} CPU s), 300 frames in {5 * r.ours:.1f} min",
@@ -99,53 +111,81 @@ class Bench:
             console.print(f"  Nerfstudio's writer {beside}")
 
     def _render(self, device) -> None:  # type: ignore[no-untyped-def]
-        from rich.console import Console
         from rich.table import Table
 
         from fourdgs_ns.bench import render
         from fourdgs_ns.bench.timing import hardware
 
-        console = Console()
         table = Table(title=f"{self.size[0]}x{self.size[1]}, median of {self.repeats}; {hardware(device)}")
         for column in (
             "representation", "rows", "alive", "forward ratio", "fwd+bwd ratio",
             "rasteriser ms", "ours ms", "rasteriser fwd+bwd ms", "ours fwd+bwd ms",
         ):  # fmt: skip
             table.add_column(column, justify="left" if column == "representation" else "right")
+        if device.type == "cpu":
+            for column in ("pixel pairs, millions", "ns/pair forward", "ns/pair fwd+bwd"):
+                table.add_column(column, justify="right")
+            table.caption = "ns/pair: of one core, for each pixel at which the rasteriser has to evaluate a Gaussian"
         for name in render.REPRESENTATIONS:
-            for rows in self.rows:
+            for rows in self.rows or (100_000, 300_000, 1_000_000):
                 for share in self.alive:
                     r = render.measure(name, rows, share, self.size, device, self.repeats)
+                    extra = []
+                    if r.pixel_pairs is not None:
+                        spent = (r.nanoseconds_per_pair(ms) for ms in (r.floor, r.floor_both))
+                        extra = [f"{r.pixel_pairs / 1e6:.1f}", *(f"{ns:.2f}" for ns in spent)]
                     table.add_row(
                         r.name, f"{r.rows:,}", f"{r.alive:,}", f"{r.ours / r.floor:.2f}",
                         f"{r.ours_both / r.floor_both:.2f}",
-                        *(f"{ms:.2f}" for ms in (r.floor, r.ours, r.floor_both, r.ours_both)),
+                        *(f"{ms:.2f}" for ms in (r.floor, r.ours, r.floor_both, r.ours_both)), *extra,
                     )  # fmt: skip
-        console.print(table)
+        print_table(table)
+
+    def _memory(self, device) -> None:  # type: ignore[no-untyped-def]
+        import torch
+        from rich.table import Table
+
+        from fourdgs_ns.bench import memory
+        from fourdgs_ns.bench.timing import hardware
+
+        on_gpu = device.type == "cuda"
+        table = Table(title=f"Memory of training; {hardware(device)}", caption=memory.CAPTION)
+        for column in ("representation", "rows", "B/row", "parameters", "gradients", "moments", "sum"):
+            table.add_column(column, justify="left" if column == "representation" else "right", no_wrap=True)
+        if on_gpu:
+            for share in self.alive:
+                table.add_column(f"{share:.0%} alive: peak", justify="right")
+        for name in memory.REPRESENTATIONS:
+            for rows in self.rows or (500_000, 1_000_000, 3_000_000):
+                each = memory.stated(name, rows).per_row
+                measured = []
+                for share in self.alive if on_gpu else ():
+                    try:
+                        need = memory.measured(name, rows, share, self.size, device)
+                        measured.append(f"{memory.gigabytes(need.peak_step)}, {memory.gigabytes(need.peak_growth)}")
+                    except torch.cuda.OutOfMemoryError:
+                        measured.append("does not fit")
+                    torch.cuda.empty_cache()
+                parts = (each.parameters, each.gradients, each.moments, each.total)
+                table.add_row(
+                    name, f"{rows:,}", f"{each.total:,}", *(memory.gigabytes(rows * part) for part in parts), *measured
+                )
+        print_table(table)
 
     def _step(self, device: Literal["cpu", "cuda"]) -> None:
         from rich.console import Console
 
-        from fourdgs_ns import method_configs
         from fourdgs_ns.bench import step
-        from fourdgs_ns.data.datamanager import MultiViewVideoDatamanagerConfig
-        from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
         from fourdgs_ns.errors import UserError
 
         if self.data is None:
             raise UserError("bench step trains on a capture; name its folder with --data")
-        methods = (method_configs.spacetime_gaussian, method_configs.freetime, method_configs.fourdgs_4dsh)
-        config = {c.config.method_name: c.config for c in methods}[self.method]
-        data = config.pipeline.datamanager
-        assert isinstance(data, MultiViewVideoDatamanagerConfig)
-        parser = data.dataparser
-        assert isinstance(parser, MultiViewVideoDataParserConfig)
-        parser.initial_points, parser.num_random_points = "random", self.initial_gaussians
         with tempfile.TemporaryDirectory() as folder:
-            trainer = step.make_trainer(config, self.data, Path(folder), device)
+            trainer = self._trainer(self.data, Path(folder), device)
             times = step.measure(trainer, self.repeats)
         console = Console(highlight=False)
-        console.print(f"{self.method}, {times.rows:,} Gaussians, {times.alive:,} alive, batch {data.batch_size}")
+        batch = trainer.pipeline.datamanager.config.batch_size
+        console.print(f"{self.method}, {times.rows:,} Gaussians, {times.alive:,} alive, batch {batch}")
         console.print(
             f"whole step {times.whole:.2f} ms ({1000 / times.whole:.0f} per second), {times.whole / times.floor:.2f} times the "
             f"rasteriser alone ({times.floor:.2f} ms forward and backward); peak {times.peak_gb:.2f} GB"
@@ -154,3 +194,49 @@ class Bench:
         console.print(
             f"data alone: {times.frames_per_second:.0f} frames/s served, {times.frames_needed:.0f} needed at this speed"
         )
+
+    def _data(self, device: Literal["cpu", "cuda"]) -> None:
+        from rich.console import Console
+
+        from fourdgs_ns.bench import data
+        from fourdgs_ns.memory import GB
+
+        with tempfile.TemporaryDirectory() as folder:
+            capture = self.data or data.make_recordings(
+                Path(folder) / "recordings", self.cameras, self.frames, self.size
+            )
+            rates = data.measure(self._trainer(capture, Path(folder) / "out", device), self.repeats)
+        plain = f"OpenCV {rates.opencv:.0f}" + ("" if rates.pyav is None else f", PyAV {rates.pyav:.0f}")
+        best = max(rates.opencv, rates.pyav or 0.0)
+        Console(highlight=False, soft_wrap=True).print(
+            f"{rates.cameras} cameras, {rates.frames:,} frames in all\n"
+            f"frames/s: building the frame store {rates.building:.0f}, plain decoding {plain}; building takes "
+            f"{best / rates.building:.2f} times as long as the faster one\n"
+            f"frames/s: {rates.served:.0f} served, {rates.needed:.0f} needed by {self.method} at full speed; {rates.residency}\n"
+            f"peak host memory: {rates.peak_building / GB:.2f} GB when the store was built, {rates.peak / GB:.2f} GB after "
+            "training"
+        )
+
+    def _trainer(self, capture: Path, output: Path, device: Literal["cpu", "cuda"]) -> DynamicGaussiansTrainer:
+        """A trainer of the method with random points that neither logs nor saves."""
+        from fourdgs_ns import method_configs
+        from fourdgs_ns.bench import step
+        from fourdgs_ns.data.datamanager import MultiViewVideoDatamanagerConfig
+        from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
+
+        methods = (method_configs.spacetime_gaussian, method_configs.freetime, method_configs.fourdgs_4dsh)
+        config = {c.config.method_name: c.config for c in methods}[self.method]
+        data = config.pipeline.datamanager
+        assert isinstance(data, MultiViewVideoDatamanagerConfig)
+        parser = data.dataparser
+        assert isinstance(parser, MultiViewVideoDataParserConfig)
+        parser.initial_points, parser.num_random_points = "random", self.initial_gaussians
+        return step.make_trainer(config, capture, output, device)
+
+
+def print_table(table: Table) -> None:
+    """Print it; a file or a pipe has no width of its own, and rich would cut the numbers to 80 columns."""
+    from rich.console import Console
+
+    console = Console()
+    (console if console.is_terminal else Console(width=180)).print(table)

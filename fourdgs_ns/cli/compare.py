@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import tyro
 
@@ -32,7 +33,12 @@ class Compare:
         if len(set(names)) < len(names):
             names = [str(path) for path in self.runs]
         rows = {
-            name: {**report["mean"], "gaussians": report["gaussians"], "megabytes": report["megabytes"]}
+            name: {
+                **report["mean"],
+                **_fastest(report),
+                "gaussians": report["gaussians"],
+                "megabytes": report["megabytes"],
+            }
             for name, report in zip(names, reports)
         }
         CONSOLE.print(comparison_table(rows))
@@ -41,3 +47,9 @@ class Compare:
         if self.output is not None:
             write_rows(self.output, [{"run": name, **scores} for name, scores in rows.items()])
             CONSOLE.print(f"wrote {self.output}", highlight=False)
+
+
+def _fastest(report: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of the fastest tenth of frames that a comparison shows."""
+    fastest = report["fastest"]
+    return {f"{score}_fastest": fastest[score] for score in ("psnr", "ssim", "psnr_moving") if score in fastest}

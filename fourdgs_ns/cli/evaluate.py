@@ -25,5 +25,5 @@ class Evaluate:
         from fourdgs_ns.evaluation_files import evaluate_run, score_table
 
         report, folder = evaluate_run(self.run_path, self.output)
-        CONSOLE.print(score_table({str(name): scores for name, scores in report["per_camera"].items()}, report["mean"]))
+        CONSOLE.print(score_table(report))
         CONSOLE.print(f"wrote {folder}: evaluation.json, views.csv, heatmap-*.png", highlight=False)

@@ -133,6 +133,8 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             seed=self.config.seed,
         )
         self.train_cameras = dataset.cameras
+        self.reserved_bytes = 0
+        """GPU memory that the Gaussians may come to need; the trainer fills it in."""
         self.neighbor_window = 0
         """Frames; above 0 batches also hold the same cameras at another, near instant."""
 
@@ -144,11 +146,17 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         """The decoded frames, wherever they fit."""
         names = self.train_dataset.camera_names
         residency = choose_residency(
-            self.train_dataset.store, names, self.config.residency, torch.device(self.device), self.config.cache_gb
-        )
+            self.train_dataset.store, names, self.config.residency, torch.device(self.device), self.config.cache_gb,
+            self.reserved_bytes,
+        )  # fmt: skip
         CONSOLE.log(residency.reason)
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read-ahead")
         return residency
+
+    def bytes_on_gpu(self) -> int:
+        """What the frames take of the GPU's memory."""
+        on_gpu = torch.device(self.device).type == "cuda" and self.__dict__.get("frames") is not None
+        return self.frames.bytes_on_device if on_gpu else 0
 
     def _load(self, views: np.ndarray) -> Tensor:
         dataset = self.train_dataset

@@ -49,8 +49,7 @@ def build_all(files: Sequence[CameraFile], directory: Path, show_progress: bool)
         TextColumn("left"),
         disable=not show_progress,
     )
-    workers = min(_available_cpus(), MAX_WORKERS, len(files))
-    with bar, ThreadPoolExecutor(workers) as pool:
+    with bar, ThreadPoolExecutor(num_workers(len(files))) as pool:
         total, done = sum(b.shape[0] for b in begun), sum(len(b.crc32) for b in begun)
         task = bar.add_task("", total=total, completed=done)
         jobs = [pool.submit(_build, *job, stop, lambda: bar.advance(task)) for job in zip(files, begun, strict=True)]
@@ -65,8 +64,10 @@ def build_all(files: Sequence[CameraFile], directory: Path, show_progress: bool)
             raise
 
 
-def _available_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def num_workers(cameras: int) -> int:
+    """How many cameras are decoded at a time."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, MAX_WORKERS, cameras)
 
 
 def _begin(file: CameraFile) -> Sidecar:

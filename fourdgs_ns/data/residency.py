@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -12,10 +11,11 @@ from torch import Tensor
 
 from fourdgs_ns.data.frame_store import FrameStore
 from fourdgs_ns.errors import UserError
+from fourdgs_ns.memory import free_host_memory, is_out_of_memory
 
 GIB = 1024**3
-GPU_SHARE = 0.5
-"""Share of the free GPU memory that frames may take: Gaussians, moments and the rasteriser need the rest."""
+GPU_SHARE = 0.85
+"""Share of the free GPU memory that frames and Gaussians may be planned to take: pictures and losses need the rest."""
 
 
 class FrameResidency(Protocol):
@@ -23,6 +23,8 @@ class FrameResidency(Protocol):
 
     on_device: bool
     """True when ``batch`` returns tensors on the training device without a copy from the host."""
+    bytes_on_device: int
+    """What the frames take of the GPU's memory."""
     reason: str
     """One sentence for the log: where the frames are and why."""
 
@@ -35,6 +37,7 @@ class InMemory:
 
     def __init__(self, store: FrameStore, names: Sequence[str], device: torch.device, reason: str) -> None:
         self.on_device = True
+        self.bytes_on_device = sum(int(np.prod(store.shape(name))) for name in names) if device.type == "cuda" else 0
         self.reason = reason
         self.frames = {}
         for name in names:
@@ -53,6 +56,7 @@ class OnDisk:
 
     def __init__(self, store: FrameStore, pin: bool, reason: str) -> None:
         self.on_device = False
+        self.bytes_on_device = 0
         self.reason = reason
         self.store = store
         self.pin = pin
@@ -65,19 +69,23 @@ class OnDisk:
         return images
 
 
-def free_host_memory() -> int:
-    """Bytes of host memory that can be taken without swapping."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def choose_residency(
     store: FrameStore,
     names: Sequence[str],
     wish: Literal["auto", "gpu", "ram", "disk"],
     device: torch.device,
     cache_gb: float | None,
+    reserved: int = 0,
 ) -> FrameResidency:
-    """The fastest place that holds the frames of cameras ``names`` within the budgets, or the place that was asked for."""
+    """The fastest place that holds the frames of cameras ``names`` within the budgets, or the place that was asked for.
+
+    Args:
+        cache_gb: most host memory to take; None: a quarter of what is free, at most 4 GB.
+        reserved: bytes of GPU memory that something else will need.
+
+    Raises:
+        UserError: the GPU was asked for and is none, or does not hold the frames.
+    """
     needed = int(sum(np.prod(store.shape(name)) for name in names))
     size = f"{needed / GIB:.1f} GB of frames"
     cuda = device.type == "cuda"
@@ -93,12 +101,25 @@ def choose_residency(
                 f"{size} do not fit into {free_gpu / GIB:.1f} GB of free GPU memory; use "
                 "--pipeline.datamanager.residency auto, or a --downscale-factor"
             )
-    if wish == "gpu" or (wish == "auto" and cuda and needed <= GPU_SHARE * free_gpu):
-        return InMemory(store, names, device, f"{size} are held on the GPU ({free_gpu / GIB:.0f} GB free)")
+    free = f"{free_gpu / GIB:.1f} GB of GPU memory are free, {reserved / GIB:.1f} GB are kept for Gaussians"
+    fits = cuda and needed + reserved <= GPU_SHARE * free_gpu
+    if wish == "gpu" or (wish == "auto" and fits):
+        try:
+            return InMemory(store, names, device, f"{size} are held on the GPU ({free})")
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if wish == "gpu":
+                raise UserError(
+                    f"GPU memory ran out while {size} were copied there ({free}); use "
+                    "--pipeline.datamanager.residency auto, or a --downscale-factor"
+                ) from None
+            free = f"GPU memory ran out while they were copied there; {free}"
+    why = f"{free}; " if cuda else ""
     if wish == "ram" or (wish == "auto" and needed <= budget):
-        reason = f"{size} are held in host memory (budget {budget / GIB:.1f} GB)"
+        reason = f"{size} are held in host memory ({why}budget {budget / GIB:.1f} GB)"
         memory = InMemory(store, names, torch.device("cpu"), reason)
         # On a GPU machine a batch still has to travel, so it is read ahead like one from disk.
         memory.on_device = not cuda
         return memory
-    return OnDisk(store, cuda, f"{size} are read from disk as needed (host budget {budget / GIB:.1f} GB)")
+    return OnDisk(store, cuda, f"{size} are read from disk as needed ({why}host budget {budget / GIB:.1f} GB)")

@@ -70,8 +70,16 @@ class Densification(ABC):
         """
         cameras, height, width = rendering.features.shape[:3]
         # Pixels -> normalised device units; the loss is a mean over the cameras of the batch, undone here.
-        scale = rendering.means2d.new_tensor([width / 2.0, height / 2.0]) * cameras
-        norms = (rendering.screen_gradients() * scale).norm(dim=-1)
+        scale = (0.5 * width * cameras, 0.5 * height * cameras)
+        if statistics["gradient_sum"].is_cuda:
+            from fourdgs_ns.kernels.statistics import add_view_statistics
+
+            add_view_statistics(
+                rendering.ids, rendering.screen_gradients(), rendering.radii, scale, statistics["gradient_sum"],
+                statistics["view_count"],
+            )  # fmt: skip
+            return
+        norms = (rendering.screen_gradients() * rendering.means2d.new_tensor(scale)).norm(dim=-1)
         seen = rendering.radii > 0
         statistics["gradient_sum"].index_add_(
             0, rendering.ids, torch.where(seen, norms, torch.zeros_like(norms)).sum(0)

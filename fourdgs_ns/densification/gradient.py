@@ -95,7 +95,8 @@ class GradientDensification(Densification):
                 self.representation.children(rows, clone, "clone", generator),
                 self._halves(rows, statistics, torch.cat([split, split]), generator),
             ]
-            children = {name: torch.cat([part[name] for part in parts]) for name in params}
+            # One parameter after the other, so that children exist twice only one parameter at a time.
+            children = {name: torch.cat([part.pop(name) for part in parts]) for name in params}
             doomed[split] = True
             counts.update(cloned=len(clone), split=len(split))
         counts["pruned"] = int(doomed.sum()) - counts["split"]

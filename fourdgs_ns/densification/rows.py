@@ -26,7 +26,9 @@ def edit_rows(
 ) -> None:
     """Keep the rows ``keep`` (None: all) and add the rows ``append`` behind them, in place.
 
-    Adam's moments follow the kept rows and are zero for new ones; its step counter is untouched. Gradients are dropped.
+    Adam's moments follow the kept rows and are zero for new ones; its step counter is untouched. Gradients are dropped, and
+    before anything is copied: with them gone, the rows never take more memory here than during a step, as long as the largest
+    tensor of new rows is no larger than the old gradients together.
 
     Args:
         params: canonical parameters, name -> [n, ...].
@@ -35,26 +37,40 @@ def edit_rows(
     """
     if append is not None:
         assert set(append) == set(params), (sorted(append), sorted(params))
+    for value in params.values():
+        value.grad = None
+    kept = None if keep is None else torch.nonzero(keep).squeeze(-1)
     for name in list(params.keys()):
         old = params[name]
         fresh = None if append is None else append[name].to(old)
-
-        def edited(tensor: Tensor, new: Tensor | None) -> Tensor:
-            kept = tensor if keep is None else tensor[keep]
-            return kept if new is None else torch.cat([kept, new])
-
-        new = nn.Parameter(edited(old.data, fresh), requires_grad=old.requires_grad)
+        new = nn.Parameter(_edited(old.data, kept, fresh), requires_grad=old.requires_grad)
         params[name] = new
         optimizer = optimizers.get(name)
-        if optimizer is None:
-            continue
-        state = optimizer.state.pop(old, {})
-        blank = None if fresh is None else torch.zeros_like(fresh)
-        optimizer.param_groups[0]["params"] = [new]
-        if state:
-            optimizer.state[new] = {
-                key: value if key == "step" else edited(value, blank) for key, value in state.items()
-            }
+        if optimizer is not None:
+            state = optimizer.state.pop(old, {})
+            optimizer.param_groups[0]["params"] = [new]
+            # The old values go before the moments come, and one moment before the other.
+            del old
+            blank = None if fresh is None else torch.zeros_like(fresh)
+            for key in [key for key in state if key != "step"]:
+                state[key] = _edited(state.pop(key), kept, blank)
+            if state:
+                optimizer.state[new] = state
+
+
+def _edited(tensor: Tensor, kept: Int[Tensor, " m"] | None, fresh: Tensor | None) -> Tensor:
+    """Rows ``kept`` (None: all) of ``tensor``, then ``fresh``; the result is the only copy that is made."""
+    if kept is None and fresh is None:
+        return tensor
+    m = tensor.shape[0] if kept is None else kept.shape[0]
+    out = tensor.new_empty(m if fresh is None else m + fresh.shape[0], *tensor.shape[1:])
+    if kept is None:
+        out[:m] = tensor
+    else:
+        torch.index_select(tensor, 0, kept, out=out[:m])
+    if fresh is not None:
+        out[m:] = fresh
+    return out
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.kernels.rows import dense_gradients
 
 _BLOCK = 256
@@ -17,7 +18,7 @@ NAMES = ("means", "velocities", "scales", "quats", "opacities", "temporal_center
 """Canonical parameters that the kernels read, in their order."""
 
 
-@triton.jit
+@kernel
 def _forward(
     t, ids, means, velocities, scales, quats, opacities, centers, log_durations,
     out_means, out_velocities, out_scales, out_quats, out_opacities, out_weights, m, BLOCK: tl.constexpr,
@@ -52,7 +53,7 @@ def _forward(
         tl.store(out_quats + 4 * k + c, q * inverse, mask=inside)
 
 
-@triton.jit
+@kernel
 def _backward(
     t, ids, velocities, scales, quats, opacities, centers, log_durations,
     g_means, g_scales, g_quats, g_opacities,
@@ -97,7 +98,7 @@ class _Slice(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, t: float, ids: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
         m = ids.shape[0]
-        outputs = tuple(params[0].new_empty(m, d) for d in (3, 3, 3, 4)) + tuple(params[0].new_empty(2, m).unbind(0))
+        outputs = tuple(params[0].new_empty(shape) for shape in ((m, 3), (m, 3), (m, 3), (m, 4), (m,), (m,)))
         if m:
             _forward[(triton.cdiv(m, _BLOCK),)](t, ids, *params, *outputs, m, BLOCK=_BLOCK)
         ctx.save_for_backward(ids, *params)

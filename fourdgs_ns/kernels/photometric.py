@@ -15,6 +15,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.losses import C1, C2, SIGMA, WINDOW
 
 _BLOCK = 512
@@ -43,7 +44,7 @@ def _tap(distance: tl.constexpr):
         return _W5
 
 
-@triton.jit
+@kernel
 def _blur_rows(image, target, maps, total, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """maps [5, total]: x, y, x^2, y^2, xy of [b, h, w, c] pictures blurred along w."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -71,7 +72,7 @@ def _blur_rows(image, target, maps, total, width, CHANNELS: tl.constexpr, BLOCK:
     tl.store(maps + 4 * total + i, xy, mask=inside)
 
 
-@triton.jit
+@kernel
 def _compare(image, target, maps, slopes, sums, total, stride, height, ssim_share, l1_share, BLOCK: tl.constexpr):
     """Blur along h; l1_share |x - y| - ssim_share SSIM summed by block, and d SSIM / d (mx, xx, xy) into slopes [3, total]."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -109,7 +110,7 @@ def _compare(image, target, maps, slopes, sums, total, stride, height, ssim_shar
     tl.store(sums + tl.program_id(0), tl.sum(part, axis=0))
 
 
-@triton.jit
+@kernel
 def _blur_slopes(slopes, blurred, total, stride, height, BLOCK: tl.constexpr):
     """The three slopes blurred along h."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -123,7 +124,7 @@ def _blur_slopes(slopes, blurred, total, stride, height, BLOCK: tl.constexpr):
         tl.store(blurred + part * total + i, value, mask=inside)
 
 
-@triton.jit
+@kernel
 def _gradient(
     image,
     target,

@@ -11,12 +11,9 @@ import triton.language as tl
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fourdgs_ns.kernels.launch import kernel
+
 _BLOCK = 256
-
-
-def usable(params: Sequence[Tensor]) -> bool:
-    """Whether the kernels can read these parameters: contiguous float32 on a GPU."""
-    return all(p.is_cuda and p.dtype == torch.float32 and p.is_contiguous() for p in params)
 
 
 def dense_gradients(params: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -26,7 +23,7 @@ def dense_gradients(params: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(part.view_as(p) for part, p in zip(flat.split(sizes), params))
 
 
-@triton.jit
+@kernel
 def _mark_alive(t, opacities, centers, log_durations, alive, n, FACTOR: tl.constexpr, BLOCK: tl.constexpr):
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
@@ -54,7 +51,7 @@ def alive_mask(
     return alive
 
 
-@triton.jit
+@kernel
 def _gather_harmonics(ids, constant, rest, out, total, COUNT: tl.constexpr, STORED: tl.constexpr, BLOCK: tl.constexpr):
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = j < total
@@ -67,7 +64,7 @@ def _gather_harmonics(ids, constant, rest, out, total, COUNT: tl.constexpr, STOR
     tl.store(out + j, tl.where(value - value == 0.0, value, 0.0), mask=inside)
 
 
-@triton.jit
+@kernel
 def _scatter_harmonics(
     ids, gradient, v_constant, v_rest, total, COUNT: tl.constexpr, STORED: tl.constexpr, BLOCK: tl.constexpr
 ):
@@ -96,13 +93,16 @@ class _Harmonics(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple:  # type: ignore[override]
         ids, constant, rest = ctx.saved_tensors
-        v_constant, v_rest = dense_gradients((constant, rest))
+        # Before the first degree is reached the others get no gradient at all: no zeros to clear, nothing for Adam to do.
+        used = (constant, rest) if gradient.shape[1] > 1 else (constant,)
+        gradients = dense_gradients(used)
+        v_constant, v_rest = gradients[0], gradients[-1]
         if gradient.numel():
             _scatter_harmonics[(triton.cdiv(gradient.numel(), 1024),)](
                 ids, gradient.contiguous(), v_constant, v_rest, gradient.numel(), COUNT=3 * gradient.shape[1],
                 STORED=ctx.stored, BLOCK=1024,
             )  # fmt: skip
-        return None, v_constant, v_rest, None
+        return None, v_constant, v_rest if len(used) > 1 else None, None
 
 
 def gather_harmonics(

@@ -10,6 +10,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.kernels.rows import dense_gradients
 
 _BLOCK = 256
@@ -19,7 +20,7 @@ NAMES = (
 """Canonical parameters that the kernels read, in their order; ``features_time`` follows for the full variant."""
 
 
-@triton.jit
+@kernel
 def _forward(
     t, ids, means, motion, scales, quats, omegas, opacities, centers, log_durations, constant, slope,
     out_means, out_velocities, out_scales, out_quats, out_features, out_opacities, out_weights, m,
@@ -69,7 +70,7 @@ def _forward(
     tl.store(out_opacities + k, tl.where(total - total == 0.0, peak * weight, 0.0), mask=inside)
 
 
-@triton.jit
+@kernel
 def _backward(
     t, ids, scales, quats, omegas, opacities, centers, log_durations,
     g_means, g_scales, g_quats, g_features, g_opacities,
@@ -128,8 +129,8 @@ class _Slice(torch.autograd.Function):
     def forward(ctx: Any, t: float, ids: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
         m = ids.shape[0]
         constant, slope = params[8].shape[1], params[9].shape[1] if len(params) > 9 else 0
-        outputs = tuple(params[0].new_empty(m, d) for d in (3, 3, 3, 4, constant + slope))
-        outputs += tuple(params[0].new_empty(2, m).unbind(0))
+        shapes = (m, 3), (m, 3), (m, 3), (m, 4), (m, constant + slope), (m,), (m,)
+        outputs = tuple(params[0].new_empty(shape) for shape in shapes)
         if m:
             # The lite variant has no slopes: a pointer that nothing reads stands for them.
             inputs = params if slope else (*params, params[8])

@@ -36,6 +36,9 @@ class PinholeCameras:
     near: float = 0.01
     """Gaussians whose centre is nearer than this along z are not drawn (world units)."""
 
+    known_centers: Float[Tensor, "c 3"] | None = None
+    """Where the cameras are, for who has computed it already; see :meth:`centers`."""
+
     def __post_init__(self) -> None:
         c = self.camera_from_world.shape[0]
         assert self.camera_from_world.shape == (c, 4, 4), self.camera_from_world.shape
@@ -46,6 +49,8 @@ class PinholeCameras:
 
     def centers(self) -> Float[Tensor, "c 3"]:
         """Where the cameras are, world coordinates."""
+        if self.known_centers is not None:
+            return self.known_centers
         rotation, translation = self.camera_from_world[:, :3, :3], self.camera_from_world[:, :3, 3:]
         return -(rotation.transpose(1, 2) @ translation).squeeze(-1)
 

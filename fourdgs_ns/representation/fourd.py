@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -32,6 +32,7 @@ from fourdgs_ns.representation.base import (
     RepresentationConfig,
     active_rows,
     gather,
+    uses_kernels,
 )
 from fourdgs_ns.representation.children import (
     MAX_LOGIT,
@@ -48,6 +49,9 @@ from fourdgs_ns.representation.velocity_form import (
     quaternion_form,
     velocity_form,
 )
+
+if TYPE_CHECKING:
+    from fourdgs_ns.kernels.fourd import Options
 
 MAX_TEMPORAL_SCALE = 5.0
 """Bound of the logarithm of a row's temporal size, 148 clips: beyond it nothing changes but the rounding."""
@@ -217,9 +221,32 @@ class FourDRepresentation:
         return center - reach, center + reach
 
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
+        if uses_kernels(params, t):
+            from fourdgs_ns.kernels.fourd import alive_mask
+
+            return torch.nonzero(alive_mask(t, params, self.kernel_options())).squeeze(-1)
         return active_rows(self, params, t)
 
+    def kernel_options(self) -> Options:
+        """What the fused kernels must know beside the rows, at the degrees reached so far."""
+        from fourdgs_ns.kernels.fourd import Options
+
+        return Options(
+            harmonics=num_harmonics(self.active_sh_degree),
+            waves=self.active_temporal_degree,
+            frequency=2 * math.pi / self.config.period,
+            static_mark=STATIC_MARK,
+            max_temporal_scale=MAX_TEMPORAL_SCALE,
+        )
+
     def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+        if uses_kernels(params, t):
+            from fourdgs_ns.kernels.fourd import slice_rows
+
+            means, velocities, covariances, features, opacities, weights = slice_rows(
+                float(t), ids, params, self.kernel_options()
+            )
+            return GaussiansAtTime(ids, means, None, None, opacities, features, velocities, weights, covariances)
         rows = gather({name: value for name, value in params.items() if name not in HARMONICS}, ids)
         static, shape = self.is_static(rows), velocity_form(self.quaternion_form(rows))
         dt = t - rows["temporal_centers"]

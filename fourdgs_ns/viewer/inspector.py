@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fourdgs_ns.data.dataset import MultiViewVideoDataset
 from fourdgs_ns.errors import UserError
+from fourdgs_ns.memory import one_line
 from fourdgs_ns.palette import ValueRange
 from fourdgs_ns.rasterization import PinholeCameras
 from fourdgs_ns.representation.base import GaussiansAtTime
@@ -165,12 +166,14 @@ class Inspector:
         What a user must mend (another camera model, say) is told under the slider: an exception would end the viewer's thread.
         """
         try:
-            outputs = self._draw(camera)
+            with one_line("the viewer drew", lambda: self.pipeline.gaussians.memory_use(camera)):
+                outputs = self._draw(camera)
             self.statistics.refusal = ""
         except UserError as error:
             self.statistics.refusal = str(error)
             height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
-            empty = torch.zeros(height, width, 3, device=self.pipeline.device)
+            # On the CPU: the GPU's memory may be what has run out.
+            empty = torch.zeros(height, width, 3)
             outputs = {"rgb": empty, "depth": empty[..., :1], "accumulation": empty[..., :1], "background": empty}
         return outputs
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.bench import export, render, step, timing
+from fourdgs_ns.bench import data, export, render, step, timing
 from fourdgs_ns.cli.main import entry_point
+from fourdgs_ns.data.layouts import read_capture
 from tests.training.tiny import make_config, write_capture
 
 CPU = torch.device("cpu")
@@ -24,6 +25,7 @@ def test_render_times_are_those_of_both_paths():
     times = render.measure("freetime SH 3", 500, 0.3, (64, 48), CPU, repeats=2)
     assert times.rows == 500 and 100 < times.alive < 200
     assert min(times.floor, times.ours, times.floor_both, times.ours_both) > 0
+    assert times.pixel_pairs is not None and times.pixel_pairs % 16 == 0 < times.nanoseconds_per_pair(times.floor)
 
 
 def test_the_median_of_the_work_itself():
@@ -51,9 +53,45 @@ def test_an_export_is_that_of_the_writer(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_export_is_reported_with_and_without_harmonics(capsys):
+    entry_point(["bench", "export", "--rows", "500", "--repeats", "2"])
+    told = capsys.readouterr().out
+    assert "SH degree 3, 500 Gaussians in a frame" in told and "SH degree 0, 500 Gaussians" in told
+    assert told.count("Nerfstudio's writer") == 2
+
+
 def test_bad_requests_end_in_one_line(capsys):
     for words, complaint in ((["bench", "step"], "--data"), (["bench", "--repeats", "0"], "at least 1")):
         with pytest.raises(SystemExit) as stop:
             entry_point([*words, "--device", "cpu"])
         assert stop.value.code == 1
         assert complaint in capsys.readouterr().err
+
+
+def test_recordings_are_what_was_asked_for_and_are_stored_once(tmp_path):
+    root = data.make_recordings(tmp_path / "rig", 3, 5, (64, 48))
+    capture = read_capture(root)
+    assert [len(camera.frames) for camera in capture.cameras] == [5, 5, 5]
+    assert {(camera.width, camera.height) for camera in capture.cameras} == {(64, 48)}
+    assert len({path.stat().st_ino for path in root.glob("*.mp4")}) == 1
+    clip = capture.cameras[0].frames
+    assert data.decode_by_opencv(clip) == data.decode_by_pyav(clip) == 5
+    assert data.decode_by_pyav(clip.take([0, 2])) == 3, "up to the last frame wanted"
+
+
+@pytest.mark.slow
+def test_the_data_path_is_measured_and_its_store_is_kept(tmp_path):
+    root = data.make_recordings(tmp_path / "rig", 3, 5, (64, 48))
+    trainer = step.make_trainer(make_config(root, tmp_path / "out", 10_000), root, tmp_path / "out", "cpu")
+    rates = data.measure(trainer, 2)
+    assert (rates.cameras, rates.frames) == (3, 15)
+    assert min(rates.opencv, rates.pyav, rates.building, rates.served, rates.needed) > 0
+    assert rates.peak >= rates.peak_building > 50e6
+    assert len(list((root / ".fourdgs" / "frames").glob("*.rgb"))) == 3
+    assert [path.name for path in (root / ".fourdgs").iterdir()] == ["frames"]
+
+
+def test_the_table_of_memory_is_printed(capsys):
+    entry_point(["bench", "memory", "--rows", "1000000", "--device", "cpu"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1,000,000" in printed and "2,576" in printed and "2.40" in printed

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fourdgs_ns.densification.rows import edit_rows, forget_moments
 
@@ -53,3 +56,44 @@ def test_forgetting_moments_of_some_rows():
     assert bool((state["exp_avg"][:2] == 0).all())
     torch.testing.assert_close(state["exp_avg"][2:], rest)
     assert float(state["step"]) == 3
+
+
+class LiveBytes(TorchDispatchMode):
+    """The most memory that tensors held at once, those of ``known`` included."""
+
+    def __init__(self, known: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.sizes: dict[StorageWeakRef, int] = {}
+        self.most = 0
+        for tensor in known:
+            self.add(tensor)
+
+    def add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self.sizes[StorageWeakRef(storage)] = storage.nbytes()
+        self.sizes = {ref: size for ref, size in self.sizes.items() if not ref.expired()}
+        self.most = max(self.most, sum(self.sizes.values()))
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self.add(out)
+        return out
+
+
+@pytest.mark.parametrize("share_kept", [1.0, 0.9])
+def test_growing_takes_no_more_memory_than_a_step(share_kept):
+    n = 10_000
+    params, optimizers = make(n)
+    state = [x for o in optimizers.values() for s in o.state.values() for key, x in s.items() if key != "step"]
+    during_step = [*(p.data for p in params.values()), *(p.grad for p in params.values()), *state]
+    rows = sum(x.nbytes for x in during_step)
+    watch = LiveBytes(during_step)
+    assert watch.most == rows
+    del state, during_step
+    keep = None if share_kept == 1 else torch.arange(n) < share_kept * n
+    fresh = {name: torch.zeros(n // 20, *value.shape[1:]) for name, value in params.items()}
+    with watch:
+        edit_rows(params, optimizers, keep=keep, append=fresh)
+    ids_of_kept_rows = 8 * n
+    assert watch.most <= rows + ids_of_kept_rows, (watch.most, rows)

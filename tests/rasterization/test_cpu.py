@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.rasterization.cpu import count_pixel_pairs
 from fourdgs_ns.representation.base import ALPHA_THRESHOLD, GaussiansAtTime
 
 from .dense_twin import dense_rasterize
@@ -233,3 +234,33 @@ def test_wrong_shapes_and_dtypes_are_refused_at_the_door(name, value):
     parameters[name] = value
     with pytest.raises(AssertionError):
         rasterize(make_slice(parameters), make_cameras(1, 16, 16))
+
+
+def test_pixel_pairs_are_whole_rows_of_what_can_be_seen():
+    # A round Gaussian in the middle of the first of 2 x 2 tiles, then opaque ones in front of it.
+    focal, depth, size = 40.0, 4.0, 0.1
+    cameras = PinholeCameras(
+        torch.eye(4)[None], torch.tensor([[[focal, 0.0, 8.0], [0.0, focal, 8.0], [0.0, 0.0, 1.0]]]), 32, 32, near=0.1
+    )
+    variance = (focal * size / depth) ** 2 + 0.3
+    reach = math.sqrt(2 * math.log(255) * variance)
+    rows = math.floor(8 + reach + 0.5) - math.ceil(8 - reach - 0.5)
+    assert 6 < rows < 10
+
+    def pairs(depths: list[float], sizes: list[float]) -> int:
+        m = len(depths)
+        means = torch.tensor([[0.0, 0.0, z] for z in depths])
+        parameters = {
+            "means": means,
+            "quats": torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(m, 1),
+            "scales": torch.tensor(sizes)[:, None].repeat(1, 3),
+            "opacities": torch.ones(m),
+            "features": torch.ones(m, 3),
+        }
+        return count_pixel_pairs(make_slice(parameters), cameras)
+
+    assert pairs([depth], [size]) == rows * 16
+    assert pairs([depth, depth], [size, size]) == 2 * rows * 16
+    # Two layers of alpha 0.999 end every pixel; what is behind them is not counted: a third one would bring 1e-4 and less.
+    wide = [100.0, 100.0]
+    assert pairs([2.0, 2.5, depth], [*wide, size]) == pairs([2.0, 2.5], wide)

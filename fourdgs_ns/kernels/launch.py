@@ -1,0 +1,52 @@
+"""Launching Triton kernels with little Python: a training step makes a dozen launches, each shorter than Triton's own call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import triton
+from torch import Tensor
+
+
+class Kernel:
+    """A Triton kernel that is compiled once per type of its arguments, never per value or alignment.
+
+    Triton looks at every argument of every launch, because it compiles special versions for values like 1 and multiples of 16.
+    Here all but the ``tl.constexpr`` parameters, which come last and are given by name, are exempt from that, so that what the
+    first launch compiled serves the next ones directly.
+    """
+
+    def __init__(self, function: Callable) -> None:
+        parameters = inspect.signature(function).parameters.values()
+        self.constants = [p.name for p in parameters if p.annotation not in (inspect.Parameter.empty, None)]
+        runtime = [p.name for p in parameters if p.name not in self.constants]
+        self.function = triton.jit(do_not_specialize=runtime, do_not_specialize_on_alignment=runtime)(function)
+        self.compiled: dict[tuple, Any] = {}
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        def launch(*arguments: Any, **constants: Any) -> None:
+            values = [constants[name] for name in self.constants]
+            device = next(a.device for a in arguments if isinstance(a, Tensor))
+            key = (device, *values, *map(_kind, arguments))
+            compiled = self.compiled.get(key)
+            if compiled is None:
+                # None in Triton's interpreter, which compiles nothing.
+                self.compiled[key] = self.function[grid](*arguments, **constants)
+            else:
+                compiled[(*grid, 1, 1)[:3]](*arguments, *values)
+
+        return launch
+
+
+def _kind(argument: Any) -> Any:
+    """What the machine code depends on: element type, or that a number needs 64 bits."""
+    if isinstance(argument, Tensor):
+        return argument.dtype
+    return (int, -(2**31) <= argument < 2**31) if isinstance(argument, int) else type(argument)
+
+
+def kernel(function: Callable) -> Kernel:
+    """Decorator for a Triton kernel that is launched from Python; what kernels call is decorated with ``triton.jit``."""
+    return Kernel(function)
