@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def hide_time_slider(viewer: Viewer) -> None:
 
 
 def mend_ns_render(datamanager: type) -> None:
-    """Give ``ns-render interpolate`` its times and let ``ns-render spiral`` start from ``datamanager`` (nerfstudio 1.1.5).
+    """Give ``ns-render interpolate`` its times, let ``ns-render spiral`` start from ``datamanager`` and keep it upright
+    (nerfstudio 1.1.5).
 
     The command's module has bound the names before any plugin is loaded, so they are replaced where it is running. Versions
     that carry the times themselves, or do not ask for the datamanager's type, are left as they are.
@@ -57,6 +59,9 @@ def mend_ns_render(datamanager: type) -> None:
         stock: Any = getattr(module, "get_interpolated_camera_path", None)
         if stock is not None and not hasattr(stock, "carries_times"):
             module.get_interpolated_camera_path = carrying_times(stock)  # type: ignore[attr-defined]
+        spiral: Any = getattr(module, "get_spiral_path", None)
+        if spiral is not None and not hasattr(spiral, "is_upright"):
+            module.get_spiral_path = upright(spiral)  # type: ignore[attr-defined]
         accepted: Any = getattr(module, "RandomCamerasDataManager", None)
         if isinstance(accepted, type):
             # isinstance takes tuples inside tuples: the assertion now also knows whole pictures.
@@ -83,9 +88,78 @@ def carrying_times(stock: Callable[..., Cameras]) -> Callable[..., Cameras]:
     return interpolated
 
 
+def upright(stock: Callable[..., Cameras]) -> Callable[..., Cameras]:
+    """Nerfstudio's ``get_spiral_path`` with the start camera's own up direction: it takes an axis of the world for one of the
+    camera, so that pictures come out rolled, by half a turn for a camera that looks along y."""
+
+    def spiral(camera: Cameras, *args: Any, **options: Any) -> Cameras:
+        path = stock(camera, *args, **options)
+        back = path.camera_to_worlds[:, :3, 2]
+        up = camera.camera_to_worlds[0:1, :3, 1].expand_as(back)
+        right = torch.nn.functional.normalize(torch.linalg.cross(up, back), dim=-1)
+        path.camera_to_worlds[:, :3, :3] = torch.stack([right, torch.linalg.cross(back, right), back], dim=-1)
+        return path
+
+    spiral.is_upright = True  # type: ignore[attr-defined]
+    return spiral
+
+
 def set_longest_side(viewer: Viewer, pixels: int) -> None:
     """What the viewer's slider "Max res" does (nerfstudio 1.1)."""
     viewer.control_panel._max_res.value = pixels
+
+
+def keyframes_take_time(time: Callable[[], float]) -> None:
+    """Let keyframes that are added in the viewer's Render tab carry the t that is shown then, as if it had been typed into their
+    "Override Time" (nerfstudio 1.1, where they all begin with the tab's default time).
+
+    Args:
+        time: t that the viewer shows.
+    """
+    from nerfstudio.viewer.render_panel import Keyframe
+
+    stock: Any = Keyframe.from_camera
+    stock = getattr(stock, "stock", stock)
+
+    def from_camera(camera: Any, aspect: float) -> Keyframe:
+        keyframe = stock(camera, aspect)
+        keyframe.override_time_enabled, keyframe.override_time_val = True, time()
+        return keyframe
+
+    from_camera.stock = stock  # type: ignore[attr-defined]
+    Keyframe.from_camera = staticmethod(from_camera)  # type: ignore[method-assign]
+
+
+def mend_paths_of_two_keyframes() -> None:
+    """Let the viewer's Render tab save a camera path of two keyframes.
+
+    Between two rotations splines 0.3.0, which Nerfstudio 1.1.5 pins, asks an empty array whether it is true, which NumPy 2.2 and
+    later refuse.
+    """
+    from splines import quaternion
+
+    stock: Any = quaternion.KochanekBartels
+    if hasattr(stock, "takes_two"):
+        return
+
+    class Rotations(stock):
+        """Stock's spline; between two rotations their great circle."""
+
+        takes_two = True
+
+        def __init__(
+            self, quaternions: Any, grid: Any = None, *, endconditions: Any = "natural", **options: Any
+        ) -> None:
+            rotations = list(quaternion.canonicalized(quaternions))
+            if len(rotations) != 2 or endconditions == "closed":
+                super().__init__(quaternions, grid, endconditions=endconditions, **options)
+                return
+            first, last = rotations
+            # Control rotations at thirds of a great circle make a cubic curve run along it at constant speed.
+            thirds = [quaternion.slerp(first, last, share) for share in (1 / 3, 2 / 3)]
+            quaternion.DeCasteljau.__init__(self, [[first, *thirds, last]], grid)
+
+    quaternion.KochanekBartels = Rotations  # type: ignore[misc]
 
 
 def keep_viewer_local() -> None:

@@ -133,7 +133,7 @@ def _with_progress(pipeline: DynamicGaussiansPipeline) -> Iterator[tuple[Cameras
     views = pipeline.datamanager.fixed_indices_eval_dataloader
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        TimeElapsedColumn(), TextColumn("so far,"), TimeRemainingColumn(), TextColumn("left"),
     )  # fmt: skip
     with Progress(*columns, transient=True) as progress:
         yield from progress.track(views, total=len(views), description="evaluating held-out views")

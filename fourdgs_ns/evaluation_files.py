@@ -38,6 +38,7 @@ def evaluate_run(path: Path, output: Path | None = None) -> tuple[dict[str, Any]
     model = run.pipeline.gaussians
     report: dict[str, Any] = {
         "run": run.name,
+        "data": str(run.pipeline.datamanager.eval_dataset.capture.root.resolve()),
         "step": run.step,
         "checkpoint_bytes": run.checkpoint.stat().st_size,
         "megabytes": sum(value.numel() * 4 for value in model.gauss_params.values()) / 1e6,
@@ -153,6 +154,29 @@ def comparison_table(runs: Mapping[str, Mapping[str, float]]) -> Table:
         cells = [f"[bold green]{_number(v)}[/]" if v is not None and v == best else _number(v) for v in values]
         table.add_row(score.replace("_", " "), *cells)
     return table
+
+
+def unlike_views(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each run that was not scored on the views that the first was scored on: such scores do not compare."""
+    first, *others = reports
+    views = {
+        name: {(camera, frame) for camera, frames in report["per_view"].items() for frame in frames}
+        for name, report in reports.items()
+    }
+    cameras = {name: ", ".join(report["per_view"]) for name, report in reports.items()}
+    data = {name: report.get("data") for name, report in reports.items()}
+    sentences = []
+    for name in others:
+        if data[name] != data[first] and data[name] and data[first]:
+            sentences.append(
+                f"{name} was scored on {data[name]}, {first} on {data[first]}: their scores do not compare"
+            )
+        elif views[name] != views[first]:
+            sentences.append(
+                f"{name} was scored on {len(views[name])} views of {cameras[name]}, {first} on {len(views[first])} views of "
+                f"{cameras[first]}: their scores do not compare; train with the same --eval-cameras and --frames"
+            )
+    return sentences
 
 
 def _number(value: float | None) -> str:

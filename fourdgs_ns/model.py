@@ -21,7 +21,7 @@ from torch.nn import Parameter
 
 from fourdgs_ns import regularizers
 from fourdgs_ns.appearance import CameraColors
-from fourdgs_ns.data.scene_frame import SceneFrame
+from fourdgs_ns.data.scene_frame import SceneFrame, check_same_frame
 from fourdgs_ns.densification.guided import GuidedSampling
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.losses import opacity_regularizer, photometric_loss, psnr, random_crops, ssim
@@ -151,8 +151,13 @@ class DynamicGaussiansModel(SplatfactoView):
                     f"{mine['representation']} {mine['variant']}; use the config.yml that lies beside the checkpoint"
                 )
         self.guided.restore(state["guided"])
-        if self.scene_frame is None and state.get("scene_frame") is not None:
-            self.scene_frame = SceneFrame.from_plain(state["scene_frame"])
+        if "scene_frame" not in state:  # an earlier version's
+            return
+        stored = None if state["scene_frame"] is None else SceneFrame.from_plain(state["scene_frame"])
+        if self.scene_frame is None:
+            self.scene_frame = stored
+        else:
+            check_same_frame(stored, self.scene_frame)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -165,6 +170,8 @@ class DynamicGaussiansModel(SplatfactoView):
             )
         self.set_extra_state(state["_extra_state"])
         missing = sorted(set(Model.state_dict(self)) - set(state))
+        if missing and missing[0].startswith("camera_colors"):
+            raise UserError("the checkpoint has no colours per camera; add --pipeline.model.color-correction False")
         if missing:
             raise UserError(
                 f"the checkpoint lacks {missing[0]}; it is damaged or was written by another version of fourdgs-ns"

@@ -36,7 +36,10 @@ class LoadedRun:
     @property
     def name(self) -> str:
         """Experiment and method, as a person tells runs apart."""
-        return f"{self.config.experiment_name or self.folder.parent.parent.name} / {self.config.method_name}"
+        named = self.config.experiment_name
+        if named == ".":  # a run that was written, not trained: it lies in a folder that the user named
+            named = self.folder.parent.name
+        return f"{named or self.folder.parent.parent.name} / {self.config.method_name}"
 
 
 def find_config(path: Path) -> Path:

@@ -21,16 +21,18 @@ class Bench:
 
     render: drawing a moment from canonical parameters against drawing a frozen still, for every representation. step: a whole
     training step of a method on a capture, by parts, and the frames per second that the data path serves. play: pictures per
-    second that the viewer's Play delivers of a trained run, encoded. memory: bytes per Gaussian of every representation and, on a
-    GPU, what real training steps take. data: decoding, building the frame store and serving frames, and the host memory for that.
+    second that the viewer's Play delivers of a trained run, encoded. export: seconds per frame of a PLY sequence, beside
+    Nerfstudio's writer. memory: bytes per Gaussian of every representation and, on a GPU, what real training steps take. data:
+    decoding, building the frame store and serving frames, and the host memory for that.
     """
 
-    room: tyro.conf.Positional[Literal["render", "step", "play", "memory", "data"]] = "render"
+    room: tyro.conf.Positional[Literal["render", "step", "play", "export", "memory", "data"]] = "render"
     """What is measured."""
     rows: tuple[int, ...] = ()
-    """render, memory: numbers of Gaussians. Default: 0.1, 0.3 and 1 million; for memory 0.5, 1 and 3 million."""
+    """render, memory, export: numbers of Gaussians. Default: 0.1, 0.3 and 1 million; for memory 0.5, 1 and 3 million; for export
+    1 million."""
     alive: tuple[float, ...] = (1.0, 0.3, 0.08)
-    """render, memory: shares of them that are alive at any t."""
+    """render, memory: shares of them that are alive at any t; export takes the first."""
     size: Annotated[tuple[int, int], tyro.conf.arg(metavar="W H")] = (1352, 1014)
     """render, play, memory: width and height in pixels; data without a capture: those of the recordings that are made."""
     trained: Optional[Path] = None  # noqa: UP045
@@ -47,7 +49,7 @@ class Bench:
     """data without a capture: length of each recording. The frames of all of them have to fit on the disk of the temporary folder
     (TMPDIR)."""
     repeats: int = 50
-    """Repetitions of each measurement (median), or training steps (mean)."""
+    """Repetitions of each measurement (median), training steps (mean), or frames of an export (mean)."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where; auto takes the GPU when there is one."""
 
@@ -64,7 +66,9 @@ class Bench:
         if self.repeats < 1:
             raise UserError(f"--repeats is {self.repeats}; give at least 1")
         device = torch.device(name)
-        if self.room in ("render", "play", "memory"):
+        if self.room == "export":
+            self._export()
+        elif self.room in ("render", "play", "memory"):
             {"render": self._render, "play": self._play, "memory": self._memory}[self.room](device)
         else:
             {"step": self._step, "data": self._data}[self.room](name)
@@ -86,6 +90,25 @@ class Bench:
             f"pictures/s of {rate.width}x{rate.height}, encoded; drawing alone {rate.drawn_per_second:.1f}/s at "
             f"{self.size[0]}x{self.size[1]}; {hardware(device)}"
         )
+
+    def _export(self) -> None:
+        from rich.console import Console
+
+        from fourdgs_ns.bench import export
+
+        console = Console(highlight=False)
+        for rows, degree in ((rows, degree) for rows in self.rows or (1_000_000,) for degree in (3, 0)):
+            r = export.measure(rows, self.alive[0], degree, self.repeats)
+            console.print(
+                f"SH degree {degree}, {r.alive:,} Gaussians in a frame, {r.megabytes:.0f} MB: {r.ours:.2f} s per frame "
+                f"({r.ours_cpu:.2f} CPU s), 300 frames in {5 * r.ours:.1f} min",
+                soft_wrap=True,
+            )
+            beside = (
+                "cannot be imported here" if r.stock is None
+                else f"takes {r.stock:.1f} CPU s per frame, {r.stock / r.ours_cpu:.0f} times as much"
+            )  # fmt: skip
+            console.print(f"  Nerfstudio's writer {beside}")
 
     def _render(self, device) -> None:  # type: ignore[no-untyped-def]
         from rich.table import Table

@@ -24,7 +24,7 @@ class Compare:
         from nerfstudio.utils.rich_utils import CONSOLE
 
         from fourdgs_ns.errors import UserError
-        from fourdgs_ns.evaluation_files import comparison_table, evaluated, write_rows
+        from fourdgs_ns.evaluation_files import comparison_table, evaluated, unlike_views, write_rows
 
         if len(self.runs) < 2:
             raise UserError(f"{len(self.runs)} run is given; name two or more folders of runs to compare")
@@ -42,6 +42,8 @@ class Compare:
             for name, report in zip(names, reports)
         }
         CONSOLE.print(comparison_table(rows))
+        for sentence in unlike_views(dict(zip(names, reports))):
+            CONSOLE.print(f"[yellow]{sentence}[/]", highlight=False, soft_wrap=True)
         if self.output is not None:
             write_rows(self.output, [{"run": name, **scores} for name, scores in rows.items()])
             CONSOLE.print(f"wrote {self.output}", highlight=False)

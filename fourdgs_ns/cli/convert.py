@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fourdgs_ns.representation.base import Clip
 
 SourceName = Literal["auto", "fudan", "spacetime-ply", "ply", "splatv", "npz", "ply4d", "run"]
-TargetName = Literal["run", "ply", "ply-sequence", "spacetime-ply", "splatv", "4dgs", "npz", "ply4d", "html"]
+TargetName = Literal["auto", "run", "ply", "ply-sequence", "spacetime-ply", "splatv", "4dgs", "npz", "ply4d", "html"]
 
 
 @dataclass
@@ -33,8 +33,8 @@ class Convert:
     """What the file is; auto recognises it. spacetime-ply: SpacetimeGaussian, lite or full. ply: 3DGS, which becomes a scene that
     stands still. fudan: checkpoints (.pth) of the published 4D Gaussian splatting and of its descendants with the same 19
     values."""
-    to: TargetName = "run"
-    """What to write; see fourdgs-ns export --help for the formats."""
+    to: TargetName = "auto"
+    """What to write; see fourdgs-ns export --help for the formats. auto: what the ending of OUT says, a run where it has none."""
     data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
     """--to run: folder of the capture whose cameras Nerfstudio's commands show. Its world must be the model's."""
     time: float = 0.0
@@ -55,7 +55,8 @@ class Convert:
         from rich.console import Console
 
         console = Console(stderr=True)
-        if self.to == "run" and self.data is None:
+        to = self.target()
+        if to == "run" and self.data is None:
             raise UserError(
                 "a run needs the cameras of its capture; add --data with the capture's folder, or another format with --to"
             )
@@ -63,17 +64,31 @@ class Convert:
         count = scene.num_gaussians
         console.print(f"read {count} Gaussians as {scene.method}, {scene.representation.variant}", highlight=False)
         options = make_options(self.time, None, self.sh_degree, self.approximate, self.compressed, self.overwrite)
-        if self.to == "run":
+        if to == "run":
             for note in scene.notes:
                 console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
             config = write_as_run(self.out, scene, self.data)
             console.print(
                 f"wrote a run; see it with: ns-viewer --load-config {config}", highlight=False, soft_wrap=True
             )
+            console.print(f"  train on with: {continuing(scene, config, self.data)}", highlight=False, soft_wrap=True)
             return
-        for note in write_with_progress(self.out, scene, self.to, options, console):
+        for note in write_with_progress(self.out, scene, to, options, console):
             console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
         report_size(self.out, console)
+
+    def target(self) -> str:
+        """Name of the format to write.
+
+        Raises:
+            UserError: the ending of the name leaves it open.
+        """
+        if self.to != "auto":
+            return self.to
+        suffix = self.out.suffix.lower()
+        if suffix == ".ply":
+            raise UserError(f"{self.out} may be one of three PLY formats; add --to ply, spacetime-ply or ply4d")
+        return suffix.removeprefix(".") if suffix in (".splatv", ".4dgs", ".npz", ".html") else "run"
 
     def read(self) -> Scene:
         """The model in the file."""
@@ -105,6 +120,24 @@ def readers(options: ImportOptions, clip: Clip | None) -> dict[str, Callable[[Pa
     }
 
 
+def continuing(scene: Scene, config: Path, data: Path | None) -> str:
+    """The command that goes on training a converted model."""
+    from fourdgs_ns.run_folder import method_config
+
+    usual = method_config(scene.method)
+    options = usual.pipeline.model.representation  # type: ignore[attr-defined]
+    changed = [f.name for f in fields(options) if getattr(options, f.name) != getattr(scene.config, f.name)]
+    flags = [f"--pipeline.model.representation.{n.replace('_', '-')} {getattr(scene.config, n)}" for n in changed]
+    return " ".join(
+        [
+            f"ns-train {scene.method} --data {data} --load-dir {config.parent / 'nerfstudio_models'}",
+            f"--max-num-iterations {usual.max_num_iterations + 2000}",
+            *flags,
+            "--pipeline.model.color-correction False multiview-video-data --orientation none --center none --scale-scene False",
+        ]
+    )
+
+
 def capture_clip(data: Path) -> Clip:
     """The clip of the capture in folder ``data``."""
     from fourdgs_ns.data.layouts import read_capture
@@ -131,6 +164,10 @@ def recognize(path: Path) -> str:
     ):  # fmt: skip
         if words in what:
             return name
+    if "sequence" in what:
+        raise UserError(
+            f"{path} is {what}; one of its frames can be converted, to a scene that stands still: name that file"
+        )
     raise UserError(
         f"{path} is {what}, which cannot be converted; give one of these: spacetime-ply, ply, splatv, npz, ply4d, run"
     )

@@ -33,6 +33,8 @@ class Export:
     """Where a format cannot hold the model exactly: write the nearest thing and say what is lost, instead of refusing."""
     compressed: bool = False
     """npz, html: half precision and codebooks, with the error of each attribute and the PSNR. 4dgs: its coarse profile."""
+    score: bool = False
+    """npz, html: also PSNR on held-out views before and after. The capture must be at hand for that."""
     overwrite: bool = False
     """Replace what is there."""
 
@@ -40,8 +42,11 @@ class Export:
         """Load, write, report."""
         from rich.console import Console
 
+        from fourdgs_ns.errors import UserError
         from fourdgs_ns.formats.registry import TARGETS, load_scene
 
+        if self.score and (self.format not in ("npz", "html") or self.source.suffix in (".npz", ".ckpt")):
+            raise UserError("--score needs the folder of a run and --format npz or html; leave it away")
         scene = load_scene(self.source)
         target = TARGETS[self.format]
         out = self.out
@@ -55,6 +60,11 @@ class Export:
         for note in write_with_progress(out, scene, self.format, options, console):
             console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
         report_size(out, console)
+        if self.score:
+            from fourdgs_ns.held_out import note_on_cost
+            from fourdgs_ns.runs import load_run
+
+            console.print(note_on_cost(load_run(self.source), out), highlight=False, soft_wrap=True)
 
 
 def make_options(
@@ -72,12 +82,12 @@ def write_with_progress(out: Path, scene, name: str, options, console) -> list[s
     from rich.progress import Progress
 
     from fourdgs_ns.formats import ply_sequence
-    from fourdgs_ns.formats.registry import write_scene
+    from fourdgs_ns.formats.registry import check_options, write_scene
 
     if name != "ply-sequence":
         with console.status(f"writing {out}"):
             return write_scene(out, scene, name, options)
-    options.check(scene)
+    check_options(scene, name, options)
     with Progress(console=console) as progress:
         task = progress.add_task("writing frames", total=None)
         return [

@@ -24,7 +24,7 @@ class PathOptions(ABC):
     """Video to write (a name that ends in .mp4), or a folder for PNG files. Interrupted, the same command goes on."""
     outputs: tuple[Literal["rgb", "depth", "motion", "truth", "difference"], ...] = ("rgb",)
     """Panels of each picture. depth and motion (speed) keep their colour range over the whole video; truth and difference
-    need the path fixed at the capture's own frames."""
+    need the path fixed at the capture's own frames, all or some."""
     seconds: Optional[tuple[float, float]] = None  # noqa: UP045  (tyro on Python 3.10)
     """Part of the clip, from and to in seconds; to before from runs backwards. Default: all of it."""
     at: Optional[float] = None  # noqa: UP045
@@ -37,8 +37,8 @@ class PathOptions(ABC):
     """Seconds of video while time is frozen."""
     scale: float = 1.0
     """Size of the pictures, as a multiple of the training resolution."""
-    strip: Optional[bool] = None  # noqa: UP045
-    """A strip with names and scores below. Default: when several runs are compared."""
+    strip: bool = False
+    """A strip with names and scores below, also for a single run; runs that are compared always have it."""
     overwrite: bool = False
     """Replace what is at --out."""
 
@@ -64,7 +64,7 @@ class PathOptions(ABC):
             raise UserError(f"--scale is {self.scale:g}; give a number above 0")
         runs = [load_run(path) for path in self.runs]
         plan = self.plan(runs[0].pipeline, Timing(self.seconds, self.at, self.speed, self.fps, self.length))
-        painter = Painter(runs, plan, self.outputs, len(runs) > 1 if self.strip is None else self.strip)
+        painter = Painter(runs, plan, self.outputs, self.strip or len(runs) > 1)
         aside = {"out", "overwrite", "runs"}
         recipe = {
             "path": type(self).__name__,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.data.dataset import MultiViewVideoDataset
+from fourdgs_ns.data.frame_store import cache_directory
 from fourdgs_ns.data.residency import FrameResidency, choose_residency
 from fourdgs_ns.data.sampling import SameTimeSampler
 from fourdgs_ns.errors import UserError
@@ -109,6 +110,12 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
     @property
     def dataset_type(self) -> type[MultiViewVideoDataset]:  # type: ignore[override]
         return MultiViewVideoDataset
+
+    def get_datapath(self) -> Path:
+        """Where the viewer keeps camera paths: the capture's folder, or its cache where the capture is read-only."""
+        root = self.train_dataset.capture.root
+        cache = cache_directory(root)
+        return root if cache.parent == root else cache
 
     def create_eval_dataset(self) -> MultiViewVideoDataset:
         dataset = super().create_eval_dataset()

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fourdgs_ns.errors import UserError
 from fourdgs_ns.representation.spherical_harmonics import rotate_sh
 
 
@@ -91,6 +92,31 @@ class SceneFrame:
     def as_matrix(self) -> Float[np.ndarray, "3 4"]:
         """[rotation | translation], what Nerfstudio calls the dataparser transform (its scale is kept apart)."""
         return np.concatenate([self.rotation, self.translation[:, None]], axis=1).astype(np.float32)
+
+
+def check_same_frame(stored: SceneFrame | None, mine: SceneFrame) -> None:
+    """Refuse to go on with Gaussians of one scene in another.
+
+    Args:
+        stored: the frame that a checkpoint names; None: the capture's own world.
+        mine: what the capture gives as it is read now.
+
+    Raises:
+        UserError: they differ by more than a thousandth.
+    """
+    theirs = SceneFrame(np.eye(3), np.zeros(3), 1.0) if stored is None else stored
+    close = np.allclose(theirs.as_matrix(), mine.as_matrix(), rtol=1e-3, atol=1e-3)
+    if close and np.isclose(theirs.scale, mine.scale, rtol=1e-3):
+        return
+    if stored is None:
+        raise UserError(
+            "the checkpoint holds a converted model, which is in the capture's own world; go on with it by adding at the end: "
+            "multiview-video-data --orientation none --center none --scale-scene False"
+        )
+    raise UserError(
+        "the checkpoint's scene is turned, moved or scaled otherwise than the capture's as it is read now: other training "
+        "cameras, or other options of multiview-video-data; give those of the config.yml beside the checkpoint"
+    )
 
 
 def multiply_quats(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "m 4"]:

@@ -32,7 +32,13 @@ def psnr_between(a: MovingGaussians, b: MovingGaussians, view: View, times: tupl
 
 def comparison_note(what: str, before: int, after: int, decibels: float) -> str:
     """One sentence for the user about what a compression cost."""
-    quality = "pictures are equal" if math.isinf(decibels) else f"pictures agree to {decibels:.1f} dB"
+    times = before / max(after, 1)
     return (
-        f"{what}: {before / 1e6:.2f} MB -> {after / 1e6:.2f} MB ({before / max(after, 1):.1f} times smaller); {quality}"
+        f"{what}: {before / 1e6:.2f} MB -> {after / 1e6:.2f} MB ({times:.1f} times smaller); {agreement(decibels)} with the "
+        "model's own"
     )
+
+
+def agreement(decibels: float) -> str:
+    """The same as words."""
+    return "pictures are equal" if math.isinf(decibels) else f"pictures agree to {decibels:.1f} dB"

@@ -79,7 +79,8 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
         count = slicer.write(temporary, options.time)
         if count == 0:
             raise UserError(f"no Gaussian is visible at t = {options.time:g}; give another --time from 0 to 1")
-    return [*notes, f"{count} Gaussians are visible at t = {options.time:g}"]
+    seconds = options.time * scene.clip.duration_seconds
+    return [*notes, f"{count} Gaussians are visible at t = {options.time:g}, which is {seconds:.3f} s"]
 
 
 def read(path: Path) -> Scene:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fourdgs_ns.data.layouts import LAYOUTS
+from fourdgs_ns.data.layouts.sequences import listed
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.formats import fourdgs_file, gaussian_ply, html, npz, ply4d, ply_sequence, spacetime_ply, splatv
 from fourdgs_ns.formats.files import read_bytes, size_text
+from fourdgs_ns.formats.fudan import read_fudan
+from fourdgs_ns.formats.imported import ImportOptions
 from fourdgs_ns.formats.ply_table import read_vertices
 from fourdgs_ns.formats.scene import find_checkpoint, load_checkpoint, make_config, parse_clip
 from fourdgs_ns.representation.base import Clip
@@ -23,10 +28,16 @@ def describe(path: Path) -> dict[str, str]:
     if not path.exists():
         raise UserError(f"{path} does not exist; check the path")
     if path.is_dir():
-        frames = ply_sequence.frames_of(path)
-        return _sequence(path, frames) if frames else _run(path)
-    with open(path, "rb") as file:
-        start = file.read(512)
+        return _folder(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+    if not start:
+        raise UserError(f"{path} is empty; copy or export it again")
+    if path.suffix == ".pth":
+        return _fudan(path)
     if path.suffix == ".ckpt" or path.name == "config.yml":
         return _run(path)
     if start[:3] == b"ply":
@@ -42,6 +53,40 @@ def describe(path: Path) -> dict[str, str]:
     raise UserError(
         f"{path} is none of the formats that fourdgs-ns knows (runs, npz, ply, splatv, 4dgs, html); it begins with {start[:8]!r}"
     )
+
+
+def _folder(path: Path) -> dict[str, str]:
+    frames = ply_sequence.frames_of(path)
+    if frames:
+        return _sequence(path, frames)
+    if any(path.glob("step-*.ckpt")) or any(path.glob("nerfstudio_models/step-*.ckpt")):
+        return _run(path)
+    fitting = [known.name for known in LAYOUTS.values() if known.recognizes(path)]
+    if fitting:
+        return {"what": f"a capture (layout {fitting[0]})", "note": f"fourdgs-ns check {path} says more"}
+    plys = sorted(path.glob("*.ply"))
+    if len(plys) > 1 and "a 3DGS PLY" in _ply(plys[0])["what"]:
+        # Other programs name frames in their own ways.
+        return _sequence(path, dict(enumerate(plys)))
+    inside = listed(sorted(p.name for p in path.iterdir() if not p.name.startswith(".")))
+    raise UserError(
+        f"{path} is a folder without a run, a PLY sequence or a capture; it holds {inside or 'nothing'}: name one of these"
+    )
+
+
+def _fudan(path: Path) -> dict[str, str]:
+    model = read_fudan(path, ImportOptions(), None)
+    representation = model.representation.setup()
+    return {
+        "what": "a checkpoint of the published 4D Gaussian splatting (fudan)", "method": model.method,
+        "variant": representation.variant, "Gaussians": str(len(model.parameters["means"])),
+        "SH degree": str(representation.sh_degree), "frames": "not stored", "duration": "not stored", **_size(path),
+        **_notes(model.notes),
+    }  # fmt: skip
+
+
+def _notes(notes: Sequence[str]) -> dict[str, str]:
+    return {"note": "; ".join(notes)} if notes else {}
 
 
 def _clip(clip: Clip) -> dict[str, str]:
@@ -77,7 +122,7 @@ def _run(path: Path) -> dict[str, str]:
         "SH degree": str(representation.sh_degree),
         **_clip(scene.clip),
         **_size(checkpoint),
-        **({"note": "; ".join(scene.notes)} if scene.notes else {}),
+        **_notes(scene.notes),
     }
 
 
@@ -143,6 +188,7 @@ def _splatv(path: Path) -> dict[str, str]:
     return {
         "what": "a splaTV container (splatv)", "method": "spacetime-gaussian", "variant": "lite",
         "Gaussians": str(scene.num_gaussians), "SH degree": "0", **_known_clip(known, path), **_size(path),
+        **_notes([note for note in scene.notes if "not say" not in note]),
     }  # fmt: skip
 
 

@@ -29,17 +29,19 @@ class Target:
     """Of file names; empty for a folder."""
     write: Callable[[Path, Scene, ExportOptions], list[str]]
     """Returns notes for the user."""
+    uses: frozenset[str]
+    """Options that change the file, by their names in ``ExportOptions``; approximate and overwrite concern all."""
 
 
 TARGETS: dict[str, Target] = {
-    "ply": Target(".ply", gaussian_ply.write),
-    "ply-sequence": Target("", ply_sequence.write),
-    "spacetime-ply": Target(".ply", spacetime_ply.write),
-    "splatv": Target(".splatv", splatv.write),
-    "4dgs": Target(".4dgs", fourdgs_file.write),
-    "npz": Target(".npz", npz.write),
-    "ply4d": Target(".ply", ply4d.write),
-    "html": Target(".html", html.write),
+    "ply": Target(".ply", gaussian_ply.write, frozenset({"time", "sh_degree"})),
+    "ply-sequence": Target("", ply_sequence.write, frozenset({"frames", "sh_degree"})),
+    "spacetime-ply": Target(".ply", spacetime_ply.write, frozenset({"sh_degree"})),
+    "splatv": Target(".splatv", splatv.write, frozenset({"sh_degree"})),
+    "4dgs": Target(".4dgs", fourdgs_file.write, frozenset({"sh_degree", "compressed"})),
+    "npz": Target(".npz", npz.write, frozenset({"compressed"})),
+    "ply4d": Target(".ply", ply4d.write, frozenset({"sh_degree"})),
+    "html": Target(".html", html.write, frozenset({"sh_degree", "compressed"})),
 }
 
 SOURCES: dict[str, Callable[[Path], Scene]] = {
@@ -58,7 +60,22 @@ def load_scene(path: Path) -> Scene:
     Raises:
         UserError: neither, or damaged.
     """
+    if path.is_file() and path.suffix in (".ply", ".splatv", ".html", ".4dgs", ".pth"):
+        raise UserError(f"{path} is a file, not a run; fourdgs-ns convert turns files of models into others")
     return npz.read(path) if path.suffix == ".npz" else load_checkpoint(path)
+
+
+def check_options(scene: Scene, name: str, options: ExportOptions) -> None:
+    """Raises UserError for an unknown format, an option that it has no use for, or a value that the scene does not allow."""
+    if name not in TARGETS:
+        raise UserError(f"the format '{name}' is unknown; choose one of {', '.join(TARGETS)}")
+    nothing = ExportOptions()
+    for option in ("time", "frames", "sh_degree", "compressed"):
+        if getattr(options, option) != getattr(nothing, option) and option not in TARGETS[name].uses:
+            users = [target for target in TARGETS if option in TARGETS[target].uses]
+            flag = "--" + option.replace("_", "-")
+            raise UserError(f"{flag} changes nothing in {name}; leave it away, or choose {' or '.join(users)}")
+    options.check(scene)
 
 
 def write_scene(path: Path, scene: Scene, name: str, options: ExportOptions) -> list[str]:
@@ -67,7 +84,5 @@ def write_scene(path: Path, scene: Scene, name: str, options: ExportOptions) -> 
     Raises:
         UserError: the format is unknown, cannot hold the model, or the file cannot be written.
     """
-    if name not in TARGETS:
-        raise UserError(f"the format '{name}' is unknown; choose one of {', '.join(TARGETS)}")
-    options.check(scene)
+    check_options(scene, name, options)
     return [*scene.notes, *TARGETS[name].write(path, scene, options)]

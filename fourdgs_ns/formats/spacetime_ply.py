@@ -75,7 +75,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
                 "file's scene_frame comment holds rotation, translation and scale: x_scene = scale (rotation x + translation)"
             )
     else:
-        moving = moving_gaussians(scene, "spacetime-ply", options.approximate, notes)
+        moving = moving_gaussians(scene, "spacetime-ply", options.approximate, notes).with_sh_degree(options.sh_degree)
         losses: list = []
         moving = plain_colors(plain_windows(moving, losses), losses)
         refuse_unless(options.approximate, losses, "spacetime-ply", notes)

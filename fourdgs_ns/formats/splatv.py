@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Float
 
 from fourdgs_ns.errors import UserError
+from fourdgs_ns.formats.compare import agreement, psnr_between
 from fourdgs_ns.formats.files import read_bytes, replacing
 from fourdgs_ns.formats.moving import (
     ALWAYS,
@@ -93,7 +94,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
     """
     notes: list[str] = []
     losses: list[Loss] = []
-    moving = moving_gaussians(scene, "splatv", options.approximate, notes)
+    moving = moving_gaussians(scene, "splatv", options.approximate, notes).with_sh_degree(options.sh_degree)
     moving = plain_colors(plain_windows(moving, losses), losses)
     refuse_unless(options.approximate, losses, "splatv", notes)
     outside = int(((moving.colors < -0.01) | (moving.colors > 1.01)).any(1).sum())
@@ -102,14 +103,14 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
     moving = moving.in_capture(scene.scene_frame)
     if len(moving) > MAX_GAUSSIANS:
         raise UserError(f"splatv holds {MAX_GAUSSIANS} Gaussians and the model has {len(moving)}; choose --format npz")
-    words = texture(moving)
+    words, view = texture(moving), start_view(scene, moving)
     height = -(-len(moving) // PER_ROW)
     chunk = {
         "type": "splat",
         "size": height * TEXTURE_WIDTH * 16,
         "texwidth": TEXTURE_WIDTH,
         "texheight": height,
-        "cameras": [camera(start_view(scene, moving))],
+        "cameras": [camera(view)],
         "count": len(moving),
         "frames": scene.clip.num_frames,
         "fps": scene.fps(),
@@ -122,7 +123,8 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
         file.write(struct.pack("<II", MAGIC, len(header)) + header)
         file.write(words.data)
         file.write(bytes(height * TEXTURE_WIDTH * 16 - words.nbytes))
-    return [*notes, f"{len(moving)} Gaussians"]
+    stored = moving_gaussians(read(path), "splatv", True, [])
+    return [*notes, f"{len(moving)} Gaussians, {agreement(psnr_between(moving, stored, view))}"]
 
 
 def camera(view: View, width: int = 1280, height: int = 720) -> dict[str, Any]:

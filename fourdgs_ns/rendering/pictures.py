@@ -34,8 +34,8 @@ class Painter:
         self.runs, self.plan, self.outputs, self.strip = runs, plan, outputs, strip
         if plan.truth is None and set(outputs) & {"truth", "difference"}:
             raise UserError(
-                "--outputs truth and difference need a camera of the capture frame by frame: use the path fixed, without "
-                "--at, --seconds, --speed and --fps"
+                "--outputs truth and difference need a camera of the capture at its own frames: use the path fixed, without "
+                "--speed and --fps, and --at or --seconds on frames"
             )
         first = runs[0]
         for other in runs[1:]:

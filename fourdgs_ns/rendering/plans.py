@@ -29,6 +29,9 @@ from fourdgs_ns.rendering.paths import (
     sway,
 )
 
+ON_FRAME = 0.02
+"""An instant this share of a frame interval away from a frame counts as that frame."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -83,7 +86,7 @@ class Timing:
         return running_times(clip, ends[0], ends[1], self.speed, fps), fps
 
     @property
-    def frame_by_frame(self) -> bool:
+    def whole_clip(self) -> bool:
         """True when the pictures are the capture's frames, all of them."""
         return self.at is None and self.seconds is None and self.speed == 1 and self.fps is None
 
@@ -109,6 +112,16 @@ def view_times(dataset: MultiViewVideoDataset, views: np.ndarray) -> Float[np.nd
     return dataset.cameras.times[:, 0].numpy()[views]
 
 
+def shown_views(dataset: MultiViewVideoDataset, views: np.ndarray, times: np.ndarray) -> list[int] | None:
+    """The view that was taken at each t; None when some t lies between frames."""
+    own = view_times(dataset, views)
+    nearest = np.abs(own[None] - times[:, None]).argmin(axis=1)
+    interval = float(np.diff(own).min()) if len(own) > 1 else 1.0
+    if np.abs(own[nearest] - times).max() > ON_FRAME * interval:
+        return None
+    return [int(view) for view in views[nearest]]
+
+
 def poses_at(dataset: MultiViewVideoDataset, views: np.ndarray, times: np.ndarray) -> Float[np.ndarray, "n 3 4"]:
     """Pose of a camera at each t: that of its nearest frame."""
     nearest = np.abs(view_times(dataset, views)[None] - times[:, None]).argmin(axis=1)
@@ -119,9 +132,10 @@ def fixed_plan(pipeline: DynamicGaussiansPipeline, camera: str | None, timing: T
     """One camera of the capture while time runs."""
     dataset, views = views_of(pipeline, camera)
     times, fps = timing.times(pipeline)
-    truth = None
-    if timing.frame_by_frame:
-        times, truth = view_times(dataset, views), (dataset, [int(view) for view in views])
+    if timing.whole_clip:
+        times = view_times(dataset, views)
+    shown = shown_views(dataset, views, times)
+    truth = None if shown is None else (dataset, shown)
     lens = dataset.cameras[int(views[0]) : int(views[0]) + 1]
     return Plan(assemble(lens, poses_at(dataset, views, times), times, scale), fps, truth)
 

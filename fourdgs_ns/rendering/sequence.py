@@ -63,7 +63,7 @@ def write_sequence(sequence: Sequence, draw: Callable[[int], UInt8[np.ndarray, "
     kept = sequence.count - len(missing)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        TimeElapsedColumn(), TextColumn("so far,"), TimeRemainingColumn(), TextColumn("left"),
     )  # fmt: skip
     try:
         with Progress(*columns) as progress:

@@ -28,6 +28,7 @@ TICK_SECONDS = 1 / 60
 STATUS_SECONDS = 0.5
 SPEEDS = {"0.1x": 0.1, "0.25x": 0.25, "0.5x": 0.5, "1x": 1.0, "2x": 2.0, "4x": 4.0}
 STEPS = {"-5": -5, "-1": -1, "+1": 1, "+5": 5}
+NOT_PRESSED = ""
 MARKS = 3
 ABOVE_THE_TABS = -10.0
 
@@ -44,9 +45,11 @@ def status_text(
     """The lines under the slider, in Markdown."""
     share = numbers.alive / max(numbers.total, 1)
     hidden = f", {numbers.alive - numbers.shown:,} hidden" if numbers.shown < numbers.alive else ""
+    rate = numbers.rate()
+    speed = f", {rate:.0f} pictures/s" if rate else ""
     lines = [
         f"**{seconds:.3f} s** of {duration_seconds:.3f} s, frame {playhead.frame} of {playhead.num_frames - 1}",
-        f"{numbers.alive:,} of {numbers.total:,} Gaussians alive ({share:.0%}){hidden}, {numbers.rate():.0f} pictures/s",
+        f"{numbers.alive:,} of {numbers.total:,} Gaussians alive ({share:.0%}){hidden}{speed}",
     ]
     if numbers.view:
         lines.append(f"compared with {numbers.view}")
@@ -89,6 +92,8 @@ class TimeControls(_compat.AttachedControl):
         # The viewer interrupts a drawing by an exception when a browser moves; loading kernels must not be what it hits.
         self.inspector.warm_up()
         _compat.hide_time_slider(viewer)
+        _compat.keyframes_take_time(self.time)
+        _compat.mend_paths_of_two_keyframes()
         gui = viewer.viser_server.gui
         with gui.add_folder("Playback", order=ABOVE_THE_TABS):
             self._build_playback(gui)
@@ -113,8 +118,9 @@ class TimeControls(_compat.AttachedControl):
         self.play_button.on_click(lambda _: self.play())
         self.pause_button = gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE_FILLED, visible=False)
         self.pause_button.on_click(lambda _: self.pause())
-        steps = gui.add_button_group("Step", tuple(STEPS))
-        steps.on_click(lambda _: self.step(steps.value))
+        self.steps = gui.add_button_group("Step", tuple(STEPS))
+        self.steps.value = NOT_PRESSED
+        self.steps.on_click(lambda event: self._on_step(event.client is not None))
         speed = gui.add_dropdown("Speed", tuple(SPEEDS), initial_value="1x")
         speed.on_update(lambda _: setattr(self.playhead, "speed", SPEEDS[speed.value]))
         repeat = gui.add_dropdown("Repeat", REPEATS)
@@ -133,8 +139,10 @@ class TimeControls(_compat.AttachedControl):
         color = gui.add_dropdown("Colour by", (OWN_COLORS, *COLORINGS))
         color.on_update(lambda _: self._ask(coloring=color.value))
         frame_seconds = self.duration_seconds / max(len(self.times) - 1, 1)
+        longest = max(self.duration_seconds, 1e-3)
         shortest = gui.add_slider(
-            "Hide lives under (s)", 0.0, max(self.duration_seconds, 1e-3), max(frame_seconds, 1e-3) / 2, 0.0,
+            "Hide lives under (s)", 0.0, longest, max(frame_seconds, 1e-3) / 2, 0.0,
+            marks=((0.0, "0 s"), (longest, f"{longest:.2f} s")),
             hint="Hide Gaussians that can be seen for a shorter part of the clip.",
         )  # fmt: skip
         shortest.on_update(lambda _: self._ask(min_seconds=shortest.value))
@@ -175,6 +183,12 @@ class TimeControls(_compat.AttachedControl):
         # The slider also reports what playback itself wrote into it.
         if by_hand:
             self._locked(lambda: self.playhead.seek(int(self.slider.value)))
+
+    def _on_step(self, by_hand: bool) -> None:
+        if by_hand:
+            self.step(self.steps.value)
+            # A group of buttons tells of changes only: pressed twice, the same button would be heard once.
+            self.steps.value = NOT_PRESSED
 
     def play(self) -> None:
         """Start playing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.bench import data, render, step, timing
+from fourdgs_ns.bench import data, export, render, step, timing
 from fourdgs_ns.cli.main import entry_point
 from fourdgs_ns.data.layouts import read_capture
 from tests.training.tiny import make_config, write_capture
@@ -42,6 +42,22 @@ def test_a_step_is_taken_apart(tmp_path):
     assert set(times.parts) == {"data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics"}
     assert all(ms > 0 for ms in times.parts.values()) and times.whole > 0 < times.floor
     assert times.frames_per_second > 0 < times.frames_needed
+
+
+def test_an_export_is_that_of_the_writer(tmp_path):
+    times = export.measure(2_000, 0.3, 3, 2, tmp_path)
+    assert 500 < times.alive < 700, "what is alive at t, not every row"
+    assert times.megabytes * 1e6 == pytest.approx(times.alive * 62 * 4, rel=0.02)
+    assert 0 < times.ours < 5 and times.ours_cpu > 0
+    assert times.stock is None or times.stock > times.ours_cpu / 10
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_is_reported_with_and_without_harmonics(capsys):
+    entry_point(["bench", "export", "--rows", "500", "--repeats", "2"])
+    told = capsys.readouterr().out
+    assert "SH degree 3, 500 Gaussians in a frame" in told and "SH degree 0, 500 Gaussians" in told
+    assert told.count("Nerfstudio's writer") == 2
 
 
 def test_bad_requests_end_in_one_line(capsys):

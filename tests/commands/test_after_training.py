@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from fourdgs_ns.evaluation_files import comparison_table
+from fourdgs_ns.evaluation_files import comparison_table, unlike_views
 from tests.commands.run import assert_one_line_error, files, fourdgs
 from tests.training.tiny import FRAMES, HEIGHT, WIDTH
 
@@ -122,6 +122,16 @@ def test_runs_side_by_side_with_truth_and_scores(finished, run, tmp_path):
     assert picture[HEIGHT:, WIDTH:].max() > 0.5  # something is written
 
 
+def test_part_of_the_clip_has_its_truth_where_it_shows_frames(finished, run, tmp_path):
+    told = fourdgs("render", "fixed", finished, run.folder, "--out", tmp_path / "out", "--seconds", "0.0667", "0")
+    assert told.code == 0, told.text
+    for picture, frame in enumerate((2, 1, 0)):  # backwards
+        truth = read(tmp_path / "out" / f"{picture:06d}.png")[:HEIGHT, :WIDTH]
+        np.testing.assert_array_equal(truth, read(run.capture / "ims" / "0" / f"{frame:06d}.png"))
+    told = fourdgs("render", "fixed", finished, "--out", tmp_path / "slow", "--speed", "0.5", "--outputs", "truth")
+    assert_one_line_error(told, "at its own frames")
+
+
 def test_going_on_draws_nothing_twice(finished, tmp_path):
     command = ("render", "fixed", finished, "--out", tmp_path / "out")
     assert fourdgs(*command).code == 0
@@ -225,6 +235,17 @@ def test_the_best_of_each_score_is_marked():
     assert cells[0] == ["psnr", "flicker", "fps", "lpips"]
     assert cells[1] == ["[bold green]30.00[/]", "0.2000", "9.0000", "-"]
     assert cells[2] == ["29.00", "[bold green]0.1000[/]", "5.0000", "[bold green]0.3000[/]"]
+
+
+def test_runs_scored_on_other_views_are_told():
+    def report(data: str, camera: str, frames: int) -> dict:
+        return {"data": data, "per_view": {camera: {str(frame): {} for frame in range(frames)}}}
+
+    reports = {"a": report("x", "0", 4), "b": report("x", "0", 4), "c": report("x", "1", 4), "d": report("y", "0", 4)}
+    told = unlike_views(reports)
+    assert len(told) == 2
+    assert told[0].startswith("c was scored on 4 views of 1, a on 4 views of 0") and "--eval-cameras" in told[0]
+    assert told[1].startswith("d was scored on y, a on x")
 
 
 # ---------------------------------------------------------------------- mistakes

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
+import shlex
 import shutil
 
 import numpy as np
@@ -13,11 +15,13 @@ import torch
 import yaml
 from plyfile import PlyData
 
+from fourdgs_ns import held_out
 from fourdgs_ns.cli.main import entry_point
 from fourdgs_ns.formats import npz, splatv
 from fourdgs_ns.formats.moving import moving_gaussians
 from fourdgs_ns.formats.registry import load_scene
-from tests.commands.run import Outcome, assert_one_line_error, files
+from fourdgs_ns.runs import LoadedRun
+from tests.commands.run import Outcome, assert_one_line_error, files, typed
 from tests.training.tiny import train
 
 
@@ -180,6 +184,71 @@ def test_spacetime_ply_becomes_a_run_that_opens_exports_and_trains_on(run, moved
     config.machine.device_type = "cpu"
     trainer = train(config, experiment_name="more", timestamp="run")
     assert trainer.finished_step == start + 2
+
+
+def test_the_command_that_a_conversion_prints_trains_on(run, moved, tmp_path):
+    succeed("export", moved, "--format", "spacetime-ply", "--out", tmp_path / "a.ply")
+    told = succeed("convert", tmp_path / "a.ply", tmp_path / "imported", "--data", run.capture)
+    words = shlex.split(told.split("train on with: ")[1])
+    steps = words.index("--max-num-iterations") + 1
+    assert int(words[steps]) > 30_000
+    words[steps] = "30002"
+    data = words.index("multiview-video-data")
+    own = [
+        *("--output-dir", tmp_path / "more", "--vis", "tensorboard", "--machine.device-type", "cpu"),
+        *("--pipeline.datamanager.residency", "disk"),
+    ]
+    told = typed(*words[:data], *own, *words[data:])
+    assert told.code == 0, told.text
+    assert len(list((tmp_path / "more").rglob("step-000030001.ckpt"))) == 1
+    # In another frame of the scene the Gaussians would be elsewhere.
+    told = typed(*words[:data], *own)
+    assert_one_line_error(told, "converted model", "--orientation none")
+
+
+def test_the_ending_of_a_name_says_the_format(moved, tmp_path):
+    succeed("export", moved, "--format", "npz", "--out", tmp_path / "a.npz")
+    succeed("convert", tmp_path / "a.npz", tmp_path / "b.splatv")
+    assert splatv.read(tmp_path / "b.splatv").num_gaussians > 0
+    assert_one_line_error(fourdgs("convert", tmp_path / "a.npz", tmp_path / "b.ply"), "three PLY formats")
+
+
+def test_folders_are_told_apart(run, moved, tmp_path):
+    assert json.loads(succeed("info", run.capture, "--json"))["what"] == "a capture (layout dynamic3dgs)"
+    succeed("export", moved, "--format", "ply-sequence", "--out", tmp_path / "seq")
+    for file in (tmp_path / "seq").iterdir():
+        file.rename(file.with_name(file.name.replace("frame_", "theirs-")))
+    lines = json.loads(succeed("info", tmp_path / "seq", "--json"))
+    assert lines["what"] == "a sequence of 3DGS PLYs" and lines["frames"].startswith("4 ")
+    assert_one_line_error(fourdgs("convert", tmp_path / "seq", tmp_path / "a.npz"), "one of its frames")
+    assert_one_line_error(fourdgs("info", tmp_path), "it holds seq")
+    (tmp_path / "empty.ply").touch()
+    assert_one_line_error(fourdgs("info", tmp_path / "empty.ply"), "is empty")
+
+
+@pytest.mark.parametrize(("name", "bound"), [("npz", 0.1), ("html", 0.3)])
+def test_compression_is_scored_on_held_out_views(run, tmp_path, name, bound):
+    told = succeed("export", run.folder, "--format", name, "--compressed", "--score", "--out", tmp_path / f"a.{name}")
+    found = re.search(r"held-out PSNR ([\d.]+) dB before, ([\d.]+) dB after \(mean of 8 views of 0, 3\)", told)
+    assert found is not None, told
+    assert abs(float(found[1]) - float(found[2])) < bound
+    told = fourdgs("export", run.folder, "--format", "ply", "--score", "--out", tmp_path / "a.ply")
+    assert_one_line_error(told, "--score needs")
+
+
+def test_what_is_stored_is_what_is_scored(pipeline, run, tmp_path):
+    """Exactly the run's own score without compression, another with other Gaussians."""
+    loaded = LoadedRun(run.config, None, pipeline, None, 0)  # type: ignore[arg-type]
+    own = held_out.mean_psnr(loaded)
+    for name in ("npz", "html"):
+        succeed("export", run.folder, "--format", name, "--out", tmp_path / f"a.{name}")
+        slices = held_out.stored_slices(tmp_path / f"a.{name}", pipeline.gaussians.scene_frame)
+        assert held_out.mean_psnr(loaded, slices) == pytest.approx(own, abs=1e-4 if name == "npz" else 0.02)
+
+    def half(t: float):
+        return (whole := slices(t)).select(torch.arange(0, len(whole.ids), 2))
+
+    assert abs(held_out.mean_psnr(loaded, half) - own) > 0.02
 
 
 def test_archives_convert_to_other_formats(moved, tmp_path):

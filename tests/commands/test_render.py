@@ -263,7 +263,16 @@ def test_spiral_runs_through_the_clip(run, pipeline, tmp_path):
     assert "carry no time" not in told.text
     from nerfstudio.cameras.camera_paths import get_spiral_path
 
-    path = get_spiral_path(pipeline.datamanager.eval_dataset.cameras[0:1], steps=3, radius=0.1)
+    from fourdgs_ns._compat import upright
+
+    camera = pipeline.datamanager.eval_dataset.cameras[0:1]
+    path, stock = upright(get_spiral_path)(camera, steps=3, radius=0.1), get_spiral_path(camera, steps=3, radius=0.1)
+    # Nerfstudio's own places and directions, but not its roll.
+    torch.testing.assert_close(path.camera_to_worlds[..., 2:], stock.camera_to_worlds[..., 2:])
+    turned = path.camera_to_worlds[:, :, :3]
+    torch.testing.assert_close(turned @ turned.mT, torch.eye(3).expand(3, 3, 3), atol=1e-5, rtol=0)
+    assert torch.linalg.det(turned).min() > 0
+    assert (path.camera_to_worlds[:, :, 1] @ camera.camera_to_worlds[0, :, 1]).min() > 0.95
     assert path.times[:, 0].tolist() == [0.0, 0.5, 1.0]
     for i in range(3):
         np.testing.assert_allclose(

@@ -86,6 +86,13 @@ def test_starting_loads_no_clip(viewer):
     assert "frames" not in vars(viewer.pipeline.datamanager)
 
 
+def test_camera_paths_of_a_read_only_capture_go_to_its_cache(viewer, tmp_path, monkeypatch):
+    manager = viewer.pipeline.datamanager
+    assert manager.get_datapath() == manager.train_dataset.capture.root
+    monkeypatch.setattr("fourdgs_ns.data.datamanager.cache_directory", lambda root: tmp_path)
+    assert manager.get_datapath() == tmp_path
+
+
 def test_training_cameras_are_shown(viewer):
     assert len(viewer.camera_handles) == len(viewer.pipeline.datamanager.train_dataset)
 

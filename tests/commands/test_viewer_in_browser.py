@@ -108,6 +108,11 @@ def test_slider_buttons_and_play_move_the_picture(browser):
     # Pictures travel as JPEG, whose quality follows the load.
     assert np.abs(settled(browser) - first).mean() < 0.3 * np.abs(last - first).mean()
 
+    # Every press of the same button counts.
+    for frame in (1, 2):
+        browser.click_button("+1")
+        wait_for(lambda frame=frame: f"frame {frame} of" in browser.text(), 20)
+
     browser.choose("Speed", "0.1x")
     browser.click_button("Play")
     frames = set()
