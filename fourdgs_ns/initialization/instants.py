@@ -74,13 +74,14 @@ def read_instants(
     frames = sorted({int(f) for f in frames})
     wanted = set(frames)
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(max(1, min(len(cameras), os.cpu_count() or 1))))
         readers = {}
         for camera in cameras:
             picks = [i for i, f in enumerate(camera.frame_ids) if int(f) in wanted]
             reader = _images_of(capture, camera, picks, scales[camera.name])
             stack.callback(reader.close)
             readers[camera.name] = ({int(camera.frame_ids[i]) for i in picks}, reader)
+        # Last, so that it ends first: a reader that a thread is still in cannot be closed.
+        pool = stack.enter_context(ThreadPoolExecutor(max(1, min(len(cameras), os.cpu_count() or 1))))
         for f in frames:
             present = [reader for has, reader in readers.values() if f in has]
             yield f, {image.camera: image for image in pool.map(next, present)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 
 import cv2
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.data.capture import ImageFrames
-from fourdgs_ns.initialization import sift
+from fourdgs_ns.data.decoding import read_frames
+from fourdgs_ns.errors import UserError
+from fourdgs_ns.initialization import instants, sift
 from fourdgs_ns.initialization.instants import matching_downscale
 from fourdgs_ns.initialization.key_frames import find_key_frames
 from fourdgs_ns.initialization.matchers import no_points
@@ -101,3 +105,24 @@ def test_images_are_matched_at_a_useful_size(rig):
     assert size(2704, 2) == pytest.approx(1352)
     assert size(2704, 8) == pytest.approx(1000)
     assert size(640, 2) == 640
+
+
+def test_a_damaged_frame_is_named_while_other_cameras_are_still_being_decoded(rig, monkeypatch, tmp_path):
+    """The first camera fails at once, the second is in the middle of a slow picture: it cannot be closed yet."""
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    first, second = rig.capture.only_cameras(["cam0", "cam1"]).cameras
+    slow = threading.Event()
+
+    def decode(source):
+        if source.paths[0] == bad:
+            assert slow.wait(10)
+        else:
+            slow.set()
+            time.sleep(0.2)
+        yield from read_frames(source)
+
+    monkeypatch.setattr(instants, "read_frames", decode)
+    cameras = [replace(first, frames=ImageFrames((bad,)), frame_ids=np.array([0])), second.take([0])]
+    with pytest.raises(UserError, match=r"bad\.png cannot be decoded"):
+        list(instants.read_instants(rig.capture, cameras, [0], {"cam0": 1.0, "cam1": 1.0}))
