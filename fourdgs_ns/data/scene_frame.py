@@ -78,7 +78,7 @@ class SceneFrame:
     def from_plain(cls, values: dict[str, Any]) -> SceneFrame:
         """Inverse of :meth:`as_plain`.
 
-        Raises ValueError, KeyError or TypeError for what is no similarity.
+        Raises ValueError, KeyError, TypeError or OverflowError for what is no similarity.
         """
         rotation = np.array(values["rotation"], np.float64)
         translation = np.array(values["translation"], np.float64)

@@ -170,7 +170,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], str]:
             raise ValueError("no header")
         if payload is None or not 0 < int(header["count"]) < 2**31 or not 0 <= int(header["harmonics"]) <= 16:
             raise ValueError("payload or counts are missing")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise UserError(
             f"{path} is no page of fourdgs-ns export --format html ({str(error)[:80]}); check the path"
         ) from None

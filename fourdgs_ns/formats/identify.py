@@ -131,10 +131,10 @@ def _npz(path: Path) -> dict[str, str]:
     try:
         method, config = make_config(header["representation"], header["options"])
         clip, count = parse_clip(header), int(header["gaussians"])
-    except (ValueError, KeyError, TypeError) as error:
+        representation = config.setup()
+        compressed = any(column.get("codec") != "f32" for column in header["columns"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{path} is damaged ({str(error)[:100]}); export it again") from None
-    representation = config.setup()
-    compressed = any(column.get("codec") != "f32" for column in header["columns"].values())
     return {
         "what": "an archive of fourdgs-ns (npz)" + (", compressed" if compressed else ""),
         "method": method,
@@ -211,8 +211,12 @@ def _fourdgs(path: Path) -> dict[str, str]:
 def _html(path: Path) -> dict[str, str]:
     header, _ = html.read_header(path)
     harmonics = int(header["harmonics"])
+    try:
+        clip = parse_clip({"num_frames": header["frames"], "duration_seconds": header["seconds"]})
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(f"{path} is damaged ({str(error)[:100]}); export it again") from None
     return {
         "what": "a page that plays a scene (html)", "method": str(header.get("method", "?")), "Gaussians": str(header["count"]),
         "SH degree": str(max(math.isqrt(harmonics) - 1, 0)),
-        **_clip(Clip(int(header["frames"]), float(header["seconds"]))), **_size(path),
+        **_clip(clip), **_size(path),
     }  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
+from fourdgs_ns.data.layouts.files import MALFORMED_HEADER
 from fourdgs_ns.data.scene_frame import SceneFrame
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.formats.columns import DTYPES, Codec, Column, decode, encode
@@ -128,7 +130,7 @@ def _header(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
         if header["format"] != FORMAT or int(header["version"]) != VERSION:
             raise ValueError("another format or version")
         return header
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise UserError(
             f"{path} is no scene of fourdgs-ns ({str(error)[:80]}); give a file that fourdgs-ns export --format npz wrote"
         ) from None
@@ -152,7 +154,7 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path, limit: int | None = 
             if dtype.hasobject or fortran or expected != info.file_size - start:
                 raise ValueError(f"{name} announces {shape} {dtype}, which does not fit its {info.file_size} bytes")
             data = member.read(expected)
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, *MALFORMED_HEADER) as error:
         raise ValueError(f"{name} is damaged: {error}") from None
     if len(data) != expected:
         raise ValueError(f"{name} is truncated")
@@ -187,7 +189,7 @@ def read(path: Path) -> Scene:
                     if weights[name].shape != value.shape:
                         raise ValueError(f"decoder.{name} has another shape")
             near = float(header["near"])
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
             raise UserError(f"{path} is damaged ({str(error)[:150]}); copy or export it again") from None
     parameters = sound_rows(parameters, path, notes)
     return Scene(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -76,7 +74,7 @@ class Scene:
 def parse_clip(values: dict[str, Any]) -> Clip:
     """Clip from plain values of a header.
 
-    Raises ValueError, KeyError or TypeError for what cannot be.
+    Raises ValueError, KeyError, TypeError or OverflowError for what cannot be.
     """
     clip = Clip(int(values["num_frames"]), float(values["duration_seconds"]), int(values.get("first_frame", 0)))
     if not 1 <= clip.num_frames < 10**9 or not 0 <= clip.duration_seconds < 1e9:
@@ -168,7 +166,8 @@ def load_checkpoint(path: Path) -> Scene:
     checkpoint = find_checkpoint(path)
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError, ValueError) as error:
+    except Exception as error:
+        # Damaged bytes fail with whatever they led torch's restricted unpickler to.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"{checkpoint} is no readable checkpoint ({reason}); use another one of the run") from error
     weights = state.get("pipeline") if isinstance(state, dict) else None
@@ -194,7 +193,7 @@ def load_checkpoint(path: Path) -> Scene:
         frame = None if extra["scene_frame"] is None else SceneFrame.from_plain(extra["scene_frame"])
         centers = torch.tensor(extra.get("camera_centers") or [], dtype=torch.float32).reshape(-1, 3)
         near = float(extra.get("near", 0.01))
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise UserError(f"{checkpoint} is damaged ({error}); use another checkpoint of the run") from error
     parameters = sound_rows(parameters, checkpoint, notes)
     return Scene(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from fourdgs_ns.errors import UserError
 MAX_TEXT_BYTES = 256 * 2**20
 POINT_FILES = ("points3D.ply", "points3d.ply", "sparse_pc.ply", "sparse_pcd.ply", "pointcloud.ply", "init.ply")
 DEFAULT_IMAGE_FPS = 30.0
+MALFORMED_HEADER = (tokenize.TokenError, SyntaxError, TypeError, OverflowError)
+"""What NumPy raises, beside ValueError, for an array header that is no literal or announces what cannot be."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -43,7 +46,7 @@ def read_npy(path: Path) -> NDArray[np.float64]:
     try:
         # Mapped, so that a damaged header cannot make us allocate more than the file has.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, *MALFORMED_HEADER) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a readable .npy file ({reason}); copy or export the file again") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
@@ -96,6 +99,14 @@ def number(value: object, what: str, path: Path) -> float:
     if not math.isfinite(result):
         raise UserError(f"{what} in {path} is {_short(value)} instead of a number; correct it")
     return result
+
+
+def number_list(value: object, what: str, path: Path) -> list[float]:
+    """A list of numbers of any length, possibly nested; a single number and null are lists, too."""
+    try:
+        return [float(x) for x in np.array([] if value is None else value, dtype=np.float64).ravel()]
+    except (ValueError, TypeError, OverflowError):
+        raise UserError(f"{what} in {path} is {_short(value)} instead of a list of numbers; correct it") from None
 
 
 def matrix(value: object, shape: Sequence[int], what: str, path: Path) -> NDArray[np.float64]:
