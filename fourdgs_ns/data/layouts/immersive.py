@@ -18,7 +18,7 @@ import numpy as np
 from fourdgs_ns.data.capture import Capture
 from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.data.layouts.calibration import checked_distortion, checked_intrinsics, checked_pose, pinhole
-from fourdgs_ns.data.layouts.files import matrix, number, read_text
+from fourdgs_ns.data.layouts.files import matrix, number, number_list, read_text
 from fourdgs_ns.data.layouts.named_rig import capture_of, frames_by_camera
 from fourdgs_ns.errors import UserError
 
@@ -53,12 +53,12 @@ def read_cameras(path: Path) -> list[CalibratedCamera]:
         focal = number(entry.get("focal_length"), f"focal_length of {camera}", file)
         aspect = number(entry.get("pixel_aspect_ratio", 1.0), f"pixel_aspect_ratio of {camera}", file)
         cx, cy = matrix(entry.get("principal_point"), (2,), f"principal_point of {camera}", file)
-        radial = np.asarray(entry.get("radial_distortion", []), dtype=np.float64).reshape(-1)[:4]
+        radial = number_list(entry.get("radial_distortion"), f"radial_distortion of {camera}", file)
         lens = checked_intrinsics(pinhole(focal, focal * aspect, cx, cy), camera, file)
         orientation = matrix(entry.get("orientation"), (3,), f"orientation of {camera}", file)
         position = matrix(entry.get("position"), (3,), f"position of {camera}", file)
         camera_from_world = np.asarray(cv2.Rodrigues(orientation.reshape(3, 1))[0])
         pose = checked_pose(np.hstack([camera_from_world.T, position[:, None]]), camera, file)
-        distortion = checked_distortion(radial.tolist(), camera, file, fisheye=True)
+        distortion = checked_distortion(radial, camera, file, fisheye=True)
         cameras.append(CalibratedCamera(camera, width, height, lens, pose, distortion, fisheye=True))
     return cameras

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from fourdgs_ns.data.layouts.calibration import (
     pinhole,
     scaled_intrinsics,
 )
-from fourdgs_ns.data.layouts.files import find_point_files, image_fps, matrix, number, read_json
+from fourdgs_ns.data.layouts.files import find_point_files, image_fps, matrix, number, number_list, read_json
 from fourdgs_ns.data.layouts.rig import Lens, View, camera_from_views
 from fourdgs_ns.data.layouts.sequences import IMAGE_SUFFIXES, files_in, folders_in
 from fourdgs_ns.errors import UserError
@@ -39,7 +40,10 @@ def read(root: Path) -> Capture:
     ids = dataset.get("ids")
     if not isinstance(ids, list) or not ids:
         raise UserError(f"{root / 'dataset.json'} has no list 'ids'; download it again")
-    held_out = {str(i) for i in dataset.get("val_ids", [])}
+    val_ids = dataset.get("val_ids") or []
+    if not isinstance(val_ids, list):
+        raise UserError(f"val_ids of {root / 'dataset.json'} is no list; download it again")
+    held_out = {str(i) for i in val_ids}
     images = _images(root)
     views: dict[str, list[tuple[str, View]]] = {}
     instants = {}
@@ -96,11 +100,18 @@ def _lens(file: Path, camera: str, width: int, height: int) -> Lens:
     aspect = number(content.get("pixel_aspect_ratio", 1.0), "pixel_aspect_ratio", file)
     cx, cy = matrix(content.get("principal_point"), (2,), "principal_point", file)
     w, h = matrix(content.get("image_size"), (2,), "image_size", file)
-    k = [float(x) for x in np.ravel(content.get("radial_distortion", [0, 0, 0]))] + [0.0] * 3
-    p = [float(x) for x in np.ravel(content.get("tangential_distortion", content.get("tangential", [0, 0])))] + [
-        0.0
-    ] * 2
+    k1, k2, k3 = _coefficients(content, ("radial_distortion",), 3, file)
+    p1, p2 = _coefficients(content, ("tangential_distortion", "tangential"), 2, file)
     lens = checked_intrinsics(pinhole(focal, focal * aspect, cx, cy), camera, file)
     lens[0, 1] = number(content.get("skew", 0.0), "skew", file)
-    distortion = checked_distortion([k[0], k[1], p[0], p[1], k[2]], camera, file)
+    distortion = checked_distortion([k1, k2, p1, p2, k3], camera, file)
     return Lens(scaled_intrinsics(lens, (w, h), (width, height), camera, file), distortion)
+
+
+def _coefficients(content: dict[str, Any], names: tuple[str, ...], count: int, file: Path) -> list[float]:
+    """The coefficients under the first of ``names`` that exists, filled with zeros up to ``count``."""
+    name = next((n for n in names if n in content), names[0])
+    values = number_list(content.get(name), name, file)
+    if any(values[count:]):
+        raise UserError(f"{name} in {file} has {len(values)} numbers; only {count} are known, undistort the images")
+    return (values + [0.0] * count)[:count]
