@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,19 +72,28 @@ class Timing:
             UserError: a time outside the clip, a speed or a rate that is not positive.
         """
         clip = pipeline.gaussians.clip
-        fps = self.fps if self.fps is not None else frame_rate(clip)
-        for option, value in (("--speed", self.speed), ("--fps", fps), ("--length", self.length)):
-            if not value > 0:
-                raise UserError(f"{option} is {value:g}; give a number above 0")
+        fps = self.checked_fps(frame_rate(clip))
         if self.at is not None:
-            if self.seconds is not None:
-                raise UserError("--at freezes time and --seconds lets it run; give one of them")
             return np.full(max(round(self.length * fps), 1), checked_seconds(self.at, clip, "--at")), fps
         first, last = self.seconds or (0.0, clip.duration_seconds)
         if self.seconds is None and clip.duration_seconds <= 0:
             return np.linspace(0.0, 1.0, clip.num_frames), fps
         ends = [checked_seconds(value, clip, "--seconds") for value in (first, last)]
         return running_times(clip, ends[0], ends[1], self.speed, fps), fps
+
+    def checked_fps(self, usual: float) -> float:
+        """The video's frame rate: ``usual`` unless another was asked for.
+
+        Raises:
+            UserError: a speed, rate or length that is not positive, or time that both stands and runs.
+        """
+        fps = usual if self.fps is None else self.fps
+        for option, value in (("--speed", self.speed), ("--fps", fps), ("--length", self.length)):
+            if not 0 < value < math.inf:
+                raise UserError(f"{option} is {value:g}; give a number above 0")
+        if self.at is not None and self.seconds is not None:
+            raise UserError("--at freezes time and --seconds lets it run; give one of them")
+        return fps
 
     @property
     def whole_clip(self) -> bool:
@@ -184,26 +194,34 @@ def saved_plan(pipeline: DynamicGaussiansPipeline, file: Path, timing: Timing, s
     """The camera path that the viewer saved, at its own times; with --seconds or --at at those instead.
 
     Raises:
-        UserError: the file is no camera path.
+        UserError: the file is no camera path, or not of a perspective camera, or see :meth:`Timing.times`.
     """
+    clip = pipeline.gaussians.clip
     try:
         record = json.loads(file.read_text("utf8"))
         steps = record["camera_path"]
         path = get_path_from_json(record)
-        own = json_times(steps, pipeline.gaussians.clip)
+        own = json_times(steps, clip)
+        usual = float(record.get("fps") or 0)
+        kind = str(record.get("camera_type", "perspective")).lower()
     except FileNotFoundError:
         raise UserError(f"camera path {file} does not exist; save one in the viewer's Render tab") from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"[:120]
         raise UserError(f"{file} is no camera path ({reason}); save one in the viewer's Render tab") from error
-    clip = pipeline.gaussians.clip
-    fps = timing.fps or float(record.get("fps") or frame_rate(clip))
+    if kind != "perspective":
+        raise UserError(
+            f"{file} was saved for a camera of the type {kind[:20]}, and perspective ones only are drawn; choose Perspective in "
+            "the viewer's Render tab and save it again"
+        )
+    fps = timing.checked_fps(usual if 0 < usual < math.inf else frame_rate(clip))
     if timing.at is not None:
         own = np.full(len(steps), checked_seconds(timing.at, clip, "--at"))
     elif timing.seconds is not None or own is None:
         first, last = timing.seconds or (0.0, clip.duration_seconds)
         ends = [checked_seconds(value, clip, "--seconds") for value in (first, last)]
-        own = np.linspace(ends[0], ends[1] if clip.duration_seconds > 0 else 1.0, len(steps))
+        end = ends[1] if clip.duration_seconds > 0 else float(clip.num_frames > 1)
+        own = np.linspace(ends[0], end, len(steps))
     poses = path.camera_to_worlds.numpy().astype(np.float64)
     count = max(round((len(steps) - 1) / timing.speed) + 1, 1)
     times = np.interp(np.linspace(0, len(steps) - 1, count), np.arange(len(steps)), own)
