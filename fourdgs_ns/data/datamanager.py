@@ -186,14 +186,16 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         return self.train_cameras[torch.from_numpy(views)], batch
 
     def _neighbors(self, views: np.ndarray, step: int) -> np.ndarray:
-        """For every view of a batch the same camera a few frames later or earlier, the same number for all."""
-        ids = self.train_dataset.camera_ids
+        """For every view of a batch the same camera a few frames later or earlier, all at one instant; else the views."""
+        ids, instants = self.train_dataset.camera_ids, self.train_dataset.frame_ids
         rng = np.random.default_rng([self.config.seed, 2, step])
         offset = int(rng.integers(1, self.neighbor_window + 1)) * int(rng.choice([-1, 1]))
         for shift in (offset, -offset):
-            # Views lie camera by camera and frame by frame.
+            # Views lie camera by camera and frame by frame; where cameras lack frames these may be of different instants.
             others = views + shift
-            if others.min() >= 0 and others.max() < len(ids) and bool((ids[others] == ids[views]).all()):
+            if others.min() < 0 or others.max() >= len(ids) or bool((ids[others] != ids[views]).any()):
+                continue
+            if bool((instants[others] == instants[others[0]]).all()):
                 return others
         return views
 

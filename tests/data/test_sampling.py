@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import pytest
+
+from fourdgs_ns.data.datamanager import MultiViewVideoDatamanager
 from fourdgs_ns.data.sampling import SameTimeSampler
 
 
@@ -43,3 +48,22 @@ def test_batches_hold_one_picture_size_and_shrink_when_there_are_not_enough():
         assert len(set(groups[views])) == 1
         sizes.add(len(views))
     assert sizes == {1, 3}
+
+
+@pytest.mark.parametrize("missing", [None, 2])
+def test_neighbors_of_a_batch_share_an_instant_even_where_a_camera_lacks_a_frame(missing):
+    """A batch is drawn at the time of its first view, so the others must be of that time, too."""
+    frames = [np.arange(6), np.delete(np.arange(6), [] if missing is None else [missing])]
+    dataset = SimpleNamespace(
+        camera_ids=np.repeat([0, 1], [len(own) for own in frames]), frame_ids=np.concatenate(frames)
+    )
+    manager: Any = SimpleNamespace(train_dataset=dataset, config=SimpleNamespace(seed=0), neighbor_window=2)
+    moved = 0
+    for step in range(60):
+        instant = step % 6
+        views = np.flatnonzero(dataset.frame_ids == instant)
+        others = MultiViewVideoDatamanager._neighbors(manager, views, step)
+        np.testing.assert_array_equal(dataset.camera_ids[others], dataset.camera_ids[views])
+        assert len(set(dataset.frame_ids[others])) == 1
+        moved += int(dataset.frame_ids[others[0]] != instant)
+    assert moved > 30
