@@ -26,7 +26,16 @@ def write(
 
     Returns:
         Notes for the user. A frame in which nothing is visible has no rows.
+
+    Raises:
+        UserError: the folder is there and may not be replaced, or holds more than such a sequence.
     """
+    if options.overwrite and path.is_dir():
+        other = next((entry.name for entry in path.iterdir() if not FRAME_NAME.fullmatch(entry.name)), None)
+        if other is not None:
+            raise UserError(
+                f"{path} holds {other}, which is no frame of a sequence; give a folder that may be replaced"
+            )
     notes: list[str] = []
     slicer = Slicer(scene, options, "ply-sequence", notes)
     frames, times = options.chosen_frames(scene), scene.times()

@@ -13,6 +13,7 @@ writers convert. The published file names neither frames nor rate; this writer a
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +94,13 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
             "mlp1.weight": scene.decoder["hidden.weight"].reshape(6, 12, 1, 1).clone(),
             "mlp2.weight": scene.decoder["output.weight"].reshape(3, 6, 1, 1).clone(),
         }
-        with replacing(sidecar, options.overwrite) as temporary, open(temporary, "wb") as file:
-            torch.save(weights, file)
         notes.append(f"the decoder is {sidecar.name}; keep it beside the PLY")
-    with replacing(path, options.overwrite) as temporary:
+    with ExitStack() as files:
+        # Both or none: a decoder beside another model's PLY would be taken for its own.
+        temporary = files.enter_context(replacing(path, options.overwrite))
+        if full:
+            with open(files.enter_context(replacing(sidecar, options.overwrite)), "wb") as file:
+                torch.save(weights, file)
         write_float_ply(temporary, column_names(full), [block.numpy() for block in blocks], comments)
     return [*notes, f"{len(moving)} Gaussians, variant {'full' if full else 'lite'}"]
 

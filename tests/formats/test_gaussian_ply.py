@@ -178,3 +178,14 @@ def test_truncated_and_hostile_files(tmp_path):
         bad.write_bytes(content)
         with pytest.raises(UserError, match=match):
             gaussian_ply.read(bad)
+
+
+def test_overwriting_a_sequence_takes_nothing_else_along(tmp_path):
+    scene, folder = scenes.spacetime(n=5), tmp_path / "exports"
+    ply_sequence.write(folder, scene, ExportOptions(frames=(0, 3, None)))
+    ply_sequence.write(folder, scene, ExportOptions(frames=(0, 1, None), overwrite=True))
+    assert [p.name for p in folder.iterdir()] == ["frame_00000.ply"]
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"exports holds thesis\.txt, which is no frame"):
+        ply_sequence.write(folder, scene, ExportOptions(overwrite=True))
+    assert (folder / "thesis.txt").read_text() == "mine"

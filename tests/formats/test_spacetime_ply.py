@@ -140,3 +140,14 @@ def test_zero_quaternions_of_guided_sampling_are_repaired(tmp_path):
     back = spacetime_ply.read(tmp_path / "a.ply")
     assert (back.parameters["quats"].norm(dim=1) > 0).all()
     assert any("zero quaternion" in note for note in back.notes)
+
+
+def test_a_refused_export_leaves_no_decoder_beside_another_ply(tmp_path):
+    """It would be taken for that file's own by the next one who reads it."""
+    path = tmp_path / "scene.ply"
+    spacetime_ply.write(path, scenes.spacetime("lite", n=5), ExportOptions())
+    with pytest.raises(UserError, match="--overwrite"):
+        spacetime_ply.write(path, scenes.spacetime("full", n=5), ExportOptions())
+    assert [p.name for p in tmp_path.iterdir()] == ["scene.ply"]
+    spacetime_ply.write(path, scenes.spacetime("full", n=5), ExportOptions(overwrite=True))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["scene.ply", "scene.pt"]
