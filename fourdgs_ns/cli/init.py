@@ -49,11 +49,16 @@ class Init:
         from rich.console import Console
 
         from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig, automatic_downscale
+        from fourdgs_ns.errors import UserError
         from fourdgs_ns.initialization.ply import write_points_ply
         from fourdgs_ns.initialization.report import print_report, print_truth
         from fourdgs_ns.initialization.stage import initialize
         from fourdgs_ns.initialization.truth import check_against_truth, has_truth
+        from fourdgs_ns.rendering.sequence import not_writable
 
+        if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):  # before the long work
+            what = "is a folder" if self.out.is_dir() else "lies in a folder that does not exist"
+            raise UserError(f"--out {self.out} {what}; give the name of a PLY file in a folder that does")
         parser = MultiViewVideoDataParserConfig(
             data=self.capture,
             layout=self.layout,
@@ -78,5 +83,8 @@ class Init:
             print_truth(console, check_against_truth(capture, stage))
         if self.out is not None:
             cloud = stage.cloud
-            write_points_ply(self.out, cloud.positions, cloud.colors, cloud.times, cloud.velocities, cloud.static)
+            try:
+                write_points_ply(self.out, cloud.positions, cloud.colors, cloud.times, cloud.velocities, cloud.static)
+            except OSError as error:
+                raise not_writable(self.out, error) from error
             console.print(f"wrote {self.out}", highlight=False)

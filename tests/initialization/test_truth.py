@@ -108,3 +108,10 @@ def test_check_without_truth_is_one_line(rig):
     assert not has_truth(rig.capture)
     with pytest.raises(UserError, match="--check needs a capture of fourdgs-ns synth"):
         check_against_truth(rig.capture, None)
+
+
+@pytest.mark.parametrize("out, phrase", [("nowhere/points.ply", "does not exist"), (".", "is a folder")])
+def test_outputs_that_cannot_be_are_refused_before_the_work(tmp_path, capsys, out, phrase):
+    with pytest.raises(SystemExit):
+        entry_point(["init", str(tmp_path / "no capture"), "--out", str(tmp_path / out)])
+    assert phrase in (told := capsys.readouterr().err) and "error: --out" in told
