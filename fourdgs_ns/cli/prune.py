@@ -57,7 +57,12 @@ class Prune:
         scores = variation_scores(
             model.representation, model.canonical(), model.clip, track(views, "scoring Gaussians", console=console)
         )
-        edit_rows(model.gauss_params, trainer.optimizers.optimizers, keep=best_rows(scores, self.keep))
+        kept = best_rows(scores, self.keep)
+        if not bool(kept.any()):
+            raise UserError(
+                f"no training camera of {self.load_config} sees any Gaussian; use a run that shows something"
+            )
+        edit_rows(model.gauss_params, trainer.optimizers.optimizers, keep=kept)
         for name, zeros in model.densifier.empty_statistics(model.num_points, model.device).items():
             setattr(model, name, zeros)
         pruned = summary(pipeline, pipeline.get_average_eval_image_metrics())
@@ -85,18 +90,24 @@ class Prune:
 
     def _config(self) -> tuple[DynamicGaussiansTrainerConfig, int]:
         """The run's configuration, changed to go on for ``steps`` steps in a run of its own; and the step it has reached."""
-        import yaml
-
+        from fourdgs_ns.runs import read_config
         from fourdgs_ns.trainer import DynamicGaussiansTrainerConfig, latest_checkpoint
 
         if not self.load_config.is_file():
             raise UserError(f"{self.load_config} is no file; give the config.yml of a run to --load-config")
-        config = yaml.load(self.load_config.read_text("utf8"), Loader=yaml.Loader)
+        config = read_config(self.load_config)
         if not isinstance(config, DynamicGaussiansTrainerConfig):
             raise UserError(
                 f"{self.load_config} belongs to no method of fourdgs-ns; give the config.yml of one of its runs"
             )
-        config.load_dir = config.get_checkpoint_dir()
+        folder, elsewhere = self.load_config.resolve().parent, config.get_checkpoint_dir()
+        if config.get_base_dir().resolve() != folder:  # the run was moved, or trained from another folder
+            config.output_dir = folder.parent
+            if folder.parent.name == config.method_name and len(folder.parents) > 2:
+                config.output_dir, config.experiment_name = folder.parents[2], folder.parents[1].name
+                config.timestamp = folder.name
+        beside = folder / config.relative_model_dir
+        config.load_dir = beside if beside.is_dir() else elsewhere
         start = int(latest_checkpoint(config.load_dir, None).stem.removeprefix("step-"))
         config.load_step = None
         config.max_num_iterations = start + 1 + self.steps

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +125,28 @@ def test_pruning_works_for_the_other_methods(run, keep, steps):
     assert told.code == 0, told.text
     assert "pruned:" in told.text and "fine-tuned" not in told.text
     assert any(p.name.endswith("-pruned") for p in run.folder.parent.iterdir())
+
+
+def test_a_moved_run_is_pruned_where_it_lies(run, tmp_path):
+    """Its own checkpoint is read, not the one that the config remembers, and the result is written beside it."""
+    folder = tmp_path / "elsewhere" / run.folder.parent.name / "run"
+    shutil.copytree(run.folder, folder)
+    checkpoint = sorted((folder / "nerfstudio_models").iterdir())[-1]
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state["pipeline"]["_model.gauss_params.opacities"] -= 50.0
+    state["pipeline"]["_model.gauss_params.opacities"][:7] += 60.0
+    torch.save(state, checkpoint)
+    before = files(run.folder.parent)
+    told = fourdgs("prune", "--load-config", folder / "config.yml", "--keep", 0.5, "--steps", 0, "--instants", 2)
+    assert told.code == 0, told.text
+    assert files(run.folder.parent) == before
+    report = json.loads((folder.parent / "run-pruned" / "pruning.json").read_text())
+    assert 0 < report["pruned"]["gaussians"] <= 7
+    state["pipeline"]["_model.gauss_params.opacities"] -= 100.0
+    torch.save(state, checkpoint)
+    shutil.rmtree(folder.parent / "run-pruned")
+    told = fourdgs("prune", "--load-config", folder / "config.yml", "--keep", 0.5, "--steps", 0, "--instants", 2)
+    assert_one_line_error(told, "sees any Gaussian")
 
 
 class TestMistakes:
