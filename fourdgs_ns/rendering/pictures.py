@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 import cv2
@@ -15,7 +16,7 @@ from torch import Tensor
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.losses import psnr, ssim
 from fourdgs_ns.model import DynamicGaussiansModel
-from fourdgs_ns.palette import palette
+from fourdgs_ns.palette import ValueRange, palette
 from fourdgs_ns.rendering.plans import Plan
 from fourdgs_ns.runs import LoadedRun
 from fourdgs_ns.viewer.comparison import DIFFERENCE_GAIN, resized
@@ -71,7 +72,10 @@ class Painter:
                 panels.append(palette(self.ranges.depth.share(drawn["depth"][..., 0] / _scale(model, self.runs[0]))))
             elif output == "motion":
                 assert self.ranges is not None
-                edit = coloring_edit(model, model.time_of(here), self.ranges, "motion speed", 0.0, 0.0)
+                # Velocities are in the units of the run's own scene, and so must be what they are compared with.
+                highest = self.ranges.speed.high * _scale(model, self.runs[0])
+                ranges = replace(self.ranges, speed=ValueRange(0.0, highest))
+                edit = coloring_edit(model, model.time_of(here), ranges, "motion speed", 0.0, 0.0)
                 panels.append(model.get_outputs(here, edit)["rgb"])
             else:
                 assert truth is not None

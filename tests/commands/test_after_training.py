@@ -122,6 +122,29 @@ def test_runs_side_by_side_with_truth_and_scores(finished, run, tmp_path):
     assert picture[HEIGHT:, WIDTH:].max() > 0.5  # something is written
 
 
+@pytest.mark.parametrize("output", ["rgb", "depth", "motion"])
+def test_equal_colours_mean_equal_things_in_scenes_of_another_scale(finished, run, tmp_path, output):
+    """The same model once in its own scene and once in the capture's world, which is neither turned nor scaled."""
+    mine = tmp_path / "mine"
+    shutil.copytree(finished, mine)
+    (checkpoint,) = (mine / "nerfstudio_models").iterdir()
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    rows = {name: state["pipeline"][f"_model.gauss_params.{name}"] for name in ("opacities", "motion")}
+    rows["opacities"] += 3.0
+    rows["motion"][:, :3] = torch.randn(len(rows["motion"]), 3, generator=torch.Generator().manual_seed(0))
+    torch.save(state, checkpoint)
+    told = fourdgs("convert", mine, tmp_path / "same", "--to", "run", "--data", run.capture)
+    assert told.code == 0, told.text
+    (same,) = (path.parent for path in (tmp_path / "same").glob("*/config.yml"))
+    options = ("--outputs", output, "--seconds", 0.03, 0.04)
+    told = fourdgs("render", "fixed", mine, same, "--camera", 0, "--out", tmp_path / "out", *options)
+    assert told.code == 0, told.text
+    picture = read(tmp_path / "out" / "000000.png")[:HEIGHT]
+    picture = picture[:, -2 * WIDTH :]  # frames have their truth on the left
+    np.testing.assert_allclose(picture[:, WIDTH:], picture[:, :WIDTH], atol=3 * STEP)
+    assert picture.std() > 0.1
+
+
 def test_part_of_the_clip_has_its_truth_where_it_shows_frames(finished, run, tmp_path):
     told = fourdgs("render", "fixed", finished, run.folder, "--out", tmp_path / "out", "--seconds", "0.0667", "0")
     assert told.code == 0, told.text
