@@ -105,6 +105,8 @@ class Capture:
     """Number of each instant in the capture's own counting (None: 0, 1, 2, ...)."""
     point_files: tuple[Path, ...] = ()
     """PLY files with initial points in the capture's world, if it has any."""
+    part: tuple[float, float] = (0.0, 1.0)
+    """Where this clip begins and ends in t of the whole one, over which the times in ``point_files`` run."""
     masks_are_mattes: bool = True
     """True when masks cut the subject out of its background (they become alpha); False when they only label it."""
     background: tuple[float, float, float] | None = None
@@ -155,4 +157,12 @@ class Capture:
             part = camera.take(picks)
             cameras.append(replace(part, frame_ids=np.array([position[int(f)] for f in part.frame_ids])))
         times = self.times_seconds[keep]
-        return replace(self, cameras=tuple(cameras), times_seconds=times - times[0], frame_numbers=self.numbers()[keep])
+        length, (begin, end) = self.duration_seconds, self.part
+        shares = (float(times[0]) / length, float(times[-1]) / length) if length > 0 else (0.0, 1.0)
+        return replace(
+            self,
+            cameras=tuple(cameras),
+            times_seconds=times - times[0],
+            frame_numbers=self.numbers()[keep],
+            part=(begin + (end - begin) * shares[0], begin + (end - begin) * shares[1]),
+        )

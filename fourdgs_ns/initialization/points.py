@@ -14,7 +14,7 @@ from fourdgs_ns.data.capture import Capture, CaptureCamera
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization.instants import clip_times
 from fourdgs_ns.initialization.matchers import MatcherName
-from fourdgs_ns.initialization.ply import GRAY, PlyPoints, read_points_ply
+from fourdgs_ns.initialization.ply import GRAY, TIME_TOLERANCE, PlyPoints, read_points_ply
 from fourdgs_ns.initialization.velocities import VelocitySource
 from fourdgs_ns.initialization.view_volume import view_volume
 
@@ -117,14 +117,22 @@ def _from_files(capture: Capture) -> InitialPoints:
     positions = np.concatenate([cloud.positions for cloud in clouds])
     parts = [_in_time(cloud, timed) for cloud in clouds]
     times, velocities, static = (np.concatenate(column) for column in zip(*parts))
+    colors = np.concatenate([cloud.colors for cloud in clouds])
     names = ", ".join(str(path) for path in capture.point_files)
+    if timed and capture.part != (0.0, 1.0):
+        keep, positions, times, velocities = _in_part(positions, times, velocities, static, capture.part)
+        if not keep.any():
+            raise UserError(
+                f"{names} has no point from the chosen part of the clip (t {capture.part[0]:.3g} to {capture.part[1]:.3g}); "
+                "start with --initial-points triangulate"
+            )
+        colors, static = colors[keep], static[keep]
     about = "each with its time" if timed else "without times"
     if velocities.any():
         about += " and its velocity"
     source = "; ".join([f"{len(positions)} initial points from {names}, {about}", *notes])
     instants = np.unique(times[~static]) if timed else np.zeros(0)
     interval = float(np.median(np.diff(instants))) if len(instants) > 1 else 1.0
-    colors = np.concatenate([cloud.colors for cloud in clouds])
     return InitialPoints(positions, colors, times, timed, source, velocities, static, interval)
 
 
@@ -135,6 +143,30 @@ def _in_time(cloud: PlyPoints, timed: bool) -> tuple[np.ndarray, np.ndarray, np.
     velocities = cloud.velocities if timed and cloud.velocities is not None else np.zeros((n, 3), np.float32)
     static = cloud.static if cloud.static is not None else np.zeros(n, bool)
     return times, np.where(static[:, None], np.float32(0), velocities), static
+
+
+def _in_part(
+    positions: Float[np.ndarray, "n 3"],
+    times: Float[np.ndarray, " n"],
+    velocities: Float[np.ndarray, "n 3"],
+    static: Bool[np.ndarray, " n"],
+    part: tuple[float, float],
+) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "m 3"], Float[np.ndarray, " m"], Float[np.ndarray, "m 3"]]:
+    """Which points of a whole clip belong to its ``part``, and their positions, times and velocities in that clip.
+
+    Those that rest, and those whose instant is in the part or nearer to it than to the next instant of points outside:
+    their velocity brings them to its first or last frame.
+    """
+    start, stop = part
+    instants = np.unique(times[~static])
+    reach = float(np.median(np.diff(instants))) / 2 if len(instants) > 1 else 1.0
+    nearest = np.clip(times, start, stop)
+    keep = static | (np.abs(times - nearest) <= reach + TIME_TOLERANCE)
+    moved = positions + np.where(static, 0.0, nearest - times)[:, None] * velocities
+    length = stop - start
+    within = (nearest - start) / length if length > 0 else np.zeros(len(times))
+    within = np.where(static, UNTIMED, within)
+    return keep, *(column[keep].astype(np.float32) for column in (moved, within, length * velocities))
 
 
 def _triangulated(

@@ -9,7 +9,7 @@ from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization import instants, sift
 from fourdgs_ns.initialization.key_frames import choose_key_frames
 from fourdgs_ns.initialization.ply import write_points_ply
-from fourdgs_ns.initialization.points import load_points
+from fourdgs_ns.initialization.points import _from_files, load_points
 
 SCENE_SIZE = 4.0
 
@@ -164,3 +164,47 @@ def test_key_frames_hold_both_ends_and_are_even():
     assert choose_key_frames(60, 4).tolist() == [0, 20, 39, 59]
     assert choose_key_frames(3, 10).tolist() == [0, 1, 2]
     assert choose_key_frames(1, 10).tolist() == [0]
+
+
+def test_points_of_a_file_follow_when_part_of_the_clip_is_chosen(rig, tmp_path):
+    """A point that is at x = 10 t at every instant of the whole clip is there at the same seconds of any part of it."""
+    instants = np.linspace(0, 1, 5)
+    positions = np.stack([10 * instants, 0 * instants, 0 * instants], axis=1)
+    speeds = np.tile([10.0, 0.0, 0.0], (5, 1))
+    resting = np.array([[3.0, 4.0, 5.0]])
+    file = tmp_path / "points3D.ply"
+    write_points_ply(
+        file,
+        np.concatenate([positions, resting]),
+        np.arange(18, dtype=np.uint8).reshape(6, 3),
+        np.append(instants, 0.5),
+        np.concatenate([speeds, 0 * resting]),
+        np.append(np.zeros(5, bool), True),
+    )
+    seconds = np.linspace(0, 2.0, 21)  # t = 0.05 k
+    whole = replace(
+        rig.capture, cameras=(), times_seconds=seconds, frame_numbers=np.arange(100, 121), point_files=(file,)
+    )
+    for start, stop in ((0, 21), (3, 14), (10, 11), (15, 21)):
+        part = whole.only_frames(start, stop, None)
+        twice = whole.only_frames(start - start % 3, None, None).only_frames(start % 3, stop - start + start % 3, None)
+        assert twice.part == pytest.approx(part.part)
+        points = _from_files(part)
+        duration = part.duration_seconds
+        moving = ~points.static
+        at = seconds[start] + points.times[moving] * duration  # seconds of the whole clip
+        np.testing.assert_allclose(points.positions[moving, 0], 10 * at / 2.0, atol=1e-5)
+        np.testing.assert_allclose(points.velocities[moving, 0], 10 * duration / 2.0, atol=1e-5)
+        np.testing.assert_allclose(points.positions[points.static], resting)
+        assert points.times.min() >= 0 and points.times.max() <= 1 and points.static.sum() == 1
+        wanted = [t for t in instants if seconds[start] / 2 - 0.126 <= t <= seconds[stop - 1] / 2 + 0.126]
+        assert moving.sum() == len(wanted)
+        assert (points.colors[moving][:, 0] == [3 * int(4 * t) for t in wanted]).all()
+
+
+def test_a_file_without_points_of_the_chosen_part_says_so(rig, tmp_path):
+    file = tmp_path / "points3D.ply"
+    write_points_ply(file, np.zeros((3, 3)), np.zeros((3, 3), np.uint8), np.array([0.0, 0.1, 0.2]))
+    capture = replace(rig.capture, cameras=(), times_seconds=np.linspace(0, 1, 11), point_files=(file,))
+    with pytest.raises(UserError, match=r"points3D\.ply has no point from the chosen part of the clip \(t 0\.6 to 1\)"):
+        _from_files(capture.only_frames(6, None, None))
