@@ -111,7 +111,7 @@ def open_frame_store(
     files = [camera_file(capture, camera, downscale, masks, directory) for camera in capture.cameras]
     stored, notes = _open_finished(files)
     if len(stored) < len(files):
-        with _only_builder(directory):
+        with only_builder(directory, "decoding into"):
             stored, notes = _open_finished(files)
             build_all([file for file in files if file.camera.name not in stored], directory, progress)
             stored, built_notes = _open_finished(files)
@@ -172,13 +172,13 @@ def _open_finished(files: Sequence[CameraFile]) -> tuple[dict[str, StoredCamera]
 
 
 @contextlib.contextmanager
-def _only_builder(directory: Path) -> Iterator[None]:
-    """Held by the one process that builds in ``directory``; the system releases it when the process dies."""
+def only_builder(directory: Path, doing: str) -> Iterator[None]:
+    """Held by the one process that is ``doing`` something in ``directory``; the system releases it when the process dies."""
     with open(directory / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another process that is decoding into {directory}", file=sys.stderr)
+            print(f"waiting for another process that is {doing} {directory}", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
             # Some network file systems have no locks; one process alone needs none.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fourdgs_ns.data.capture import Capture, CaptureCamera
-from fourdgs_ns.data.frame_store import cache_directory
+from fourdgs_ns.data.frame_store import cache_directory, only_builder
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization.cache_key import cache_key
 from fourdgs_ns.initialization.instants import PosedImage, matching_downscale, read_instants
@@ -89,7 +90,7 @@ def find_key_frames(
 
     ``times`` holds t of every instant of the clip, ``downscale`` is that of training. Each finished key frame is kept
     in ``points-<key>`` in the capture's cache directory, where the key is a digest of everything that determines the
-    points; an interrupted run continues where it stopped.
+    points; an interrupted run continues where it stopped, and a second process waits for the first.
 
     Raises UserError when a frame cannot be decoded.
     """
@@ -106,7 +107,31 @@ def find_key_frames(
     directory = cache_directory(capture.root) / f"points-{cache_key(capture, cameras, needed, scales, facts)}"
     directory.mkdir(parents=True, exist_ok=True)
     files = {f: directory / f"instant-{f:06d}.npz" for f in windows}
-    done = {f: cloud for f, file in files.items() if (cloud := _load(file)) is not None}
+    done = _finished(files)
+    if len(done) < len(files):
+        with only_builder(directory, "finding points in"):
+            done = _finished(files)
+            compute = partial(_key_frame, matcher, cameras)
+            decode = partial(read_instants, capture, cameras, scales=scales)
+            _complete(done, files, windows, times, decode, compute, progress)
+    frames = tuple(sorted(windows))
+    return KeyFrames(directory, frames, np.array([times[f] for f in frames]), tuple(done[f] for f in frames))
+
+
+def _finished(files: Mapping[int, Path]) -> dict[int, KeyFrame]:
+    return {f: cloud for f, file in files.items() if (cloud := _load(file)) is not None}
+
+
+def _complete(
+    done: dict[int, KeyFrame],
+    files: Mapping[int, Path],
+    windows: Mapping[int, tuple[int, int]],
+    times: Float[np.ndarray, " f"],
+    decode: Callable[[Sequence[int]], Iterator[tuple[int, dict[str, PosedImage]]]],
+    compute: Callable[..., KeyFrame],
+    progress: bool,
+) -> None:
+    """Compute and keep the key frames that ``done`` lacks; ``windows`` are the frames that flow is measured to."""
     pending = [f for f in sorted(windows) if f not in done]
     bar = Progress(
         TextColumn("{task.description}"),
@@ -120,19 +145,17 @@ def find_key_frames(
         task = bar.add_task("points of key frames", total=len(files), completed=len(done))
         held: dict[int, dict[str, PosedImage]] = {}
         wanted = {g for f in pending for g in (f, *windows[f])}
-        for g, images in read_instants(capture, cameras, sorted(wanted), scales):
+        for g, images in decode(sorted(wanted)):
             held[g] = images
             while pending and windows[pending[0]][1] <= g:
                 f = pending.pop(0)
                 before, after = windows[f]
                 neighbors = (held[before], times[f] - times[before]), (held[after], times[after] - times[f])
-                done[f] = _key_frame(matcher, cameras, list(held[f].values()), *neighbors)
+                done[f] = compute(list(held[f].values()), *neighbors)
                 _save(files[f], done[f])
                 bar.advance(task)
             first = min((windows[f][0] for f in pending), default=g)
             held = {h: kept for h, kept in held.items() if h >= first}
-    frames = tuple(sorted(windows))
-    return KeyFrames(directory, frames, np.array([times[f] for f in frames]), tuple(done[f] for f in frames))
 
 
 def _key_frame(

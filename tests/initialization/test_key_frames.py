@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -105,6 +106,32 @@ def test_images_are_matched_at_a_useful_size(rig):
     assert size(2704, 2) == pytest.approx(1352)
     assert size(2704, 8) == pytest.approx(1000)
     assert size(640, 2) == 640
+
+
+def test_two_trainings_started_at_once_find_points_once(rig, monkeypatch):
+    counted = []
+
+    def count(images, options):
+        counted.append(1)
+        time.sleep(0.1)
+        return no_points(len(images))
+
+    monkeypatch.setattr(sift, "triangulate", count)
+
+    def find(_):
+        return find_key_frames(
+            rig.capture,
+            [rig.capture.camera(name) for name in rig.train[:2]],
+            key_frames=[0, 2],
+            times=np.linspace(0, 1, 3),
+            downscale=1.0,
+            matcher=SiftMatcher(),
+            progress=False,
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(find, range(2))
+    assert len(counted) == 2 and first.directory == second.directory
 
 
 def test_a_damaged_frame_is_named_while_other_cameras_are_still_being_decoded(rig, monkeypatch, tmp_path):

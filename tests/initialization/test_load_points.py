@@ -69,7 +69,7 @@ def test_cache_is_reused_resumed_and_keyed(rig, monkeypatch):
     np.testing.assert_array_equal(first.times, again.times)
     (folder,) = (rig.capture.root / ".fourdgs").glob("points-*")
     names = [f"instant-00000{f}.npz" for f in range(3)] + [f"key-frame-00000{f}.ply" for f in range(3)]
-    assert sorted(p.name for p in folder.iterdir()) == [*names, "points.ply"]
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", *names, "points.ply"]
     # One key frame lost, one cut short, as after an interrupted run or a full disk.
     (folder / "points.ply").unlink()
     (folder / "instant-000000.npz").unlink()
