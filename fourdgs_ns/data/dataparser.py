@@ -142,6 +142,7 @@ class MultiViewVideoDataParser(DataParser):
 def choose_cameras(capture: Capture, held_out: tuple[str, ...], train: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Names of the held-out and of the training cameras."""
     names = [c.name for c in capture.cameras]
+    held_out, train = tuple(dict.fromkeys(held_out)), tuple(dict.fromkeys(train))  # one typed twice counts once
     for name in (*held_out, *train):
         capture.camera(name)
     eval_names = list(held_out) or [name for name in capture.eval_cameras if name in names]

@@ -41,6 +41,12 @@ def test_times_ids_and_split(capture):
     assert len(set(train.image_filenames)) == 12
 
 
+def test_a_camera_named_twice_counts_once(capture):
+    held_out = outputs(capture, "test", eval_cameras=("3", "3"), train_cameras=("1", "2", "1"))
+    assert held_out.metadata["camera_names"] == ["3"] and len(held_out.cameras) == 4
+    assert held_out.metadata["train_camera_names"] == ["1", "2"]
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"orientation": "none", "center": "none", "scale_scene": False}, {"center": "cameras"}]
 )
