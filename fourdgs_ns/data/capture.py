@@ -35,6 +35,8 @@ class ImageFrames:
     """One image file per frame."""
 
     paths: tuple[Path, ...]
+    opaque: bool = False
+    """True to read colours only, whether or not the files have an alpha channel."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -43,7 +45,7 @@ class ImageFrames:
         return str(self.paths[i])
 
     def take(self, picks: Sequence[int]) -> ImageFrames:
-        return ImageFrames(tuple(self.paths[i] for i in picks))
+        return ImageFrames(tuple(self.paths[i] for i in picks), self.opaque)
 
 
 FrameSource = VideoFrames | ImageFrames

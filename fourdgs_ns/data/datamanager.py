@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, Optional
 
@@ -75,8 +75,12 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         """Points over time in the scene's frame, from the capture or triangulated or random."""
         metadata, options = self.train_dataset.metadata, self.config.dataparser
         assert isinstance(options, MultiViewVideoDataParserConfig)
+        capture = metadata["capture"]
+        if options.masks == "ignore":
+            # What is trained on needs points everywhere, not on the subject only.
+            capture = replace(capture, cameras=tuple(replace(camera, masks=None) for camera in capture.cameras))
         found = load_points(
-            metadata["capture"],
+            capture,
             train_cameras=metadata["train_camera_names"],
             downscale=metadata["downscale"],
             key_frames=options.key_frames,

@@ -16,6 +16,7 @@ from fourdgs_ns.data.capture import Capture, CaptureCamera, ImageFrames
 from fourdgs_ns.data.frame_range import parse_frames
 from fourdgs_ns.data.geometry import TrainingCamera, training_camera
 from fourdgs_ns.data.layouts import read_capture
+from fourdgs_ns.data.layouts.rig import ALPHA_NOTE
 from fourdgs_ns.data.scene_frame import SceneFrame, make_scene_frame
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.initialization.view_volume import attention_point, camera_extent
@@ -43,8 +44,8 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     downscale_factor: Optional[float] = None  # noqa: UP045
     """Reduce frames by this factor. Default: the smallest whole number that brings the longer side to 1600 pixels or less."""
     masks: Literal["auto", "alpha", "ignore"] = "auto"
-    """alpha: masks cut the subject out (RGBA training). ignore: train on whole frames. auto: alpha when the layout's masks are
-    mattes, ignore when they only label the foreground."""
+    """alpha: masks cut the subject out (RGBA training). ignore: train on whole frames, without images' own alpha. auto: alpha when
+    the layout's masks are mattes, ignore when they only label the foreground; images' own alpha counts."""
     orientation: Literal["up", "none"] = "up"
     """up: turn the scene so that the cameras' mean up direction is +z, as the viewer expects. Undone on export."""
     center: Literal["attention", "cameras", "none"] = "attention"
@@ -92,6 +93,8 @@ class MultiViewVideoDataParser(DataParser):
         if self._capture is None:
             capture = read_capture(self.config.data, None if self.config.layout == "auto" else self.config.layout)
             capture = capture.only_frames(*parse_frames(self.config.frames))
+            if self.config.masks == "ignore":
+                capture = without_alpha(capture)
             held_out, train = choose_cameras(capture, self.config.eval_cameras, self.config.train_cameras)
             capture = replace(capture, eval_cameras=tuple(held_out)).only_cameras([*held_out, *train])
             self._capture = capture
@@ -137,6 +140,15 @@ class MultiViewVideoDataParser(DataParser):
             dataparser_transform=torch.from_numpy(frame.as_matrix()),
             dataparser_scale=frame.scale,
         )
+
+
+def without_alpha(capture: Capture) -> Capture:
+    """The same capture with images read as if they had no alpha channel. Masks in files of their own stay: scores use them."""
+    cameras = tuple(
+        replace(c, frames=replace(c.frames, opaque=True)) if isinstance(c.frames, ImageFrames) else c
+        for c in capture.cameras
+    )
+    return replace(capture, cameras=cameras, notes=tuple(n for n in capture.notes if not n.startswith(ALPHA_NOTE)))
 
 
 def choose_cameras(capture: Capture, held_out: tuple[str, ...], train: tuple[str, ...]) -> tuple[list[str], list[str]]:

@@ -20,7 +20,7 @@ JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 def read_frames(
     source: FrameSource, *, start: int = 0, notes: list[str] | None = None
 ) -> Iterator[UInt8[np.ndarray, "h w c"]]:
-    """Frames of ``source`` from entry ``start`` on: RGB, or RGBA (straight alpha) where an image file has alpha.
+    """Frames of ``source`` from entry ``start`` on: RGB, or RGBA (straight alpha) where an image file has alpha that counts.
 
     Videos are decoded from their beginning without seeking, because seeking is not frame-exact in every container;
     a rotation flag of the video is applied. Images are taken as stored: an EXIF orientation is ignored, as COLMAP and
@@ -36,7 +36,8 @@ def read_frames(
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     else:
         for path in source.paths[start:]:
-            yield _as_rgb(_to_8_bit(_read_stored(path), path))
+            frame = _as_rgb(_to_8_bit(_read_stored(path), path))
+            yield np.ascontiguousarray(frame[:, :, :3]) if source.opaque else frame
 
 
 def read_masks(source: FrameSource, *, start: int = 0) -> Iterator[UInt8[np.ndarray, "h w"]]:

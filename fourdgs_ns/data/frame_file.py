@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fourdgs_ns.data.capture import Capture, CaptureCamera, FrameSource, VideoFrames
+from fourdgs_ns.data.capture import Capture, CaptureCamera, FrameSource, ImageFrames, VideoFrames
 from fourdgs_ns.data.geometry import TrainingCamera, training_camera
 from fourdgs_ns.errors import UserError
 
@@ -126,7 +126,7 @@ def _fingerprint(source: FrameSource, root: Path) -> list:
                 f"{path} cannot be read ({error.strerror}); put the file back, or correct the capture's description"
             ) from error
         files.append([os.path.relpath(path, root), stat.st_size, stat.st_mtime_ns])
-    return [files, indices]
+    return [files, "opaque" if isinstance(source, ImageFrames) and source.opaque else indices]
 
 
 def damage_of(path: Path, sidecar: Sidecar) -> str | None:

@@ -47,6 +47,8 @@ def cache_key(
                 "instants": part.frame_ids.tolist(),
                 "positions": [int(i) for i in getattr(part.frames, "indices", ())],
                 "sources": sources,
+                # Only where it differs, so that what was kept before is found.
+                **({"opaque": True} if getattr(part.frames, "opaque", False) else {}),
             }
         )
     everything = {"version": VERSION, "cameras": described, **facts}
