@@ -124,7 +124,7 @@ def write_png(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
     """Write RGB under a temporary name, then rename."""
     done, data = cv2.imencode(".png", picture[..., ::-1])
     assert done
-    temporary = path.with_suffix(".part")
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.part")  # the same command may be running twice
     try:
         temporary.write_bytes(data.tobytes())
         os.replace(temporary, path)

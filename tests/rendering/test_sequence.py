@@ -119,6 +119,23 @@ def test_impossible_outputs(tmp_path, name, phrase):
         write_sequence(Sequence(tmp_path / name, 2, 30, {}), Drawer())
 
 
+def test_the_same_command_twice_at_once(tmp_path, monkeypatch):
+    """Another process writes the same picture while this one is about to rename its own."""
+    path, real = tmp_path / "000000.png", os.replace
+
+    def other_first(source, target):
+        with monkeypatch.context() as patch:
+            patch.setattr(module.os, "replace", real)
+            patch.setattr(module.os, "getpid", lambda: 1)
+            module.write_png(path, picture(0))
+        real(source, target)
+
+    monkeypatch.setattr(module.os, "replace", other_first)
+    module.write_png(path, picture(1))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], picture(1))
+
+
 def test_a_full_disk_keeps_what_is_there_and_can_be_resumed(wanted, monkeypatch):
     real = os.replace
 
