@@ -44,8 +44,8 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     downscale_factor: Optional[float] = None  # noqa: UP045
     """Reduce frames by this factor. Default: the smallest whole number that brings the longer side to 1600 pixels or less."""
     masks: Literal["auto", "alpha", "ignore"] = "auto"
-    """alpha: masks cut the subject out (RGBA training). ignore: train on whole frames, without images' own alpha. auto: alpha when
-    the layout's masks are mattes, ignore when they only label the foreground; images' own alpha counts."""
+    """alpha: masks cut the subject out (RGBA training). ignore: train on whole frames, without images' own alpha. auto: alpha
+    when the layout's masks are mattes, ignore when they only label the foreground; images' own alpha counts."""
     orientation: Literal["up", "none"] = "up"
     """up: turn the scene so that the cameras' mean up direction is +z, as the viewer expects. Undone on export."""
     center: Literal["attention", "cameras", "none"] = "attention"
