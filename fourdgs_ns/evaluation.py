@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 from nerfstudio.cameras.cameras import Cameras
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from fourdgs_ns.data.dataset import MultiViewVideoDataset
@@ -19,6 +18,7 @@ from fourdgs_ns.data.frame_store import FrameStore, open_frame_store
 from fourdgs_ns.losses import ssim, ssim_map
 from fourdgs_ns.perceptual import Perceptual
 from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+from fourdgs_ns.progress import progress_bar
 from fourdgs_ns.scores import (
     ColorMoments,
     all_scores,
@@ -131,11 +131,7 @@ def evaluate_pipeline(pipeline: DynamicGaussiansPipeline) -> dict[str, Any]:
 
 def _with_progress(pipeline: DynamicGaussiansPipeline) -> Iterator[tuple[Cameras, dict[str, Any]]]:
     views = pipeline.datamanager.fixed_indices_eval_dataloader
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TimeElapsedColumn(), TextColumn("so far,"), TimeRemainingColumn(), TextColumn("left"),
-    )  # fmt: skip
-    with Progress(*columns, transient=True) as progress:
+    with progress_bar(transient=True) as progress:
         yield from progress.track(views, total=len(views), description="evaluating held-out views")
 
 

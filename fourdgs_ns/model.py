@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,12 +18,12 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from fourdgs_ns import regularizers
+from fourdgs_ns import checkpoint_state
 from fourdgs_ns.appearance import CameraColors
 from fourdgs_ns.data.scene_frame import SceneFrame, check_same_frame
 from fourdgs_ns.densification.guided import GuidedSampling
 from fourdgs_ns.errors import UserError
-from fourdgs_ns.losses import opacity_regularizer, photometric_loss, psnr, random_crops, ssim
+from fourdgs_ns.losses import photometric_loss, psnr, ssim
 from fourdgs_ns.memory import Use, one_line, row_bytes
 from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.perceptual import Perceptual
@@ -34,13 +33,11 @@ from fourdgs_ns.rasterization.rays import pixel_rays
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime
 from fourdgs_ns.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
 from fourdgs_ns.timing import CameraTimes
+from fourdgs_ns.training_terms import observe_guided, training_terms
 from fourdgs_ns.views import TrainingViews, pinhole_cameras
 
 SliceEdit = Callable[[GaussiansAtTime, PinholeCameras], GaussiansAtTime]
 """What is changed about a slice before it is drawn: Gaussians left out, or others' features, [m, 3] RGB."""
-
-PERCEPTUAL_CROP = 256
-"""Side in pixels of the crops that LPIPS is trained on."""
 
 
 @dataclass
@@ -125,31 +122,14 @@ class DynamicGaussiansModel(SplatfactoView):
         """Densification statistics, kept as buffers so that checkpoints hold them."""
         return {name: getattr(self, name) for name in self.statistic_names}
 
+    # ------------------------------------------------------------------ checkpoints
+
     def get_extra_state(self) -> dict[str, Any]:
-        """What a checkpoint must say about itself; plain values, loadable with weights_only."""
-        centers = self.capture_metadata.get("train_camera_centers")
-        return {
-            "representation": type(self.representation).__name__,
-            "variant": self.representation.variant,
-            "num_frames": self.clip.num_frames,
-            "duration_seconds": self.clip.duration_seconds,
-            "first_frame": self.clip.first_frame,
-            "guided": self.guided.state(),
-            # What exporters need, so that they need neither config.yml nor the capture.
-            "options": asdict(self.config.representation),  # type: ignore[call-overload]
-            "scene_frame": None if self.scene_frame is None else self.scene_frame.as_plain(),
-            "near": self.near,
-            "camera_centers": [] if centers is None else centers.tolist(),
-        }
+        """See :func:`fourdgs_ns.checkpoint_state.describe`."""
+        return checkpoint_state.describe(self)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        mine = self.get_extra_state()
-        for key in ("representation", "variant"):
-            if state.get(key) != mine[key]:
-                raise UserError(
-                    f"the checkpoint holds a {state.get('representation')} {state.get('variant')} model but the method asks for "
-                    f"{mine['representation']} {mine['variant']}; use the config.yml that lies beside the checkpoint"
-                )
+        checkpoint_state.require_same_method(state, self.get_extra_state())
         self.guided.restore(state["guided"])
         if "scene_frame" not in state:  # an earlier version's
             return
@@ -159,23 +139,12 @@ class DynamicGaussiansModel(SplatfactoView):
         else:
             check_same_frame(stored, self.scene_frame)
 
-    # ------------------------------------------------------------------ checkpoints
-
     def load_state_dict(self, dict: Mapping[str, Any], **kwargs):  # type: ignore[override]
         """Resizes in place, so that optimizers built before keep training the same Parameters."""
         state = {**dict}
-        if "_extra_state" not in state or "gauss_params.means" not in state:
-            raise UserError(
-                "the checkpoint was not written by a fourdgs-ns method; give the directory of a run of this method to --load-dir"
-            )
+        checkpoint_state.require_written_here(state)
         self.set_extra_state(state["_extra_state"])
-        missing = sorted(set(Model.state_dict(self)) - set(state))
-        if missing and missing[0].startswith("camera_colors"):
-            raise UserError("the checkpoint has no colours per camera; add --pipeline.model.color-correction False")
-        if missing:
-            raise UserError(
-                f"the checkpoint lacks {missing[0]}; it is damaged or was written by another version of fourdgs-ns"
-            )
+        checkpoint_state.require_complete(state, Model.state_dict(self))
         rows = state["gauss_params.means"].shape[0]
         for parameter in self.gauss_params.values():
             parameter.data = torch.zeros((rows, *parameter.shape[1:]), device=parameter.device)
@@ -258,19 +227,6 @@ class DynamicGaussiansModel(SplatfactoView):
             return self.default_time()
         return min(max(float(camera.times.flatten()[0]), 0.0), 1.0)
 
-    def default_time(self) -> float:
-        """t that is drawn or exported when nothing else says."""
-        text = os.environ.get(EXPORT_TIME_VARIABLE)
-        if text is None:
-            return self.config.default_time
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not 0.0 <= value <= 1.0:
-            raise UserError(f"{EXPORT_TIME_VARIABLE} is '{text}'; give a number from 0 (first frame) to 1 (last frame)")
-        return value
-
     def canonical(self) -> dict[str, Tensor]:
         """The learned rows by name."""
         return dict(self.gauss_params.items())
@@ -336,7 +292,7 @@ class DynamicGaussiansModel(SplatfactoView):
                 "away, and export with ns-export gaussian-splat"
             )
         with one_line("drawing", lambda: self.memory_use(camera)):
-            drawn = self._draw(camera, edit)
+            drawn = self.draw(camera, edit)
         rendering, background = drawn.rendering, drawn.background
         if self.training:
             self.drawn, self.rendering = drawn, rendering
@@ -352,7 +308,7 @@ class DynamicGaussiansModel(SplatfactoView):
             "background": background.expand(*depth.shape[1:3], 3),
         }
 
-    def _draw(self, camera: Cameras, edit: SliceEdit | None = None) -> Drawn:
+    def draw(self, camera: Cameras, edit: SliceEdit | None = None) -> Drawn:
         """Slice, rasterise, decode; in training also as each camera would have seen it."""
         t = self.exposure_time(camera)
         gaussians = self.slice(t)
@@ -427,51 +383,9 @@ class DynamicGaussiansModel(SplatfactoView):
             truth, rgb = truth[None], rgb[None]
         losses = {"photometric": photometric_loss(rgb, truth, self.config.ssim_weight)}
         if self.training:
-            config = self.config
-            if config.perceptual_weight and self.perceptual.available(rgb.device):
-                distance = self.perceptual.distance(*random_crops(rgb, truth, PERCEPTUAL_CROP, self.step))
-                if distance is not None:
-                    losses["perceptual"] = config.perceptual_weight * distance
-            if config.opacity_regularization and self.progress <= config.opacity_regularization_share:
-                assert self.rendering is not None and self.drawn is not None
-                logits = self.gauss_params["opacities"].index_select(0, self.rendering.ids)[:, 0]
-                count = None if config.opacity_regularization_over == "active" else self.num_points
-                mean = opacity_regularizer(logits, self.drawn.gaussians.weights, count)
-                losses["opacity"] = config.opacity_regularization * mean
-            losses |= self._priors(rgb, truth, batch)
-            if self.config.guided_sampling.enabled:
-                self._observe_guided(rgb.detach(), truth, batch)
+            losses |= training_terms(self, rgb, truth, batch)
+            observe_guided(self, rgb.detach(), truth, batch)
         return losses
-
-    def _priors(self, rgb: Tensor, truth: Tensor, batch: dict) -> dict[str, Tensor]:
-        """The terms of :mod:`fourdgs_ns.regularizers` that are on."""
-        config, losses = self.config, {}
-        assert self.rendering is not None
-        assert self.drawn is not None
-        if config.velocity_smoothness or config.trajectory_smoothness:
-            ids = regularizers.sample_rows(self.rendering.ids, self.step)
-            where, velocities, accelerations = regularizers.paths(
-                self.representation, self.canonical(), self.drawn.t, ids, self.clip.frame_interval
-            )
-            if config.velocity_smoothness:
-                smoothness = regularizers.velocity_smoothness(where.detach(), velocities)
-                losses["velocity"] = config.velocity_smoothness * smoothness
-            if config.trajectory_smoothness:
-                losses["trajectory"] = config.trajectory_smoothness * regularizers.trajectory_smoothness(accelerations)
-        if config.temporal_consistency:
-            other = self._draw(batch["neighbor_cameras"])
-            other_truth = self.ground_truth({"image": batch["neighbor_image"]}, other.background)
-            change = regularizers.temporal_consistency(rgb, other.rgb, truth, other_truth)
-            losses["consistency"] = config.temporal_consistency * change
-        return losses
-
-    def _observe_guided(self, rgb: Tensor, truth: Tensor, batch: dict) -> None:
-        assert self.drawn is not None
-        self.guided.observe(
-            self.step, rgb, truth, [int(c) for c in batch["camera_ids"]],
-            len(self.capture_metadata["train_camera_names"]), self.drawn.cameras, self.drawn.gaussians.means.detach(),
-            torch.Generator().manual_seed(self.step),
-        )  # fmt: skip
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         truth, rgb = self.ground_truth(batch, outputs["background"]), outputs["rgb"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from fourdgs_ns.representation.spherical_harmonics import SH_C0
 
 if TYPE_CHECKING:
     from fourdgs_ns.data.scene_frame import SceneFrame
+    from fourdgs_ns.model_config import DynamicGaussiansModelConfig
     from fourdgs_ns.representation.base import Representation
 
 EXPORT_TIME_VARIABLE = "FOURDGS_TIME"
@@ -25,6 +27,7 @@ class SplatfactoView(SplatfactoModel):
     """Splatfacto's properties. While ``exporting`` they show the slice at the default time in the capture's own world, else the
     canonical rows in the scene's frame."""
 
+    config: DynamicGaussiansModelConfig  # type: ignore[assignment]
     exporting: bool
     representation: Representation
     scene_frame: SceneFrame | None
@@ -33,9 +36,18 @@ class SplatfactoView(SplatfactoModel):
     def slice(self, t: float | Tensor) -> GaussiansAtTime:
         """The Gaussians alive at ``t``."""
 
-    @abstractmethod
     def default_time(self) -> float:
         """t that is drawn or exported when nothing else says."""
+        text = os.environ.get(EXPORT_TIME_VARIABLE)
+        if text is None:
+            return self.config.default_time
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not 0.0 <= value <= 1.0:
+            raise UserError(f"{EXPORT_TIME_VARIABLE} is '{text}'; give a number from 0 (first frame) to 1 (last frame)")
+        return value
 
     @torch.no_grad()
     def exported(self, t: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

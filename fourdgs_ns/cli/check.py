@@ -34,12 +34,12 @@ class Check:
         from fourdgs_ns.data.frame_store import cache_directory
         from fourdgs_ns.data.layouts import read_capture
         from fourdgs_ns.preprocessing.check import check_capture, print_items
-        from fourdgs_ns.preprocessing.report import progress
+        from fourdgs_ns.progress import progress_bar
 
         console = Console()
         capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)
         sheet = self.contact_sheet or cache_directory(capture.root) / "contact_sheet.png"
-        with progress(console) as bar:
+        with progress_bar(console, transient=True) as bar:
             task = bar.add_task("checking", total=None)
             items = check_capture(capture, sheet, lambda: bar.advance(task), iterations=self.iterations)
         if print_items(console, items):

@@ -32,8 +32,8 @@ class ConvertCapture:
         from fourdgs_ns.data.layouts import read_capture
         from fourdgs_ns.errors import UserError
         from fourdgs_ns.preprocessing.convert import convert_capture, recalibrated
-        from fourdgs_ns.preprocessing.report import progress
         from fourdgs_ns.preprocessing.workspace import appearing_folder
+        from fourdgs_ns.progress import progress_bar
 
         console = Console()
         capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)
@@ -41,7 +41,7 @@ class ConvertCapture:
             raise UserError(f"{self.out} exists already; give a folder that does not exist yet")
         if self.calibration is not None:
             capture = recalibrated(capture, self.calibration)
-        with progress(console) as bar, appearing_folder(self.out) as partial:
+        with progress_bar(console, transient=True) as bar, appearing_folder(self.out) as partial:
             task = bar.add_task("cameras", total=len(capture.cameras))
             notes = convert_capture(capture, partial, self.to, lambda: bar.advance(task))
         for note in notes:

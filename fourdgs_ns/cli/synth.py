@@ -60,15 +60,8 @@ class Synth:
         """Check the options, render with a progress bar, report what was written."""
         # Compilers and video libraries load only when the command really runs.
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
 
+        from fourdgs_ns.progress import progress_bar
         from fourdgs_ns.synth.capture import Recipe, generate
         from fourdgs_ns.synth.layouts import num_views
 
@@ -90,16 +83,8 @@ class Synth:
             audio=self.audio,
         )
         recipe.check()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
         console = Console(stderr=True)
-        with Progress(*columns, console=console) as progress:
+        with progress_bar(console, transient=False) as progress:
             # The first view of a fresh installation takes half a minute: the kernels are compiled, then kept.
             task = progress.add_task("rendering views", total=num_views(self.layout, self.cameras, self.frames))
             generate(recipe, self.out, self.overwrite, lambda: progress.advance(task))

@@ -21,6 +21,7 @@ from fourdgs_ns.preprocessing import calibrate, extract, masks, probe, report, s
 from fourdgs_ns.preprocessing.probe import RawVideo
 from fourdgs_ns.preprocessing.timeline import Timeline
 from fourdgs_ns.preprocessing.workspace import FOLDER, StageName, Workspace, digest, write_json
+from fourdgs_ns.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -338,7 +339,7 @@ class _Run:
 
     @contextmanager
     def _progress(self, what: str, total: int | None) -> Iterator[Callable[[], None]]:
-        with report.progress(self.console) as bar:
+        with progress_bar(self.console, transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)
 

@@ -7,27 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fourdgs_ns.data.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.preprocessing.probe import RawVideo
 from fourdgs_ns.preprocessing.timeline import Timeline
 from fourdgs_ns.preprocessing.workspace import STAGES, StageName
-
-
-def progress(console: Console) -> Progress:
-    """The bar of a stage; it goes away when the stage is done."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
 
 
 def print_stage(console: Console, stage: StageName) -> None:

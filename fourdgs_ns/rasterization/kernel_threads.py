@@ -21,7 +21,11 @@ from numba import njit
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 
 kernel: Callable[[Callable], Any] = njit(nogil=True, cache=True, fastmath=_FASTMATH, error_model="numpy")
-"""Decorator: compile at the first call, keep the result on disk, divide by zero as IEEE 754 says."""
+"""Decorator: compile at the first call, keep the result on disk, divide by zero as IEEE 754 says.
+
+What is on disk is compiled again when the file of the kernel itself changes, not when a helper or a constant in another file
+does: whoever changes one that several files use deletes __pycache__.
+"""
 
 
 @functools.lru_cache(maxsize=1)

@@ -16,9 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
 from fourdgs_ns.errors import UserError
+from fourdgs_ns.progress import progress_bar
 from fourdgs_ns.synth.files import Video
 
 RECIPE = "recipe.json"
@@ -61,12 +62,8 @@ def write_sequence(sequence: Sequence, draw: Callable[[int], UInt8[np.ndarray, "
     _check(sequence, digest)
     missing = [index for index in range(sequence.count) if not sequence.file(index).exists()]
     kept = sequence.count - len(missing)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("so far,"), TimeRemainingColumn(), TextColumn("left"),
-    )  # fmt: skip
     try:
-        with Progress(*columns) as progress:
+        with progress_bar(transient=False, speed=TextColumn("{task.fields[rate]}")) as progress:
             task = progress.add_task("drawing", total=len(missing), rate="")
             for done, index in enumerate(missing, 1):
                 write_png(sequence.file(index), draw(index))

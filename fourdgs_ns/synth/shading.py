@@ -234,21 +234,9 @@ def _albedo(surfaces, code, x, y, z):
             around = np.arctan2(y, x)
             u, v, s, t = around * surfaces.extent[code, 0], z, around / np.pi, c
     one, two, share, gain = _paint(
-        surfaces.pattern[material],
-        surfaces.size[material],
-        surfaces.seed[material],
-        surfaces.octaves,
-        x,
-        y,
-        z,
-        u,
-        v,
-        face,
-        s,
-        t,
-        surfaces.texts,
-        surfaces.label[material],
-    )
+        surfaces.pattern[material], surfaces.size[material], surfaces.seed[material], surfaces.octaves,
+        x, y, z, u, v, face, s, t, surfaces.texts, surfaces.label[material],
+    )  # fmt: skip
     share = min(1.0, max(0.0, share))
     colors = surfaces.colors
     r = gain * (colors[material, one, 0] * (1.0 - share) + colors[material, two, 0] * share)
@@ -414,25 +402,9 @@ def _shade_tile(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def shade_tiles(
-    start,
-    end,
-    tiles,
-    width,
-    height,
-    s,
-    eye,
-    surfaces,
-    palette,
-    lights,
-    pane,
-    first,
-    subject,
-    samples,
-    still,
-    paint,
-    image,
-    matte,
-):
+    start, end, tiles, width, height, s, eye, surfaces, palette, lights, pane, first, subject,
+    samples, still, paint, image, matte,
+):  # fmt: skip
     """Average the samples of the listed tiles into pixels.
 
     ``first``: primitives from this one on move and are painted here; the others come from ``paint``. ``subject``:
@@ -442,23 +414,9 @@ def shade_tiles(
     """
     for index in range(start, end):
         _shade_tile(
-            tiles[index],
-            width,
-            height,
-            s,
-            eye,
-            surfaces,
-            palette,
-            lights,
-            pane,
-            first,
-            subject,
-            samples,
-            still,
-            paint,
-            image,
-            matte,
-        )
+            tiles[index], width, height, s, eye, surfaces, palette, lights, pane, first, subject,
+            samples, still, paint, image, matte,
+        )  # fmt: skip
 
 
 @njit(error_model="numpy")

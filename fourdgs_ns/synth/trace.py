@@ -5,8 +5,9 @@ World: metres, right-handed, z up. Rays are ``origin + depth * direction`` with 
 forms (the torus by bisection), so the ground truth is exact to rounding.
 
 This module and ``shading`` share no compiled function on purpose: Numba's on-disk cache watches only the file of the
-outermost function and would keep running old code when a helper in another file changes. Kernels release Python's lock
-and work on the items ``start``..``end``, so that threads can share them.
+outermost function and would keep running old code when a helper in another file changes. For the same reason the helpers
+that the three kernels at the end call stay in this file, long as it is. Kernels release Python's lock and work on the items
+``start``..``end``, so that threads can share them.
 """
 
 from __future__ import annotations
