@@ -19,6 +19,8 @@ from fourdgs_ns.densification.base import Densification, DensificationConfig
 from fourdgs_ns.densification.rows import edit_rows, forget_moments, never_on_a_frame
 from fourdgs_ns.representation.base import Clip, Representation, finite_rows
 
+FILLED_BY = 0.7
+"""Share of the events by which the budget shall be reached: what comes later has no time to settle."""
 MOST_COPIES = 32
 """Copies of one source that the formula tells apart; its binomials stay exact in float64."""
 
@@ -28,10 +30,11 @@ class RelocationConfig(DensificationConfig):
     """When Gaussians move. By default until five sixths of the training (25,000 of 30,000 steps)."""
 
     max_gaussians: int = 500_000
-    """The budget. 0.5 million is where published quality levels off, 1 million its peak."""
+    """The budget. 0.5 million is where published quality levels off, 1 million its peak; 0.1 million is what a CPU can train in
+    minutes, and its default."""
     growth: float = 0.2
-    """Share by which the count grows at each event until the budget is reached, so that clouds of few points fill up. 0 keeps
-    the initial count."""
+    """Least share by which the count grows at each event until the budget is reached, so that clouds of few points fill up; a
+    short training grows faster, up to twofold. 0 keeps the initial count."""
     dead_opacity: float = 0.005
     """Gaussians whose peak opacity is at most this move."""
     gradient_share: float = 0.5
@@ -72,7 +75,7 @@ class Relocation(Densification):
             | never_on_a_frame(self.representation, rows, self.clip)
         )
         n = len(dead)
-        added = min(int(config.growth * n), max(config.max_gaussians - n, 0))
+        added = self._growth(step, n)
         slots = torch.nonzero(dead).squeeze(-1)
         scores = self._scores(statistics, opacities, dead)
         wanted = len(slots) + added
@@ -88,6 +91,15 @@ class Relocation(Densification):
         self._replace(params, optimizers, sources, slots, generator)
         statistics.update(self.empty_statistics(params["means"].shape[0], params["means"].device))
         return {"relocated": wanted - added, "added": added}
+
+    def _growth(self, step: int, n: int) -> int:
+        """How many rows an event adds to ``n``: by equal shares to the budget at :data:`FILLED_BY`, at least ``growth``."""
+        config = self.config
+        if not config.growth or n >= config.max_gaussians:
+            return 0
+        events = max((FILLED_BY * self.last_step - step) // config.every, 1.0)
+        share = max(config.growth, min((config.max_gaussians / n) ** (1 / events) - 1, 1.0))
+        return min(int(share * n), config.max_gaussians - n)
 
     def _scores(
         self, statistics: dict[str, Tensor], opacities: Float[Tensor, " n"], dead: Bool[Tensor, " n"]

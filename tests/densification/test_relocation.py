@@ -109,6 +109,27 @@ def test_the_picture_does_not_jump():
     assert float(jump.mean()) > 1.5 * float(torch.stack(differences).mean())
 
 
+@pytest.mark.parametrize(
+    "stop,least,expected", [(1000, 0.2, 1000), (5000, 0.2, 1000), (200, 0.2, 400), (1000, 0.0, 100)]
+)
+def test_the_budget_is_reached_in_time_whatever_the_length(stop, least, expected):
+    """A tenfold growth: by seven tenths of a training that has events enough, twofold an event where it has not."""
+    s = strategy(growth=least, max_gaussians=1000, stop=stop)
+    params = scene(100)
+    optimizers = {name: torch.optim.Adam([value]) for name, value in params.items()}
+    counts = []
+    for step in range(100, stop + 1, 100):
+        statistics = s.empty_statistics(len(params["means"]), "cpu")
+        s.step(step, params, optimizers, statistics, torch.Generator().manual_seed(step))
+        counts.append(len(params["means"]))
+    assert counts[-1] == expected
+    assert max(b / a for a, b in zip([100, *counts], counts)) <= 2.0
+    if stop == 1000 and least:
+        assert counts[4] < 1000 == counts[6], "by equal shares, not at once"
+    if stop == 5000:
+        assert counts[:2] == [120, 144], "never slower than asked for"
+
+
 def test_budget_growth_and_moments():
     params = scene()
     optimizers = adam(params)
