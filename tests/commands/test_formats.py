@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import shlex
@@ -16,24 +14,12 @@ import yaml
 from plyfile import PlyData
 
 from fourdgs_ns import held_out
-from fourdgs_ns.cli.main import entry_point
 from fourdgs_ns.formats import npz, splatv
 from fourdgs_ns.formats.moving import moving_gaussians
 from fourdgs_ns.formats.registry import load_scene
 from fourdgs_ns.runs import LoadedRun
-from tests.commands.run import Outcome, assert_one_line_error, files, typed
+from tests.commands.run import assert_one_line_error, files, fourdgs, typed
 from tests.training.tiny import train
-
-
-def fourdgs(*words: object) -> Outcome:
-    """Run ``fourdgs-ns`` in this process."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            entry_point([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def succeed(*words: object) -> str:
