@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,8 +67,8 @@ def mean_psnr(run: LoadedRun, slice_at: SliceAt | None = None, views: int = VIEW
 
 def on_device(gaussians: GaussiansAtTime, device: torch.device) -> GaussiansAtTime:
     """The slice on another device."""
-    values = {f.name: getattr(gaussians, f.name) for f in fields(gaussians)}
-    return GaussiansAtTime(**{k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in values.items()})
+    moved: dict[str, Any] = {name: value.to(device) for name, value in gaussians.tensors().items()}
+    return replace(gaussians, **moved)
 
 
 def note_on_cost(run: LoadedRun, path: Path) -> str:

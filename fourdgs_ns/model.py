@@ -28,16 +28,15 @@ from fourdgs_ns.memory import Use, one_line, row_bytes
 from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.perceptual import Perceptual
 from fourdgs_ns.poses import CameraPoses
-from fourdgs_ns.rasterization import PinholeCameras, Rendering, rasterize
+from fourdgs_ns.rasterization import PinholeCameras, Rendering
+from fourdgs_ns.rasterization.moment import SliceEdit, draw_moment
 from fourdgs_ns.rasterization.rays import pixel_rays
+from fourdgs_ns.representation.active_set import ActiveSet
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime
 from fourdgs_ns.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
 from fourdgs_ns.timing import CameraTimes
 from fourdgs_ns.training_terms import observe_guided, training_terms
 from fourdgs_ns.views import TrainingViews, pinhole_cameras
-
-SliceEdit = Callable[[GaussiansAtTime, PinholeCameras], GaussiansAtTime]
-"""What is changed about a slice before it is drawn: Gaussians left out, or others' features, [m, 3] RGB."""
 
 
 @dataclass
@@ -46,10 +45,16 @@ class Drawn:
 
     rgb: Float[Tensor, "b h w 3"]
     rendering: Rendering
-    gaussians: GaussiansAtTime
+    slice: GaussiansAtTime
+    """First what is in the rendering."""
     cameras: PinholeCameras
     background: Float[Tensor, "3"]
     t: float
+
+    @property
+    def gaussians(self) -> GaussiansAtTime:
+        """What is in the rendering."""
+        return self.slice.select(slice(len(self.rendering.ids)))
 
 
 class DynamicGaussiansModel(SplatfactoView):
@@ -113,6 +118,7 @@ class DynamicGaussiansModel(SplatfactoView):
         self.perceptual = Perceptual()
         self.rendering: Rendering | None = None
         self.training_views = TrainingViews()
+        self.active_set = ActiveSet()
         self.drawn: Drawn | None = None
         """What the last training step drew."""
         self._warned_about_time = False
@@ -310,20 +316,16 @@ class DynamicGaussiansModel(SplatfactoView):
 
     def draw(self, camera: Cameras, edit: SliceEdit | None = None) -> Drawn:
         """Slice, rasterise, decode; in training also as each camera would have seen it."""
-        t = self.exposure_time(camera)
-        gaussians = self.slice(t)
-        if self.crop_box is not None and not self.training:
-            gaussians = gaussians.select(self.crop_box.within(gaussians.means).reshape(-1))
-        cameras, corrected = self.cameras_for_rasterizer(camera), self.corrected_camera(camera)
-        if self.camera_poses is not None and corrected is not None:
-            gaussians = self.camera_poses.transform(gaussians, corrected, cameras.centers()[0])
-        if edit is not None:
-            gaussians = edit(gaussians, cameras)
-        background = self.background()
-        # Three channels are RGB already: what an edit gave, whatever the method's own features are.
-        decoder = None if gaussians.features.shape[1:] == (3,) else self.decoder
-        behind = background if decoder is None else None
-        rendering = rasterize(gaussians, cameras, background=behind, depth=not self.training)
+        t, cameras, background = self.exposure_time(camera), self.cameras_for_rasterizer(camera), self.background()
+
+        def behind(gaussians: GaussiansAtTime) -> Tensor | None:
+            return background if self._decoder_for(gaussians) is None else None
+
+        gaussians, rendering = draw_moment(
+            self.representation, self.canonical(), t, cameras, self.active_set, edit=self._edits(camera, edit),
+            background=behind, depth=not self.training,
+        )  # fmt: skip
+        decoder = self._decoder_for(gaussians)
         if decoder is None:
             rgb = rendering.features
         else:
@@ -332,6 +334,26 @@ class DynamicGaussiansModel(SplatfactoView):
         if self.training and self.camera_colors is not None and camera.metadata is not None:
             rgb = self.camera_colors(rgb, camera.metadata["cam_id"][:, 0])
         return Drawn(rgb, rendering, gaussians, cameras, background, float(t))
+
+    def _decoder_for(self, gaussians: GaussiansAtTime) -> nn.Module | None:
+        """Three channels are RGB already: what an edit gave, whatever the method's own features are."""
+        return None if gaussians.features.shape[1:] == (3,) else self.decoder
+
+    def _edits(self, camera: Cameras, edit: SliceEdit | None) -> SliceEdit | None:
+        """All that is changed about a slice before it is drawn; None when nothing is."""
+        crop = None if self.training else self.crop_box
+        corrected = None if self.camera_poses is None else self.corrected_camera(camera)
+        if crop is None and corrected is None:
+            return edit
+
+        def change(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> GaussiansAtTime:
+            if crop is not None:
+                gaussians = gaussians.select(crop.within(gaussians.means).reshape(-1))
+            if self.camera_poses is not None and corrected is not None:
+                gaussians = self.camera_poses.transform(gaussians, corrected, cameras.centers()[0])
+            return gaussians if edit is None else edit(gaussians, cameras)
+
+        return change
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:

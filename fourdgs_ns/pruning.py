@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,7 +33,7 @@ def contributions(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Float[
 
     It is the gradient of the picture of a constant: blending is linear in what is blended.
     """
-    bare = {name: value.detach() for name, value in gaussians.tensors().items()}
+    bare: dict[str, Any] = {name: value.detach() for name, value in gaussians.tensors().items()}
     ones = torch.ones(len(gaussians.ids), 1, device=gaussians.means.device, requires_grad=True)
     picture = rasterize(replace(gaussians, **{**bare, "features": ones}), cameras)
     (weights,) = torch.autograd.grad(picture.features.sum(), ones)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from fourdgs_ns.bench.timing import median_ms
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
 from fourdgs_ns.rasterization.door import DIFFERENTIABLE
+from fourdgs_ns.rasterization.moment import draw_moment
+from fourdgs_ns.representation.active_set import ActiveSet
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, Representation, RepresentationConfig
 from fourdgs_ns.representation.fourd import FourDConfig, FourDRepresentation
 from fourdgs_ns.representation.freetime import FreeTimeConfig
@@ -37,11 +40,11 @@ class RenderTimes:
     rows: int
     alive: int
     floor: float
-    """The rasteriser alone on a frozen slice, forward."""
+    """Plain gsplat on a frozen slice, forward; on the CPU the package's own rasteriser."""
     ours: float
     """From canonical parameters at a random t, forward."""
     floor_both: float
-    """Forward and backward of the rasteriser alone."""
+    """Forward and backward of that."""
     ours_both: float
     pixel_pairs: int | None = None
     """On the CPU: times that a Gaussian has to be evaluated at a pixel of the frozen slice."""
@@ -95,27 +98,41 @@ def stretch(representation: Representation, params: dict[str, Tensor], factor: T
 
 def frozen(gaussians: GaussiansAtTime) -> GaussiansAtTime:
     """The slice as leaves of their own."""
-    fields = {name: value.detach().clone() for name, value in gaussians.tensors().items()}
+    fields: dict[str, Any] = {name: value.detach().clone() for name, value in gaussians.tensors().items()}
     for name in DIFFERENTIABLE & fields.keys():
         fields[name].requires_grad_()
     return replace(gaussians, **fields)
 
 
+def plainly_drawn(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Tensor:
+    """The picture of a slice by gsplat as its users call it; where there is none, on the CPU, by our own rasteriser."""
+    if not gaussians.means.is_cuda:
+        return rasterize(gaussians, cameras).features
+    import gsplat
+
+    harmonics = gaussians.features.dim() == 3
+    return gsplat.rasterization(
+        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.features,
+        cameras.camera_from_world, cameras.intrinsics, cameras.width, cameras.height, near_plane=cameras.near,
+        sh_degree=round(gaussians.features.shape[1] ** 0.5) - 1 if harmonics else None, packed=False,
+        covars=gaussians.covariances,
+    )[0]  # fmt: skip
+
+
 def measure(
     name: str, rows: int, share: float, size: tuple[int, int], device: torch.device, repeats: int
 ) -> RenderTimes:
-    """One case: (a) the rasteriser on a frozen slice, (b) from canonical parameters; forward, and forward with backward."""
+    """One case: (a) plain gsplat on a frozen slice, (b) from canonical parameters; forward, and forward with backward."""
     representation, params, cameras = make_scene(REPRESENTATIONS[name](), rows, share, size, device)
     leaves = {key: value.requires_grad_() for key, value in params.items()}
     still = frozen(representation.at(params, 0.5, representation.active(params, 0.5)))
-    instants = iter_instants()
+    instants, active_set = iter_instants(), ActiveSet()
 
     def forward_floor() -> Tensor:
-        return rasterize(still, cameras).features
+        return plainly_drawn(still, cameras)
 
     def forward_ours() -> Tensor:
-        t = next(instants)
-        return rasterize(representation.at(leaves, t, representation.active(leaves, t)), cameras).features
+        return draw_moment(representation, leaves, next(instants), cameras, active_set)[1].features
 
     def backward(forward: Callable[[], Tensor]) -> Callable[[], None]:
         weights = torch.rand_like(forward_floor().detach())

@@ -13,43 +13,24 @@ vanishes; the gradient of v therefore comes from the mean alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.kernels.fourd_colors import TILE, fold, unfold
-from fourdgs_ns.kernels.launch import kernel
-from fourdgs_ns.kernels.rows import dense_gradients
+from fourdgs_ns.kernels.fourd_colors import Options
+from fourdgs_ns.kernels.launch import call, kernel
+from fourdgs_ns.kernels.rows import AliveMarks, dense_gradients, empty_marks, load_rows, out_of_sight
 
 _BLOCK = 128
 _TINY = tl.constexpr(1e-12)
 _LOG_THRESHOLD = tl.constexpr(-5.541263545158426)  # log(1 / 255)
 
 GEOMETRY = ("means", "scales", "left_quats", "right_quats", "opacities", "temporal_centers", "temporal_scales")
-COLORS = ("features_dc", "features_rest", "features_time")
-NAMES = (*GEOMETRY, *COLORS)
-"""Canonical parameters that the kernels read, in their order; the last two may be absent."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a slice depends on beside its rows."""
-
-    harmonics: int
-    """Harmonics of the view that are used, (degree + 1)^2."""
-    waves: int
-    """Cosines that are used."""
-    frequency: float
-    """2 pi over the period of the first cosine, 1 / t."""
-    static_mark: float
-    """Temporal scale from which a row is static."""
-    max_temporal_scale: float
-    """Bound of the temporal scale of the others."""
+"""Canonical parameters that the kernels read, in their order."""
 
 
 @triton.jit
@@ -162,7 +143,7 @@ def _load_shape(scales, left, right, temporal_scales, i, inside, mark, limit):
 
 @kernel
 def _mark_alive(
-    t, scales, left, right, opacities, centers, temporal_scales, alive, n, mark, limit, BLOCK: tl.constexpr
+    t, scales, left, right, opacities, centers, temporal_scales, alive, counts, n, mark, limit, BLOCK: tl.constexpr
 ):
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
@@ -188,8 +169,9 @@ def _mark_alive(
         tau, _, _, _ = _axis(l0, l1, l2, l3, r0, r1, r2, r3, a)
         tau *= _load_size(scales, temporal, i, unsure, a)
         variance += tau * tau
-    found = (unsure & (variance * room >= needed)) | (static & (room >= 0.0))
+    found = (unsure & (variance * room >= needed)) | (inside & static & (room >= 0.0))
     tl.store(alive + i, found, mask=inside)
+    tl.store(counts + tl.program_id(0), tl.sum(found.to(tl.int32), axis=0))
 
 
 @kernel
@@ -198,8 +180,7 @@ def _forward(
     out_means, out_velocities, out_covariances, out_opacities, out_weights, m, mark, limit, BLOCK: tl.constexpr,
 ):  # fmt: skip
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = k < m
-    i = tl.load(ids + k, mask=inside, other=0)
+    i, inside, there = load_rows(ids, k, m)
     static, _, temporal, l0, l1, l2, l3, _, r0, r1, r2, r3, _, variance, vx, vy, vz = _load_shape(
         scales, left, right, temporal_scales, i, inside, mark, limit
     )
@@ -229,6 +210,7 @@ def _forward(
     vx, vy, vz = tl.where(fine, vx, 0.0), tl.where(fine, vy, 0.0), tl.where(fine, vz, 0.0)
     xx, xy, xz = tl.where(fine, xx, 0.0), tl.where(fine, xy, 0.0), tl.where(fine, xz, 0.0)
     yy, yz, zz = tl.where(fine, yy, 0.0), tl.where(fine, yz, 0.0), tl.where(fine, zz, 0.0)
+    mx, my, mz = out_of_sight(mx, there, 0), out_of_sight(my, there, 1), out_of_sight(mz, there, 2)
     _store_vector(out_means, k, mx, my, mz, inside)
     _store_vector(out_velocities, k, vx, vy, vz, inside)
     _store_vector(out_covariances, 3 * k, xx, xy, xz, inside)
@@ -252,8 +234,7 @@ def _backward(
     v_means, v_scales, v_left, v_right, v_opacities, v_centers, v_temporal_scales, m, mark, limit, BLOCK: tl.constexpr,
 ):  # fmt: skip
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = k < m
-    i = tl.load(ids + k, mask=inside, other=0)
+    i, _, inside = load_rows(ids, k, m)
     static, raw, temporal, l0, l1, l2, l3, left_inverse, r0, r1, r2, r3, right_inverse, variance, vx, vy, vz = (
         _load_shape(scales, left, right, temporal_scales, i, inside, mark, limit)
     )
@@ -267,8 +248,7 @@ def _backward(
     gx, gy, gz = _load_vector(g_means, k, inside)
     _store_vector(v_means, i, gx, gy, gz, inside)
     along = tl.where(static, 0.0, gx * vx + gy * vy + gz * vz)
-    # The kernel of the harmonics ran before and left its share of the centre's gradient.
-    tl.store(v_centers + i, tl.load(v_centers + i, mask=inside, other=0.0) + g_weight - along, mask=inside)
+    tl.store(v_centers + i, g_weight - along, mask=inside)
     wx, wy, wz = dt * gx / variance, dt * gy / variance, dt * gz / variance  # gradient of v, over V
     g_variance = 0.5 * g_weight * dt / variance - dt * along / variance
     sxx, sxy, sxz, syy, syz, szz = _load_symmetric(g_covariances, k, inside)
@@ -306,84 +286,52 @@ def _backward(
     _store_quaternion_gradient(v_right, i, inside & (static == 0), r0, r1, r2, r3, right_inverse, b0, b1, b2, b3)
 
 
-def alive_mask(t: float, params: Mapping[str, Tensor], options: Options) -> Bool[Tensor, " n"]:
+def mark_alive(t: float, params: Mapping[str, Tensor], options: Options) -> AliveMarks:
     """Rows whose opacity at ``t`` reaches 1/255; not the others, nor those whose lifespan is not a number."""
     n = params["means"].shape[0]
-    alive = torch.empty(n, dtype=torch.bool, device=params["means"].device)
+    marks = empty_marks(n, 256, params["means"].device)
     if n:
-        _mark_alive[(triton.cdiv(n, _BLOCK),)](
-            float(t), *(params[name] for name in GEOMETRY[1:]), alive, n, options.static_mark,
-            options.max_temporal_scale, BLOCK=_BLOCK,
+        _mark_alive[marks.counts.shape](
+            float(t), *(params[name] for name in GEOMETRY[1:]), marks.alive, marks.counts, n, options.static_mark,
+            options.max_temporal_scale, BLOCK=marks.run,
         )  # fmt: skip
-    return alive
+    return marks
 
 
 class _Slice(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, t: float, options: Options, ids: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
-        m, geometry, colors = ids.shape[0], params[:7], params[7:]
-        means, velocities = params[0].new_empty(m, 3), params[0].new_empty(m, 3)
-        covariances, features = params[0].new_empty(m, 3, 3), params[0].new_empty(m, options.harmonics, 3)
-        opacities, weights = params[0].new_empty(m), params[0].new_empty(m)
-        padded = triton.next_power_of_2(3 * options.harmonics)
-        ctx.sizes = {
-            "COUNT": 3 * options.harmonics, "PADDED": padded, "STORED": 3 * (1 + colors[1].shape[1]), "WAVES": options.waves,
-            "STORED_WAVES": colors[2].shape[1], "ROWS": TILE // padded,
-        }  # fmt: skip
+        m = ids.shape[0]
+        shapes = (m, 3), (m, 3), (m, 3, 3), (m,), (m,)
+        outputs = tuple(params[0].new_empty(shape) for shape in shapes)
+        ctx.limits = options.static_mark, options.max_temporal_scale
         if m:
-            _forward[(triton.cdiv(m, _BLOCK),)](
-                t, ids, *geometry, means, velocities, covariances, opacities, weights, m, options.static_mark,
-                options.max_temporal_scale, BLOCK=_BLOCK,
-            )  # fmt: skip
-            fold[(triton.cdiv(m, ctx.sizes["ROWS"]),)](
-                t, ids, geometry[5], *colors, features, m, options.frequency, **ctx.sizes
-            )
+            _forward[(triton.cdiv(m, _BLOCK),)](t, ids, *params, *outputs, m, *ctx.limits, BLOCK=_BLOCK)
         ctx.save_for_backward(ids, *params)
-        ctx.t, ctx.options = t, options
-        ctx.mark_non_differentiable(velocities, weights)
-        return means, velocities, covariances, features, opacities, weights
+        ctx.t = t
+        ctx.mark_non_differentiable(outputs[1], outputs[4])
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *g: Tensor) -> tuple:  # type: ignore[override]
         ids, *params = ctx.saved_tensors
-        options, m = ctx.options, ids.shape[0]
-        # Coefficients that no degree has reached yet get no gradient at all: no zeros to clear, nothing for Adam to do.
-        used = [*[True] * 8, options.harmonics > 1, options.waves > 0]
-        dense = iter(dense_gradients([p for p, wanted in zip(params, used) if wanted]))
-        gradients = [next(dense) if wanted else None for wanted in used]
+        gradients = dense_gradients(params)
+        m = ids.shape[0]
         if m:
-            # A pointer that nothing reads or writes stands for those that are unused.
-            means, *rest, centers, temporal, constant = gradients[:8]
-            outgoing = [constant, *(x if x is not None else constant for x in gradients[8:])]
-            unfold[(triton.cdiv(m, ctx.sizes["ROWS"]),)](
-                ctx.t,
-                ids,
-                params[5],
-                params[9],
-                g[3].contiguous(),
-                centers,
-                *outgoing,
-                m,
-                options.frequency,
-                **ctx.sizes,
-            )
+            incoming = [x.contiguous() for x in (g[0], g[2], g[3])]
             _backward[(triton.cdiv(m, _BLOCK),)](
-                ctx.t, ids, *params[1:7], *(x.contiguous() for x in (g[0], g[2], g[4])), means, *rest, centers, temporal,
-                m, options.static_mark, options.max_temporal_scale, BLOCK=_BLOCK,
-            )  # fmt: skip
+                ctx.t, ids, *params[1:], *incoming, *gradients, m, *ctx.limits, BLOCK=_BLOCK
+            )
         return None, None, None, *gradients
 
 
 def slice_rows(
     t: float, ids: Int[Tensor, " m"], params: Mapping[str, Tensor], options: Options
 ) -> tuple[
-    Float[Tensor, "m 3"], Float[Tensor, "m 3"], Float[Tensor, "m 3 3"], Float[Tensor, "m k 3"], Float[Tensor, " m"],
-    Float[Tensor, " m"],
+    Float[Tensor, "m 3"], Float[Tensor, "m 3"], Float[Tensor, "m 3 3"], Float[Tensor, " m"], Float[Tensor, " m"]
 ]:  # fmt: skip
-    """Means, velocities, covariances, harmonics, opacities and weights of rows ``ids`` (unique) at ``t``.
+    """Means, velocities, covariances, opacities and weights of rows ``ids`` (unique, or -1 for none) at ``t``.
 
-    Differentiable in :data:`NAMES`; velocities and weights are constants. Absent harmonics may be left out of ``params``.
+    Differentiable in :data:`GEOMETRY`; velocities and weights are constants.
     """
-    missing = params["means"].new_empty(params["means"].shape[0], 0, 3)
-    tensors = (params.get(name, missing) for name in NAMES)
-    return _Slice.apply(float(t), options, ids, *tensors)  # type: ignore[return-value]
+    return call(_Slice, float(t), options, ids, *(params[name] for name in GEOMETRY))  # type: ignore[return-value]

@@ -10,8 +10,8 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.kernels.launch import kernel
-from fourdgs_ns.kernels.rows import dense_gradients
+from fourdgs_ns.kernels.launch import call, kernel
+from fourdgs_ns.kernels.rows import dense_gradients, load_rows, out_of_sight
 
 _BLOCK = 256
 NAMES = ("means", "velocities", "scales", "quats", "opacities", "temporal_centers", "log_durations")
@@ -24,8 +24,7 @@ def _forward(
     out_means, out_velocities, out_scales, out_quats, out_opacities, out_weights, m, BLOCK: tl.constexpr,
 ):  # fmt: skip
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = k < m
-    i = tl.load(ids + k, mask=inside, other=0)
+    i, inside, there = load_rows(ids, k, m)
     dt = t - tl.load(centers + i, mask=inside, other=0.0)
     z = dt / tl.exp(tl.load(log_durations + i, mask=inside, other=0.0))
     weight = tl.exp(-0.5 * z * z)
@@ -38,7 +37,7 @@ def _forward(
         mean = tl.load(means + 3 * i + c, mask=inside, other=0.0)
         scale = tl.exp(tl.load(scales + 3 * i + c, mask=inside, other=0.0))
         total += mean + dt * velocity + scale
-        tl.store(out_means + 3 * k + c, mean + dt * velocity, mask=inside)
+        tl.store(out_means + 3 * k + c, out_of_sight(mean + dt * velocity, there, c), mask=inside)
         tl.store(out_scales + 3 * k + c, scale, mask=inside)
     square = tl.zeros((BLOCK,), tl.float32)
     for c in tl.static_range(4):
@@ -60,8 +59,7 @@ def _backward(
     v_means, v_velocities, v_scales, v_quats, v_opacities, v_centers, v_log_durations, m, BLOCK: tl.constexpr,
 ):  # fmt: skip
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = k < m
-    i = tl.load(ids + k, mask=inside, other=0)
+    i, _, inside = load_rows(ids, k, m)
     dt = t - tl.load(centers + i, mask=inside, other=0.0)
     duration = tl.exp(tl.load(log_durations + i, mask=inside, other=0.0))
     z = dt / duration
@@ -127,4 +125,4 @@ def slice_rows(
 
     Differentiable in :data:`NAMES`; velocities and weights are constants.
     """
-    return _Slice.apply(float(t), ids, *(params[name] for name in NAMES))  # type: ignore[return-value]
+    return call(_Slice, float(t), ids, *(params[name] for name in NAMES))  # type: ignore[return-value]

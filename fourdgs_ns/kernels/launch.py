@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import triton
 from torch import Tensor
 
@@ -50,3 +51,18 @@ def _kind(argument: Any) -> Any:
 def kernel(function: Callable) -> Kernel:
     """Decorator for a Triton kernel that is launched from Python; what kernels call is decorated with ``triton.jit``."""
     return Kernel(function)
+
+
+class _NoContext:
+    """Forgets what a forward pass wants to keep."""
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        pass
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        pass
+
+
+def call(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """``function.apply``, whose bookkeeping takes longer than a launch, or its forward pass alone where no gradient is wanted."""
+    return function.apply(*arguments) if torch.is_grad_enabled() else function.forward(_NoContext(), *arguments)

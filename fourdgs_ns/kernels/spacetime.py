@@ -10,8 +10,8 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.kernels.launch import kernel
-from fourdgs_ns.kernels.rows import dense_gradients
+from fourdgs_ns.kernels.launch import call, kernel
+from fourdgs_ns.kernels.rows import dense_gradients, load_rows, out_of_sight
 
 _BLOCK = 256
 NAMES = (
@@ -27,8 +27,7 @@ def _forward(
     CONSTANT: tl.constexpr, SLOPE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = k < m
-    i = tl.load(ids + k, mask=inside, other=0)
+    i, inside, there = load_rows(ids, k, m)
     dt = t - tl.load(centers + i, mask=inside, other=0.0)
     z = dt / tl.exp(tl.load(log_durations + i, mask=inside, other=0.0))
     weight = tl.exp(-z * z)
@@ -42,7 +41,7 @@ def _forward(
         mean = tl.load(means + 3 * i + c, mask=inside, other=0.0) + dt * (m1 + dt * (m2 + dt * m3))
         scale = tl.exp(tl.load(scales + 3 * i + c, mask=inside, other=0.0))
         total += mean + scale
-        tl.store(out_means + 3 * k + c, mean, mask=inside)
+        tl.store(out_means + 3 * k + c, out_of_sight(mean, there, c), mask=inside)
         tl.store(out_velocities + 3 * k + c, m1 + dt * (2.0 * m2 + 3.0 * dt * m3), mask=inside)
         tl.store(out_scales + 3 * k + c, scale, mask=inside)
     square = tl.zeros((BLOCK,), tl.float32)
@@ -78,8 +77,7 @@ def _backward(
     CONSTANT: tl.constexpr, SLOPE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = k < m
-    i = tl.load(ids + k, mask=inside, other=0)
+    i, _, inside = load_rows(ids, k, m)
     dt = t - tl.load(centers + i, mask=inside, other=0.0)
     duration = tl.exp(tl.load(log_durations + i, mask=inside, other=0.0))
     z = dt / duration
@@ -167,4 +165,4 @@ def slice_rows(
     Differentiable in :data:`NAMES` and ``features_time``; velocities and weights are constants.
     """
     names = (*NAMES, "features_time") if "features_time" in params else NAMES
-    return _Slice.apply(float(t), ids, *(params[name] for name in names))  # type: ignore[return-value]
+    return call(_Slice, float(t), ids, *(params[name] for name in names))  # type: ignore[return-value]

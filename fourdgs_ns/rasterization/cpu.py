@@ -108,7 +108,9 @@ class _Blending(torch.autograd.Function):
 
 def _project(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Features as each camera sees them, then what the projection gives."""
-    if gaussians.features.dim() == 3:
+    if gaussians.for_cameras:
+        features = gaussians.features.transpose(0, 1)
+    elif gaussians.features.dim() == 3:
         features = rgb_from_sh(gaussians.features, gaussians.means - cameras.centers()[:, None])
     else:
         features = gaussians.features[None]

@@ -43,7 +43,9 @@ def rasterize(
     """
     m, d = gaussians.features.shape[0], gaussians.features.shape[-1]
     c = len(cameras)
-    if gaussians.features.dim() == 3:
+    if gaussians.for_cameras:
+        assert gaussians.features.shape[1:] == (c, 3), (tuple(gaussians.features.shape), c)
+    elif gaussians.features.dim() == 3:
         assert gaussians.features.shape[1] in (1, 4, 9, 16) and d == 3, tuple(gaussians.features.shape)
     has_covariances = gaussians.covariances is not None
     assert (gaussians.quats is None) == (gaussians.scales is None) == has_covariances, "shapes are stated once"

@@ -49,39 +49,56 @@ def load_gsplat(device: torch.device) -> ModuleType:
 def rasterize_gsplat(
     gaussians: GaussiansAtTime, cameras: PinholeCameras, backgrounds: Float[Tensor, "c d"], depth: bool
 ) -> Rendering:
-    """Draw on the GPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments."""
-    device = gaussians.means.device
+    """Draw on the GPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments.
+
+    The parts of ``gsplat.rasterization`` are called one by one: around them it copies opacities, inverts camera matrices for
+    colours and collects what nobody here reads, which takes as long as a third of the drawing.
+    """
+    device, count = gaussians.means.device, len(cameras)
     gsplat = load_gsplat(device)
-    colors = gaussians.features
-    if colors.dim() == 3:
-        # Not left to gsplat's own call, which inverts the camera matrices on the GPU: that alone takes as long as all colours.
-        directions = gaussians.means - cameras.centers()[:, None]
-        degree = round(colors.shape[1] ** 0.5) - 1
-        colors = gsplat.spherical_harmonics(degree, directions, colors.expand(len(cameras), *colors.shape))
-        colors = (colors + 0.5).clamp_min(0.0)
-    drawn, alphas, info = gsplat.rasterization(
-        means=gaussians.means,
-        quats=gaussians.quats,
-        scales=gaussians.scales,
-        covars=gaussians.covariances,
-        opacities=gaussians.opacities,
-        colors=colors,
-        viewmats=cameras.camera_from_world.to(device, torch.float32).contiguous(),
-        Ks=cameras.intrinsics.to(device, torch.float32).contiguous(),
-        width=cameras.width,
-        height=cameras.height,
+    width, height = cameras.width, cameras.height
+    radii, means2d, depths, conics, _ = gsplat.fully_fused_projection(
+        gaussians.means,
+        None if gaussians.covariances is None else _triangles(gaussians.covariances),
+        gaussians.quats,
+        gaussians.scales,
+        cameras.camera_from_world.to(device, torch.float32).contiguous(),
+        cameras.intrinsics.to(device, torch.float32).contiguous(),
+        width,
+        height,
+        eps2d=EPS_2D,
         near_plane=cameras.near,
         far_plane=FAR,
-        eps2d=EPS_2D,
-        tile_size=TILE_SIZE,
         packed=False,
-        sh_degree=None,
-        # gsplat puts depth over 0, not over the background, and divides it by alpha.
-        render_mode="RGB+ED" if depth else "RGB",
-        backgrounds=backgrounds.contiguous(),
-        rasterize_mode="classic",
     )
-    means2d, radii = info["means2d"], info["radii"]
+    colors = gaussians.features
+    if gaussians.for_cameras:
+        colors = colors.transpose(0, 1)
+    elif colors.dim() == 3:
+        directions = gaussians.means - cameras.centers()[:, None]
+        degree = round(colors.shape[1] ** 0.5) - 1
+        colors = gsplat.spherical_harmonics(degree, directions, colors.expand(count, *colors.shape))
+        colors = (colors + 0.5).clamp_min(0.0)
+    else:
+        colors = colors.expand(count, *colors.shape)
+    if depth:
+        # Depth lies over 0, not over the background.
+        colors = torch.cat([colors, depths[..., None]], dim=-1)
+        backgrounds = torch.cat([backgrounds, backgrounds.new_zeros(count, 1)], dim=-1)
+    tiles = -(-width // TILE_SIZE), -(-height // TILE_SIZE)
+    _, tile_ids, order = gsplat.isect_tiles(means2d, radii, depths, TILE_SIZE, *tiles)
+    drawn, alphas = gsplat.rasterize_to_pixels(
+        means2d,
+        conics,
+        colors,
+        gaussians.opacities.expand(count, -1),
+        width,
+        height,
+        TILE_SIZE,
+        gsplat.isect_offset_encode(tile_ids, count, *tiles),
+        order,
+        backgrounds=backgrounds,
+    )
     if means2d.requires_grad:
         means2d.retain_grad()
     if radii.dim() == 3:  # from gsplat 1.5 on: one radius per axis
@@ -90,8 +107,13 @@ def rasterize_gsplat(
     return Rendering(
         features=drawn[..., :channels] if depth else drawn,
         alphas=alphas,
-        depths=drawn[..., channels:] if depth else None,
+        depths=drawn[..., channels:] / alphas.clamp_min(1e-10) if depth else None,
         ids=gaussians.ids,
         radii=radii,
         means2d=means2d,
     )
+
+
+def _triangles(matrices: Float[Tensor, "m 3 3"]) -> Float[Tensor, "m 6"]:
+    """Upper triangles. Indexing would sort its way back to the matrices in the backward pass."""
+    return torch.cat([matrices[:, 0], matrices[:, 1, 1:], matrices[:, 2, 2:]], dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -38,6 +38,7 @@ class PinholeCameras:
 
     known_centers: Float[Tensor, "c 3"] | None = None
     """Where the cameras are, for who has computed it already; see :meth:`centers`."""
+    _centers: Float[Tensor, "c 3"] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         c = self.camera_from_world.shape[0]
@@ -51,8 +52,11 @@ class PinholeCameras:
         """Where the cameras are, world coordinates."""
         if self.known_centers is not None:
             return self.known_centers
-        rotation, translation = self.camera_from_world[:, :3, :3], self.camera_from_world[:, :3, 3:]
-        return -(rotation.transpose(1, 2) @ translation).squeeze(-1)
+        if self._centers is None:
+            rotation, translation = self.camera_from_world[:, :3, :3], self.camera_from_world[:, :3, 3:]
+            object.__setattr__(self, "_centers", -(rotation.transpose(1, 2) @ translation).squeeze(-1))
+            assert self._centers is not None
+        return self._centers
 
 
 @dataclass
@@ -69,10 +73,16 @@ class Rendering:
     """Canonical row of each drawn Gaussian, as in the slice."""
     radii: Int[Tensor, "c m"]
     """Extent of each Gaussian on the screen in pixels; 0 where a camera does not see it."""
-    means2d: Float[Tensor, "c m 2"]
-    """Projected centres in pixels. After backward, ``means2d.grad`` holds the screen-space gradient."""
+    means2d: Float[Tensor, "c _m 2"]
+    """Projected centres in pixels, first those of ``ids``. After backward, ``means2d.grad`` holds the screen-space gradient."""
+
+    def first(self, count: int) -> Rendering:
+        """The same pictures with the first ``count`` Gaussians only, where the others are in none."""
+        if count == len(self.ids):
+            return self
+        return replace(self, ids=self.ids[:count], radii=self.radii[:, :count])
 
     def screen_gradients(self) -> Float[Tensor, "c m 2"]:
         """Gradient of the loss with respect to ``means2d`` in pixels; zeros for a rendering without backward."""
         gradient = self.means2d.grad
-        return torch.zeros_like(self.means2d) if gradient is None else gradient
+        return torch.zeros_like(self.means2d) if gradient is None else gradient[:, : len(self.ids)]

@@ -9,11 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from fourdgs_ns.kernels.rows import AliveMarks
 
 ALPHA_THRESHOLD = 1.0 / 255.0
 """A Gaussian whose opacity is below this colours no pixel: both rasterisers skip it."""
@@ -101,21 +104,24 @@ class GaussiansAtTime:
     """Opacity at t in [0, 1], temporal weight included."""
     features: Float[Tensor, "m *d"]
     """What is blended per pixel: [m, d] RGB or channels for a decoder, or [m, k, 3] spherical harmonics, k = (degree + 1)^2,
-    which become RGB for the direction from each camera to the mean."""
+    which become RGB for the direction from each camera to the mean, or [m, c, 3] RGB ``for_cameras``."""
     velocities: Float[Tensor, "m 3"]
     """World units per unit of t (divide by the clip's duration for world units per second)."""
     weights: Float[Tensor, " m"]
     """Temporal weight in [0, 1], without gradient."""
     covariances: Float[Tensor, "m 3 3"] | None = None
     """Symmetric, world units squared; rasterisers read the upper triangle."""
+    for_cameras: bool = False
+    """Whether features are what each of c cameras sees, in their order."""
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that this slice has, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
-    def select(self, keep: Tensor) -> GaussiansAtTime:
-        """The Gaussians where the mask ``keep`` is true."""
-        return replace(self, **{name: value[keep] for name, value in self.tensors().items()})
+    def select(self, keep: Tensor | slice) -> GaussiansAtTime:
+        """The Gaussians where the mask ``keep`` is true, or of a range."""
+        fields: dict[str, Any] = {name: value[keep] for name, value in self.tensors().items()}
+        return replace(self, **fields)
 
 
 @dataclass(frozen=True)
@@ -166,11 +172,28 @@ class Representation(Protocol):
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The t from which and until which each row can be seen (opacity times weight at least 1/255)."""
 
+    def fused(self, params: Parameters, t: float | Tensor) -> bool:
+        """Whether slices at ``t`` are made by the fused kernels; they alone take -1 among the ids of :meth:`at`."""
+
+    def marks(self, params: Parameters, t: float) -> AliveMarks:
+        """By the fused kernels: which rows can colour a pixel at ``t``."""
+
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
         """Ids of the rows that can colour a pixel at ``t`` (not differentiable)."""
 
-    def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
-        """Slice rows ``ids`` at ``t``; differentiable in every parameter that the method trains."""
+    def at(
+        self,
+        params: Parameters,
+        t: float | Tensor,
+        ids: Int[Tensor, " m"],
+        seen_from: Float[Tensor, "c 3"] | None = None,
+    ) -> GaussiansAtTime:
+        """Slice rows ``ids`` at ``t``; differentiable in every parameter that the method trains.
+
+        Where :meth:`fused` is true an id of -1 stands for no row: its Gaussian is undefined but for a mean out of every
+        camera's sight (see ``representation.active_set``). There the colours that cameras at ``seen_from`` see may be
+        evaluated at once, in place of harmonics.
+        """
 
     def children(
         self,
@@ -210,5 +233,9 @@ def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:
 
 def active_rows(representation: Representation, params: Parameters, t: float) -> Int[Tensor, " m"]:
     """Ids of the finite rows whose lifespan holds ``t``; a broken row must not reach a rasteriser."""
-    start, stop = representation.lifespan(params)
-    return torch.nonzero((start <= t) & (t <= stop) & finite_rows(params)).squeeze(-1)
+    if representation.fused(params, t):
+        alive = representation.marks(params, t).alive
+    else:
+        start, stop = representation.lifespan(params)
+        alive = (start <= t) & (t <= stop) & finite_rows(params)
+    return torch.nonzero(alive).squeeze(-1)

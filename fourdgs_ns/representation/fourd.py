@@ -51,7 +51,8 @@ from fourdgs_ns.representation.velocity_form import (
 )
 
 if TYPE_CHECKING:
-    from fourdgs_ns.kernels.fourd import Options
+    from fourdgs_ns.kernels.fourd_colors import Options
+    from fourdgs_ns.kernels.rows import AliveMarks
 
 MAX_TEMPORAL_SCALE = 5.0
 """Bound of the logarithm of a row's temporal size, 148 clips: beyond it nothing changes but the rounding."""
@@ -220,16 +221,20 @@ class FourDRepresentation:
         center = params["temporal_centers"][:, 0].detach()
         return center - reach, center + reach
 
-    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
-        if uses_kernels(params, t):
-            from fourdgs_ns.kernels.fourd import alive_mask
+    def fused(self, params: Parameters, t: float | Tensor) -> bool:
+        return uses_kernels(params, t)
 
-            return torch.nonzero(alive_mask(t, params, self.kernel_options())).squeeze(-1)
+    def marks(self, params: Parameters, t: float) -> AliveMarks:
+        from fourdgs_ns.kernels.fourd import mark_alive
+
+        return mark_alive(t, params, self.kernel_options())
+
+    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
         return active_rows(self, params, t)
 
     def kernel_options(self) -> Options:
         """What the fused kernels must know beside the rows, at the degrees reached so far."""
-        from fourdgs_ns.kernels.fourd import Options
+        from fourdgs_ns.kernels.fourd_colors import Options
 
         return Options(
             harmonics=num_harmonics(self.active_sh_degree),
@@ -239,14 +244,15 @@ class FourDRepresentation:
             max_temporal_scale=MAX_TEMPORAL_SCALE,
         )
 
-    def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
-        if uses_kernels(params, t):
-            from fourdgs_ns.kernels.fourd import slice_rows
-
-            means, velocities, covariances, features, opacities, weights = slice_rows(
-                float(t), ids, params, self.kernel_options()
-            )
-            return GaussiansAtTime(ids, means, None, None, opacities, features, velocities, weights, covariances)
+    def at(
+        self,
+        params: Parameters,
+        t: float | Tensor,
+        ids: Int[Tensor, " m"],
+        seen_from: Float[Tensor, "c 3"] | None = None,
+    ) -> GaussiansAtTime:
+        if self.fused(params, t):
+            return self._fused(params, float(t), ids, seen_from)
         rows = gather({name: value for name, value in params.items() if name not in HARMONICS}, ids)
         static, shape = self.is_static(rows), velocity_form(self.quaternion_form(rows))
         dt = t - rows["temporal_centers"]
@@ -262,6 +268,27 @@ class FourDRepresentation:
             features=self._harmonics_at(params, dt, ids),
             velocities=velocity.detach(),
             weights=weight.squeeze(-1).detach(),
+        )
+
+    def _fused(
+        self, params: Parameters, t: float, ids: Int[Tensor, " m"], seen_from: Float[Tensor, "c 3"] | None
+    ) -> GaussiansAtTime:
+        from fourdgs_ns.kernels.fourd import slice_rows
+        from fourdgs_ns.kernels.fourd_colors import fold_colors
+        from fourdgs_ns.kernels.view_colors import view_colors
+
+        options = self.kernel_options()
+        means, velocities, covariances, opacities, weights = slice_rows(t, ids, params, options)
+        if seen_from is None:
+            features = fold_colors(t, ids, params, options)
+        else:
+            features = view_colors(
+                t, ids, means, seen_from, params["features_dc"], params.get("features_rest"), options.harmonics,
+                centers=params["temporal_centers"], varying=params.get("features_time"), waves=options.waves,
+                frequency=options.frequency,
+            )  # fmt: skip
+        return GaussiansAtTime(
+            ids, means, None, None, opacities, features, velocities, weights, covariances, seen_from is not None
         )
 
     def _harmonics_at(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -36,6 +36,9 @@ from fourdgs_ns.representation.base import (
 from fourdgs_ns.representation.children import Kind, make_children
 from fourdgs_ns.representation.rotations import identity_quats
 from fourdgs_ns.representation.spherical_harmonics import num_harmonics, sh_from_rgb
+
+if TYPE_CHECKING:
+    from fourdgs_ns.kernels.rows import AliveMarks
 
 
 @dataclass
@@ -124,12 +127,15 @@ class FreeTimeRepresentation:
         center = params["temporal_centers"][:, 0]
         return center - reach, center + reach
 
-    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
-        if self.config.window == "gaussian" and uses_kernels(params, t):
-            from fourdgs_ns.kernels.rows import alive_mask
+    def fused(self, params: Parameters, t: float | Tensor) -> bool:
+        return self.config.window == "gaussian" and uses_kernels(params, t)
 
-            alive = alive_mask(t, params["opacities"], params["temporal_centers"], params["log_durations"], 0.5)
-            return torch.nonzero(alive).squeeze(-1)
+    def marks(self, params: Parameters, t: float) -> AliveMarks:
+        from fourdgs_ns.kernels.rows import mark_alive
+
+        return mark_alive(t, params["opacities"], params["temporal_centers"], params["log_durations"], 0.5)
+
+    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
         return active_rows(self, params, t)
 
     def _damping(self, duration: Tensor, shape: Tensor | None) -> Tensor | float:
@@ -138,9 +144,15 @@ class FreeTimeRepresentation:
             return 1.0
         return 1 + ((duration + torch.exp(shape)) ** 2).clamp_min(1.0)
 
-    def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
-        if self.config.window == "gaussian" and uses_kernels(params, t):
-            return self._fused(params, float(t), ids)
+    def at(
+        self,
+        params: Parameters,
+        t: float | Tensor,
+        ids: Int[Tensor, " m"],
+        seen_from: Float[Tensor, "c 3"] | None = None,
+    ) -> GaussiansAtTime:
+        if self.fused(params, t):
+            return self._fused(params, float(t), ids, seen_from)
         rows = gather({name: value for name, value in params.items() if name != "features_rest"}, ids)
         duration, shape = torch.exp(rows["log_durations"]), rows.get("window_shapes")
         dt = t - rows["temporal_centers"]
@@ -161,17 +173,23 @@ class FreeTimeRepresentation:
             weights=weight.squeeze(-1).detach(),
         )
 
-    def _fused(self, params: Parameters, t: float, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
+    def _fused(
+        self, params: Parameters, t: float, ids: Int[Tensor, " m"], seen_from: Float[Tensor, "c 3"] | None
+    ) -> GaussiansAtTime:
         from fourdgs_ns.kernels.freetime import slice_rows
         from fourdgs_ns.kernels.rows import gather_harmonics
+        from fourdgs_ns.kernels.view_colors import view_colors
 
         means, velocities, scales, quats, opacities, weights = slice_rows(t, ids, dict(params))
-        if "features_rest" in params:
-            count = num_harmonics(self.active_sh_degree)
-            features = gather_harmonics(ids, params["features_dc"], params["features_rest"], count)
-        else:
-            features = params["features_dc"].index_select(0, ids)[:, None]
-        return GaussiansAtTime(ids, means, quats, scales, opacities, features, velocities, weights)
+        harmonics = params["features_dc"], params.get("features_rest"), num_harmonics(self.active_sh_degree)
+        features = (
+            gather_harmonics(ids, *harmonics)
+            if seen_from is None
+            else view_colors(t, ids, means, seen_from, *harmonics)
+        )
+        return GaussiansAtTime(
+            ids, means, quats, scales, opacities, features, velocities, weights, for_cameras=seen_from is not None
+        )
 
     def children(
         self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator

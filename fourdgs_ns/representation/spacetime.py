@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -34,6 +34,9 @@ from fourdgs_ns.representation.base import (
 from fourdgs_ns.representation.children import Kind, make_children
 from fourdgs_ns.representation.rotations import identity_quats
 from fourdgs_ns.representation.spherical_harmonics import sh_from_rgb
+
+if TYPE_CHECKING:
+    from fourdgs_ns.kernels.rows import AliveMarks
 
 
 @dataclass
@@ -115,16 +118,25 @@ class SpacetimeRepresentation:
         reach = torch.where(visible >= 0, reach, -torch.ones_like(reach))
         return center - reach, center + reach
 
-    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
-        if uses_kernels(params, t):
-            from fourdgs_ns.kernels.rows import alive_mask
+    def fused(self, params: Parameters, t: float | Tensor) -> bool:
+        return uses_kernels(params, t)
 
-            alive = alive_mask(t, params["opacities"], params["temporal_centers"], params["log_durations"], 1.0)
-            return torch.nonzero(alive).squeeze(-1)
+    def marks(self, params: Parameters, t: float) -> AliveMarks:
+        from fourdgs_ns.kernels.rows import mark_alive
+
+        return mark_alive(t, params["opacities"], params["temporal_centers"], params["log_durations"], 1.0)
+
+    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
         return active_rows(self, params, t)
 
-    def at(self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"]) -> GaussiansAtTime:
-        if uses_kernels(params, t):
+    def at(
+        self,
+        params: Parameters,
+        t: float | Tensor,
+        ids: Int[Tensor, " m"],
+        seen_from: Float[Tensor, "c 3"] | None = None,
+    ) -> GaussiansAtTime:
+        if self.fused(params, t):
             from fourdgs_ns.kernels.spacetime import slice_rows
 
             means, velocities, scales, quats, features, opacities, weights = slice_rows(float(t), ids, dict(params))

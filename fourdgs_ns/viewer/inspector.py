@@ -21,8 +21,9 @@ from fourdgs_ns.viewer.colorings import InspectedSlice, recolored, visible
 from fourdgs_ns.viewer.comparison import Layout, compose, fitted, nearest_view, resized
 
 if TYPE_CHECKING:
-    from fourdgs_ns.model import DynamicGaussiansModel, SliceEdit
+    from fourdgs_ns.model import DynamicGaussiansModel
     from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+    from fourdgs_ns.rasterization.moment import SliceEdit
 
 OWN_COLORS = "appearance"
 """The coloring that shows the Gaussians' own colours."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.kernels.fourd import NAMES, alive_mask, slice_rows
-from fourdgs_ns.representation.base import active_rows
+from fourdgs_ns.kernels.fourd import GEOMETRY, mark_alive, slice_rows
+from fourdgs_ns.kernels.fourd_colors import COLORS, fold_colors
 from tests.representation.fourd_rows import random_rows
 
 from .device import DEVICE
@@ -22,6 +22,11 @@ def plain(representation, rows, t, ids):
     return representation.at(rows, torch.tensor(t, dtype=rows["means"].dtype, device=DEVICE), ids)
 
 
+def fused_slice(representation, rows, t, ids):
+    options = representation.kernel_options()
+    return *slice_rows(t, ids, rows, options), fold_colors(t, ids, rows, options)
+
+
 def both(representation, rows, t, ids):
     """Outputs and gradients of the plain path in float64 and of the fused one, for the same random weights."""
     results = []
@@ -29,12 +34,12 @@ def both(representation, rows, t, ids):
         dtype = torch.float32 if fused else torch.float64
         leaves = {name: value.to(dtype).requires_grad_() for name, value in rows.items()}
         if fused:
-            outputs = slice_rows(t, ids, leaves, representation.kernel_options())
+            outputs = fused_slice(representation, leaves, t, ids)
         else:
             g = plain(representation, leaves, t, ids)
-            outputs = (g.means, g.velocities, g.covariances, g.features, g.opacities, g.weights)
+            outputs = (g.means, g.velocities, g.covariances, g.opacities, g.weights, g.features)
         generator = torch.Generator().manual_seed(2)
-        learned = [outputs[k] for k in (0, 2, 3, 4)]
+        learned = [outputs[k] for k in (0, 2, 3, 5)]
         sum((o * torch.randn(o.shape, generator=generator).to(o)).sum() for o in learned).backward()
         results.append(([o.detach() for o in outputs], {name: leaf.grad for name, leaf in leaves.items()}))
     return results
@@ -104,14 +109,15 @@ def test_long_moving_gaussians_keep_positive_covariances():
 def test_rows_left_out_get_zeros_and_an_empty_slice_is_one():
     representation, rows = rows_in_float32(40)
     leaves = {name: value.requires_grad_() for name, value in rows.items()}
-    options = representation.kernel_options()
-    outputs = slice_rows(0.5, torch.tensor([3, 7], device=DEVICE), leaves, options)
-    sum(outputs[k].sum() for k in (0, 2, 3, 4)).backward()
-    for name in NAMES:
+    # An id of -1 stands for no row.
+    outputs = fused_slice(representation, leaves, 0.5, torch.tensor([3, 7, -1], device=DEVICE))
+    assert float(outputs[0][2].abs().min()) > 1e29, "out of every camera's sight"
+    sum(outputs[k][:2].sum() for k in (0, 2, 3, 5)).backward()
+    for name in {*GEOMETRY, *COLORS}:
         touched = torch.nonzero(leaves[name].grad.flatten(1).abs().sum(dim=1)).flatten().tolist()
         assert touched == [3, 7], name
-    empty = slice_rows(0.5, torch.zeros(0, dtype=torch.long, device=DEVICE), leaves, options)
-    assert [tuple(x.shape) for x in empty] == [(0, 3), (0, 3), (0, 3, 3), (0, 16, 3), (0,), (0,)]
+    empty = fused_slice(representation, leaves, 0.5, torch.zeros(0, dtype=torch.long, device=DEVICE))
+    assert [tuple(x.shape) for x in empty] == [(0, 3), (0, 3), (0, 3, 3), (0,), (0,), (0, 16, 3)]
     empty[0].sum().backward()
 
 
@@ -121,10 +127,10 @@ def test_broken_rows_are_invisible():
     rows["left_quats"][3, 1], rows["temporal_centers"][4, 0] = float("nan"), float("nan")
     rows["features_time"][5, 1, 3, 1] = float("nan")
     rows["temporal_centers"][[0, 5, 6, 7]] = 0.5
-    outputs = slice_rows(0.5, torch.arange(8, device=DEVICE), rows, representation.kernel_options())
-    assert outputs[4][1:5].tolist() == [0, 0, 0, 0] and float(outputs[4][[0, 5, 6, 7]].min()) > 0
+    outputs = fused_slice(representation, rows, 0.5, torch.arange(8, device=DEVICE))
+    assert outputs[3][1:5].tolist() == [0, 0, 0, 0] and float(outputs[3][[0, 5, 6, 7]].min()) > 0
     assert all(bool(torch.isfinite(x).all()) for x in outputs)
-    assert float(outputs[3][5, 3, 1]) == 0
+    assert float(outputs[5][5, 3, 1]) == 0
 
 
 def test_alive_rows_are_those_of_the_lifespan():
@@ -134,9 +140,11 @@ def test_alive_rows_are_those_of_the_lifespan():
     rows["scales"][200:400] += 2.0
     rows["opacities"][60], rows["left_quats"][61, 2] = float("nan"), float("nan")
     for t in (0.0, 0.31, 1.0):
-        found = alive_mask(t, rows, representation.kernel_options())
-        expected = torch.zeros(2000, dtype=torch.bool, device=DEVICE)
-        expected[active_rows(representation, rows, t)] = True
+        marks = mark_alive(t, rows, representation.kernel_options())
+        found, (start, stop) = marks.alive, representation.lifespan(rows)
+        expected = (start <= t) & (t <= stop)
+        counts = torch.tensor([int(part.sum()) for part in marks.alive.cpu().split(marks.run)])
+        assert torch.equal(marks.counts.cpu().long(), counts)
         assert 0.2 < float(expected.float().mean()) < 0.9
         assert int((found != expected).sum()) <= 2, "rounding at the threshold"
         assert not bool(found[60:62].any()) and bool(found[:50].any())

@@ -44,7 +44,10 @@ def test_values_and_gradients(t):
 
 def test_rows_without_gradient_get_zeros():
     leaves = {name: value.requires_grad_() for name, value in random_rows(40).items()}
-    slice_rows(0.5, torch.tensor([3, 7], device=DEVICE), leaves)[0].sum().backward()
+    # An id of -1 stands for no row.
+    means = slice_rows(0.5, torch.tensor([3, -1, 7], device=DEVICE), leaves)[0]
+    assert float(means[1].abs().min()) > 1e29 > float(means[[0, 2]].abs().max()), "out of every camera's sight"
+    means.sum().backward()
     touched = torch.nonzero(leaves["means"].grad.abs().sum(dim=1)).flatten().tolist()
     assert touched == [3, 7]
     empty = slice_rows(0.5, torch.zeros(0, dtype=torch.long, device=DEVICE), leaves)
@@ -68,9 +71,11 @@ def test_alive_rows_are_those_of_the_lifespan():
     rows["opacities"] *= 4
     rows["opacities"][5] = float("nan")
     for t in (0.0, 0.31, 1.0):
-        found = row_kernels.alive_mask(t, rows["opacities"], rows["temporal_centers"], rows["log_durations"], 0.5)
-        expected = torch.zeros(2000, dtype=torch.bool, device=DEVICE)
-        expected[representation.active(rows, t)] = True
+        marks = row_kernels.mark_alive(t, rows["opacities"], rows["temporal_centers"], rows["log_durations"], 0.5)
+        found, (start, stop) = marks.alive, representation.lifespan(rows)
+        expected = (start <= t) & (t <= stop)
+        counts = torch.tensor([int(part.sum()) for part in marks.alive.cpu().split(marks.run)])
+        assert torch.equal(marks.counts.cpu().long(), counts)
         assert 0.2 < float(expected.float().mean()) < 0.99
         assert int((found != expected).sum()) <= 1, "rounding at the threshold"
         assert not bool(found[5])
