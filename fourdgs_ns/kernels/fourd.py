@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fourdgs_ns.kernels.fourd_colors import Options
-from fourdgs_ns.kernels.launch import call, kernel
+from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
 from fourdgs_ns.kernels.rows import AliveMarks, dense_gradients, empty_marks, load_rows, out_of_sight
 
 _BLOCK = 128
@@ -149,7 +149,7 @@ def _mark_alive(
     inside = i < n
     logit = tl.load(opacities + i, mask=inside, other=0.0)
     raw = tl.load(temporal_scales + i, mask=inside, other=0.0)
-    dt = t - tl.load(centers + i, mask=inside, other=0.0)
+    dt = instant(t) - tl.load(centers + i, mask=inside, other=0.0)
     static = raw >= mark
     temporal = tl.minimum(raw, limit)
     log_peak = -tl.log(1.0 + tl.exp(-tl.abs(logit))) + tl.minimum(logit, 0.0)
@@ -195,7 +195,7 @@ def _forward(
         yy += y * y
         yz += y * z
         zz += z * z
-    dt = t - tl.load(centers + i, mask=inside, other=0.0)
+    dt = instant(t) - tl.load(centers + i, mask=inside, other=0.0)
     weight = tl.where(static, 1.0, tl.exp(-0.5 * dt * dt / variance))
     vx, vy, vz = tl.where(static, 0.0, vx), tl.where(static, 0.0, vy), tl.where(static, 0.0, vz)
     mx, my, mz = _load_vector(means, i, inside)
@@ -239,7 +239,7 @@ def _backward(
         _load_shape(scales, left, right, temporal_scales, i, inside, mark, limit)
     )
     # A static row's mean and weight do not depend on time.
-    dt = tl.where(static, 0.0, t - tl.load(centers + i, mask=inside, other=0.0))
+    dt = tl.where(static, 0.0, instant(t) - tl.load(centers + i, mask=inside, other=0.0))
     weight = tl.exp(-0.5 * dt * dt / variance)
     peak = 1.0 / (1.0 + tl.exp(-tl.load(opacities + i, mask=inside, other=0.0)))
     g_opacity = tl.load(g_opacities + k, mask=inside, other=0.0)
@@ -286,13 +286,13 @@ def _backward(
     _store_quaternion_gradient(v_right, i, inside & (static == 0), r0, r1, r2, r3, right_inverse, b0, b1, b2, b3)
 
 
-def mark_alive(t: float, params: Mapping[str, Tensor], options: Options) -> AliveMarks:
+def mark_alive(t: float | Tensor, params: Mapping[str, Tensor], options: Options) -> AliveMarks:
     """Rows whose opacity at ``t`` reaches 1/255; not the others, nor those whose lifespan is not a number."""
     n = params["means"].shape[0]
     marks = empty_marks(n, 256, params["means"].device)
     if n:
         _mark_alive[marks.counts.shape](
-            float(t), *(params[name] for name in GEOMETRY[1:]), marks.alive, marks.counts, n, options.static_mark,
+            as_argument(t), *(params[name] for name in GEOMETRY[1:]), marks.alive, marks.counts, n, options.static_mark,
             options.max_temporal_scale, BLOCK=marks.run,
         )  # fmt: skip
     return marks
@@ -300,7 +300,7 @@ def mark_alive(t: float, params: Mapping[str, Tensor], options: Options) -> Aliv
 
 class _Slice(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, t: float, options: Options, ids: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, t: float | Tensor, options: Options, ids: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
         m = ids.shape[0]
         shapes = (m, 3), (m, 3), (m, 3, 3), (m,), (m,)
         outputs = tuple(params[0].new_empty(shape) for shape in shapes)
@@ -326,7 +326,7 @@ class _Slice(torch.autograd.Function):
 
 
 def slice_rows(
-    t: float, ids: Int[Tensor, " m"], params: Mapping[str, Tensor], options: Options
+    t: float | Tensor, ids: Int[Tensor, " m"], params: Mapping[str, Tensor], options: Options
 ) -> tuple[
     Float[Tensor, "m 3"], Float[Tensor, "m 3"], Float[Tensor, "m 3 3"], Float[Tensor, " m"], Float[Tensor, " m"]
 ]:  # fmt: skip
@@ -334,4 +334,4 @@ def slice_rows(
 
     Differentiable in :data:`GEOMETRY`; velocities and weights are constants.
     """
-    return call(_Slice, float(t), options, ids, *(params[name] for name in GEOMETRY))  # type: ignore[return-value]
+    return call(_Slice, as_argument(t), options, ids, *(params[name] for name in GEOMETRY))  # type: ignore[return-value]

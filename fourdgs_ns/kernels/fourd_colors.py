@@ -16,7 +16,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.kernels.launch import call, kernel
+from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
 from fourdgs_ns.kernels.rows import dense_gradients, load_rows
 
 _TILE = 1024
@@ -60,7 +60,7 @@ def _fold(
     k, i, row, there, e, inside = _places(ids, m, COUNT, PADDED, ROWS)
     value = tl.load(constant + 3 * row + e, mask=inside & (e < 3), other=0.0)
     value += tl.load(rest + (STORED - 3) * row + (e - 3), mask=inside & (e >= 3), other=0.0)
-    dt = t - tl.load(centers + i, mask=there, other=0.0)
+    dt = instant(t) - tl.load(centers + i, mask=there, other=0.0)
     for n in tl.static_range(WAVES):
         wave = tl.cos(frequency * (n + 1) * dt)
         value += wave[:, None] * tl.load(varying + STORED_WAVES * STORED * row + n * STORED + e, mask=inside, other=0.0)
@@ -79,7 +79,7 @@ def _unfold(
     tl.store(v_constant + 3 * row + e, g, mask=inside & (e < 3))
     tl.store(v_rest + (STORED - 3) * row + (e - 3), g, mask=inside & (e >= 3))
     if WAVES > 0:
-        dt = t - tl.load(centers + i, mask=there, other=0.0)
+        dt = instant(t) - tl.load(centers + i, mask=there, other=0.0)
         v_center = dt * 0.0
         for n in tl.static_range(WAVES):
             angle = frequency * (n + 1) * dt
@@ -92,7 +92,7 @@ def _unfold(
 
 class _Fold(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, t: float, options: Options, ids: Tensor, *params: Tensor) -> Tensor:
+    def forward(ctx: Any, t: float | Tensor, options: Options, ids: Tensor, *params: Tensor) -> Tensor:
         m, count = ids.shape[0], 3 * options.harmonics
         _, constant, rest, varying = params
         features = constant.new_empty(m, options.harmonics, 3)
@@ -125,9 +125,9 @@ class _Fold(torch.autograd.Function):
 
 
 def fold_colors(
-    t: float, ids: Int[Tensor, " m"], params: Mapping[str, Tensor], options: Options
+    t: float | Tensor, ids: Int[Tensor, " m"], params: Mapping[str, Tensor], options: Options
 ) -> Float[Tensor, "m k 3"]:
     """Ordinary harmonics of rows ``ids`` (unique, or -1 for none) at ``t``; differentiable in :data:`COLORS`."""
     missing = params["features_dc"].new_empty(params["features_dc"].shape[0], 0, 3)
     tensors = (params.get(name, missing) for name in COLORS)
-    return call(_Fold, float(t), options, ids, *tensors)  # type: ignore[return-value]
+    return call(_Fold, as_argument(t), options, ids, *tensors)  # type: ignore[return-value]

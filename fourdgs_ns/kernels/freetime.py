@@ -10,7 +10,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.kernels.launch import call, kernel
+from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
 from fourdgs_ns.kernels.rows import dense_gradients, load_rows, out_of_sight
 
 _BLOCK = 256
@@ -25,7 +25,7 @@ def _forward(
 ):  # fmt: skip
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     i, inside, there = load_rows(ids, k, m)
-    dt = t - tl.load(centers + i, mask=inside, other=0.0)
+    dt = instant(t) - tl.load(centers + i, mask=inside, other=0.0)
     z = dt / tl.exp(tl.load(log_durations + i, mask=inside, other=0.0))
     weight = tl.exp(-0.5 * z * z)
     tl.store(out_weights + k, weight, mask=inside)
@@ -60,7 +60,7 @@ def _backward(
 ):  # fmt: skip
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     i, _, inside = load_rows(ids, k, m)
-    dt = t - tl.load(centers + i, mask=inside, other=0.0)
+    dt = instant(t) - tl.load(centers + i, mask=inside, other=0.0)
     duration = tl.exp(tl.load(log_durations + i, mask=inside, other=0.0))
     z = dt / duration
     weight = tl.exp(-0.5 * z * z)
@@ -94,7 +94,7 @@ def _backward(
 
 class _Slice(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, t: float, ids: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, t: float | Tensor, ids: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
         m = ids.shape[0]
         outputs = tuple(params[0].new_empty(shape) for shape in ((m, 3), (m, 3), (m, 3), (m, 4), (m,), (m,)))
         if m:
@@ -116,7 +116,7 @@ class _Slice(torch.autograd.Function):
 
 
 def slice_rows(
-    t: float, ids: Int[Tensor, " m"], params: dict[str, Tensor]
+    t: float | Tensor, ids: Int[Tensor, " m"], params: dict[str, Tensor]
 ) -> tuple[
     Float[Tensor, "m 3"], Float[Tensor, "m 3"], Float[Tensor, "m 3"], Float[Tensor, "m 4"], Float[Tensor, " m"],
     Float[Tensor, " m"],
@@ -125,4 +125,4 @@ def slice_rows(
 
     Differentiable in :data:`NAMES`; velocities and weights are constants.
     """
-    return call(_Slice, float(t), ids, *(params[name] for name in NAMES))  # type: ignore[return-value]
+    return call(_Slice, as_argument(t), ids, *(params[name] for name in NAMES))  # type: ignore[return-value]

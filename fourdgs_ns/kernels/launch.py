@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import triton
+import triton.language as tl
 from torch import Tensor
 
 
@@ -46,6 +47,22 @@ def _kind(argument: Any) -> Any:
     if isinstance(argument, Tensor):
         return argument.dtype
     return (int, -(2**31) <= argument < 2**31) if isinstance(argument, int) else type(argument)
+
+
+@triton.jit
+def instant(t):
+    """t, given as a number or, where launches are recorded and replayed, by its place in memory."""
+    if isinstance(t, float):  # so it is in Triton's interpreter
+        return t
+    elif t.dtype.is_ptr():
+        return tl.load(t)
+    else:
+        return t
+
+
+def as_argument(t: float | Tensor) -> float | Tensor:
+    """t for a kernel that reads it by :func:`instant`."""
+    return t if isinstance(t, Tensor) else float(t)
 
 
 def kernel(function: Callable) -> Kernel:

@@ -12,7 +12,7 @@ import triton.language as tl
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fourdgs_ns.kernels.launch import call, kernel
+from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
 
 _BLOCK = 256
 
@@ -58,7 +58,9 @@ def _mark_alive(t, opacities, centers, log_durations, alive, counts, n, FACTOR: 
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
     logit = tl.load(opacities + i, mask=inside, other=0.0)
-    z = (t - tl.load(centers + i, mask=inside, other=0.0)) / tl.exp(tl.load(log_durations + i, mask=inside, other=0.0))
+    z = (instant(t) - tl.load(centers + i, mask=inside, other=0.0)) / tl.exp(
+        tl.load(log_durations + i, mask=inside, other=0.0)
+    )
     # sigmoid(o) exp(-FACTOR z^2) >= 1 / 255, in logarithms. A comparison with NaN is false: broken rows are not alive.
     log_peak = -tl.log(1.0 + tl.exp(-tl.abs(logit))) + tl.minimum(logit, 0.0)
     found = inside & (log_peak - FACTOR * z * z >= -5.541263545158426)
@@ -67,7 +69,7 @@ def _mark_alive(t, opacities, centers, log_durations, alive, counts, n, FACTOR: 
 
 
 def mark_alive(
-    t: float,
+    t: float | Tensor,
     opacities: Float[Tensor, "n 1"],
     centers: Float[Tensor, "n 1"],
     log_durations: Float[Tensor, "n 1"],
@@ -78,7 +80,15 @@ def mark_alive(
     marks = empty_marks(n, 1024, opacities.device)
     if n:
         _mark_alive[marks.counts.shape](
-            float(t), opacities, centers, log_durations, marks.alive, marks.counts, n, FACTOR=factor, BLOCK=marks.run
+            as_argument(t),
+            opacities,
+            centers,
+            log_durations,
+            marks.alive,
+            marks.counts,
+            n,
+            FACTOR=factor,
+            BLOCK=marks.run,
         )
     return marks
 

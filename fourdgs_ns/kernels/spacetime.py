@@ -10,7 +10,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.kernels.launch import call, kernel
+from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
 from fourdgs_ns.kernels.rows import dense_gradients, load_rows, out_of_sight
 
 _BLOCK = 256
@@ -28,7 +28,7 @@ def _forward(
 ):  # fmt: skip
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     i, inside, there = load_rows(ids, k, m)
-    dt = t - tl.load(centers + i, mask=inside, other=0.0)
+    dt = instant(t) - tl.load(centers + i, mask=inside, other=0.0)
     z = dt / tl.exp(tl.load(log_durations + i, mask=inside, other=0.0))
     weight = tl.exp(-z * z)
     tl.store(out_weights + k, weight, mask=inside)
@@ -78,7 +78,7 @@ def _backward(
 ):  # fmt: skip
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     i, _, inside = load_rows(ids, k, m)
-    dt = t - tl.load(centers + i, mask=inside, other=0.0)
+    dt = instant(t) - tl.load(centers + i, mask=inside, other=0.0)
     duration = tl.exp(tl.load(log_durations + i, mask=inside, other=0.0))
     z = dt / duration
     weight = tl.exp(-z * z)
@@ -124,7 +124,7 @@ def _backward(
 
 class _Slice(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, t: float, ids: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, t: float | Tensor, ids: Tensor, *params: Tensor) -> tuple[Tensor, ...]:
         m = ids.shape[0]
         constant, slope = params[8].shape[1], params[9].shape[1] if len(params) > 9 else 0
         shapes = (m, 3), (m, 3), (m, 3), (m, 4), (m, constant + slope), (m,), (m,)
@@ -155,7 +155,7 @@ class _Slice(torch.autograd.Function):
 
 
 def slice_rows(
-    t: float, ids: Int[Tensor, " m"], params: dict[str, Tensor]
+    t: float | Tensor, ids: Int[Tensor, " m"], params: dict[str, Tensor]
 ) -> tuple[
     Float[Tensor, "m 3"], Float[Tensor, "m 3"], Float[Tensor, "m 3"], Float[Tensor, "m 4"], Float[Tensor, "m d"],
     Float[Tensor, " m"], Float[Tensor, " m"],
@@ -165,4 +165,4 @@ def slice_rows(
     Differentiable in :data:`NAMES` and ``features_time``; velocities and weights are constants.
     """
     names = (*NAMES, "features_time") if "features_time" in params else NAMES
-    return call(_Slice, float(t), ids, *(params[name] for name in names))  # type: ignore[return-value]
+    return call(_Slice, as_argument(t), ids, *(params[name] for name in names))  # type: ignore[return-value]

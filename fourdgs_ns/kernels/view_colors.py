@@ -17,7 +17,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.kernels.launch import call, kernel
+from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
 from fourdgs_ns.kernels.rows import dense_gradients, load_rows
 
 _ROWS = 64
@@ -114,7 +114,7 @@ def _forward(
     i, _inside, there = load_rows(ids, k, m)
     e = tl.arange(0, 4)[None, :]
     row, exists = i[:, None], there[:, None] & (e < 3)
-    dt = t - tl.load(centers + i, mask=there, other=0.0)
+    dt = instant(t) - tl.load(centers + i, mask=there, other=0.0)
     for camera in range(CAMERAS):
         x, y, z, _ = _direction(means, k, there, eyes, camera)
         color = tl.zeros((ROWS, 4), tl.float32) + 0.5
@@ -136,7 +136,7 @@ def _backward(
     i, inside, there = load_rows(ids, k, m)
     e = tl.arange(0, 4)[None, :]
     row, exists = i[:, None], there[:, None] & (e < 3)
-    dt = t - tl.load(centers + i, mask=there, other=0.0)
+    dt = instant(t) - tl.load(centers + i, mask=there, other=0.0)
     mx, my, mz = dt * 0.0, dt * 0.0, dt * 0.0
     for camera in range(CAMERAS):
         place = 3 * (camera * m + k)[:, None] + e
@@ -188,7 +188,8 @@ def _backward(
 class _Colors(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, t: float, ids: Tensor, means: Tensor, eyes: Tensor, used: int, waves: int, frequency: float, *params: Tensor
+        ctx: Any, t: float | Tensor, ids: Tensor, means: Tensor, eyes: Tensor, used: int, waves: int, frequency: float,
+        *params: Tensor,
     ) -> Tensor:  # fmt: skip
         m, cameras = ids.shape[0], eyes.shape[0]
         out = means.new_empty(cameras, m, 3)
@@ -223,7 +224,7 @@ class _Colors(torch.autograd.Function):
 
 
 def view_colors(
-    t: float,
+    t: float | Tensor,
     ids: Int[Tensor, " m"],
     means: Float[Tensor, "m 3"],
     eyes: Float[Tensor, "c 3"],
@@ -249,7 +250,7 @@ def view_colors(
     centers = constant if centers is None else centers
     return call(
         _Colors,  # type: ignore[return-value]
-        float(t),
+        as_argument(t),
         ids,
         means.contiguous(),
         eyes.contiguous(),

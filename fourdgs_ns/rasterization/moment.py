@@ -30,12 +30,12 @@ def draw_moment(
     """Slice at ``t``, change the slice by ``edit``, and rasterise it; differentiable as its parts are.
 
     ``background`` gives the features behind a slice; see :func:`rasterize`. In the rendering are exactly the rows alive at
-    ``t``; the slice may hold some more behind them, which are in no picture.
+    ``t``; the slice may hold some more behind them, which are in no picture. Without gradients the slice and the rendering's ids
+    hold until the next drawing.
     """
     while True:
         if edit is None:
-            rows = active_set.find(representation, params, t)
-            gaussians = representation.at(params, t, rows.ids, cameras.centers())
+            gaussians, rows = active_set.slice(representation, params, t, cameras.centers())
         else:
             # Edits may move Gaussians, which changes colours, and must not meet places without one.
             rows = ActiveRows(representation.active(params, float(t)), None)

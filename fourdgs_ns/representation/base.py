@@ -172,10 +172,14 @@ class Representation(Protocol):
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The t from which and until which each row can be seen (opacity times weight at least 1/255)."""
 
+    @property
+    def degrees(self) -> tuple[int, ...]:
+        """What :meth:`set_step` has reached: slices of the same rows differ when it does."""
+
     def fused(self, params: Parameters, t: float | Tensor) -> bool:
         """Whether slices at ``t`` are made by the fused kernels; they alone take -1 among the ids of :meth:`at`."""
 
-    def marks(self, params: Parameters, t: float) -> AliveMarks:
+    def marks(self, params: Parameters, t: float | Tensor) -> AliveMarks:
         """By the fused kernels: which rows can colour a pixel at ``t``."""
 
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
@@ -217,9 +221,10 @@ def gather(params: Parameters, ids: Int[Tensor, " m"]) -> dict[str, Tensor]:
 
 
 def uses_kernels(params: Parameters, t: float | Tensor) -> bool:
-    """Whether a slice at ``t`` goes through the fused kernels: float32 rows on a GPU, and t a number rather than a tensor that
-    might be learned."""
-    return not isinstance(t, Tensor) and all(
+    """Whether a slice at ``t`` goes through the fused kernels: float32 rows on a GPU, and t a number or a tensor beside them, but
+    not one that is learned."""
+    learned = isinstance(t, Tensor) and (t.requires_grad or not t.is_cuda or t.dtype != torch.float32)
+    return not learned and all(
         value.is_cuda and value.dtype == torch.float32 and value.is_contiguous() for value in params.values()
     )
 

@@ -221,10 +221,14 @@ class FourDRepresentation:
         center = params["temporal_centers"][:, 0].detach()
         return center - reach, center + reach
 
+    @property
+    def degrees(self) -> tuple[int, ...]:
+        return (self.active_sh_degree, self.active_temporal_degree)
+
     def fused(self, params: Parameters, t: float | Tensor) -> bool:
         return uses_kernels(params, t)
 
-    def marks(self, params: Parameters, t: float) -> AliveMarks:
+    def marks(self, params: Parameters, t: float | Tensor) -> AliveMarks:
         from fourdgs_ns.kernels.fourd import mark_alive
 
         return mark_alive(t, params, self.kernel_options())
@@ -252,7 +256,7 @@ class FourDRepresentation:
         seen_from: Float[Tensor, "c 3"] | None = None,
     ) -> GaussiansAtTime:
         if self.fused(params, t):
-            return self._fused(params, float(t), ids, seen_from)
+            return self._fused(params, t, ids, seen_from)
         rows = gather({name: value for name, value in params.items() if name not in HARMONICS}, ids)
         static, shape = self.is_static(rows), velocity_form(self.quaternion_form(rows))
         dt = t - rows["temporal_centers"]
@@ -271,7 +275,7 @@ class FourDRepresentation:
         )
 
     def _fused(
-        self, params: Parameters, t: float, ids: Int[Tensor, " m"], seen_from: Float[Tensor, "c 3"] | None
+        self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"], seen_from: Float[Tensor, "c 3"] | None
     ) -> GaussiansAtTime:
         from fourdgs_ns.kernels.fourd import slice_rows
         from fourdgs_ns.kernels.fourd_colors import fold_colors

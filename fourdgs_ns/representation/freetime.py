@@ -127,10 +127,14 @@ class FreeTimeRepresentation:
         center = params["temporal_centers"][:, 0]
         return center - reach, center + reach
 
+    @property
+    def degrees(self) -> tuple[int, ...]:
+        return (self.active_sh_degree,)
+
     def fused(self, params: Parameters, t: float | Tensor) -> bool:
         return self.config.window == "gaussian" and uses_kernels(params, t)
 
-    def marks(self, params: Parameters, t: float) -> AliveMarks:
+    def marks(self, params: Parameters, t: float | Tensor) -> AliveMarks:
         from fourdgs_ns.kernels.rows import mark_alive
 
         return mark_alive(t, params["opacities"], params["temporal_centers"], params["log_durations"], 0.5)
@@ -152,7 +156,7 @@ class FreeTimeRepresentation:
         seen_from: Float[Tensor, "c 3"] | None = None,
     ) -> GaussiansAtTime:
         if self.fused(params, t):
-            return self._fused(params, float(t), ids, seen_from)
+            return self._fused(params, t, ids, seen_from)
         rows = gather({name: value for name, value in params.items() if name != "features_rest"}, ids)
         duration, shape = torch.exp(rows["log_durations"]), rows.get("window_shapes")
         dt = t - rows["temporal_centers"]
@@ -174,7 +178,7 @@ class FreeTimeRepresentation:
         )
 
     def _fused(
-        self, params: Parameters, t: float, ids: Int[Tensor, " m"], seen_from: Float[Tensor, "c 3"] | None
+        self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"], seen_from: Float[Tensor, "c 3"] | None
     ) -> GaussiansAtTime:
         from fourdgs_ns.kernels.freetime import slice_rows
         from fourdgs_ns.kernels.rows import gather_harmonics

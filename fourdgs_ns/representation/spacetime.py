@@ -118,10 +118,14 @@ class SpacetimeRepresentation:
         reach = torch.where(visible >= 0, reach, -torch.ones_like(reach))
         return center - reach, center + reach
 
+    @property
+    def degrees(self) -> tuple[int, ...]:
+        return ()
+
     def fused(self, params: Parameters, t: float | Tensor) -> bool:
         return uses_kernels(params, t)
 
-    def marks(self, params: Parameters, t: float) -> AliveMarks:
+    def marks(self, params: Parameters, t: float | Tensor) -> AliveMarks:
         from fourdgs_ns.kernels.rows import mark_alive
 
         return mark_alive(t, params["opacities"], params["temporal_centers"], params["log_durations"], 1.0)
@@ -139,7 +143,7 @@ class SpacetimeRepresentation:
         if self.fused(params, t):
             from fourdgs_ns.kernels.spacetime import slice_rows
 
-            means, velocities, scales, quats, features, opacities, weights = slice_rows(float(t), ids, dict(params))
+            means, velocities, scales, quats, features, opacities, weights = slice_rows(t, ids, dict(params))
             return GaussiansAtTime(ids, means, quats, scales, opacities, features, velocities, weights)
         rows = gather(params, ids)
         dt = t - rows["temporal_centers"]

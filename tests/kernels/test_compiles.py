@@ -29,6 +29,9 @@ for kernel in (fourd._mark_alive, fourd._forward, fourd._backward):
     compile_kernel(kernel, BLOCK=128)
 for kernel in (freetime._forward, freetime._backward):
     compile_kernel(kernel, BLOCK=256)
+SCALARS["t"] = "*fp32"  # by its place in memory, as recorded launches have it
+compile_kernel(freetime._forward, BLOCK=256)
+SCALARS["t"] = "fp32"
 for kernel in (spacetime._forward, spacetime._backward):
     compile_kernel(kernel, CONSTANT=6, SLOPE=3, BLOCK=256)
 compile_kernel(rows._mark_alive, FACTOR=0.5, BLOCK=1024)

@@ -18,8 +18,8 @@ def rows_in_float32(n: int, **options):
 
 
 def plain(representation, rows, t, ids):
-    """The twin: a tensor for t keeps the representation from its kernels."""
-    return representation.at(rows, torch.tensor(t, dtype=rows["means"].dtype, device=DEVICE), ids)
+    """The twin: a t that is learned keeps the representation from its kernels."""
+    return representation.at(rows, torch.tensor(t, dtype=rows["means"].dtype, device=DEVICE, requires_grad=True), ids)
 
 
 def fused_slice(representation, rows, t, ids):
