@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from fourdgs_ns import checkpoint_state
 from fourdgs_ns.appearance import CameraColors
 from fourdgs_ns.data.scene_frame import SceneFrame, check_same_frame
 from fourdgs_ns.densification.guided import GuidedSampling
+from fourdgs_ns.drawing import Drawn, draw
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.losses import photometric_loss, psnr, ssim
 from fourdgs_ns.memory import Use, one_line, row_bytes
@@ -29,32 +29,13 @@ from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.perceptual import Perceptual
 from fourdgs_ns.poses import CameraPoses
 from fourdgs_ns.rasterization import PinholeCameras, Rendering
-from fourdgs_ns.rasterization.moment import SliceEdit, draw_moment
-from fourdgs_ns.rasterization.rays import pixel_rays
+from fourdgs_ns.rasterization.moment import SliceEdit
 from fourdgs_ns.representation.active_set import ActiveSet
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime
 from fourdgs_ns.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
 from fourdgs_ns.timing import CameraTimes
 from fourdgs_ns.training_terms import observe_guided, training_terms
 from fourdgs_ns.views import TrainingViews, pinhole_cameras
-
-
-@dataclass
-class Drawn:
-    """One drawing of cameras of one instant."""
-
-    rgb: Float[Tensor, "b h w 3"]
-    rendering: Rendering
-    slice: GaussiansAtTime
-    """First what is in the rendering."""
-    cameras: PinholeCameras
-    background: Float[Tensor, "3"]
-    t: float
-
-    @property
-    def gaussians(self) -> GaussiansAtTime:
-        """What is in the rendering."""
-        return self.slice.select(slice(len(self.rendering.ids)))
 
 
 class DynamicGaussiansModel(SplatfactoView):
@@ -315,45 +296,8 @@ class DynamicGaussiansModel(SplatfactoView):
         }
 
     def draw(self, camera: Cameras, edit: SliceEdit | None = None) -> Drawn:
-        """Slice, rasterise, decode; in training also as each camera would have seen it."""
-        t, cameras, background = self.exposure_time(camera), self.cameras_for_rasterizer(camera), self.background()
-
-        def behind(gaussians: GaussiansAtTime) -> Tensor | None:
-            return background if self._decoder_for(gaussians) is None else None
-
-        gaussians, rendering = draw_moment(
-            self.representation, self.canonical(), t, cameras, self.active_set, edit=self._edits(camera, edit),
-            background=behind, depth=not self.training,
-        )  # fmt: skip
-        decoder = self._decoder_for(gaussians)
-        if decoder is None:
-            rgb = rendering.features
-        else:
-            decoded = decoder(rendering.features, pixel_rays(cameras))
-            rgb = rendering.alphas * decoded + (1 - rendering.alphas) * background
-        if self.training and self.camera_colors is not None and camera.metadata is not None:
-            rgb = self.camera_colors(rgb, camera.metadata["cam_id"][:, 0])
-        return Drawn(rgb, rendering, gaussians, cameras, background, float(t))
-
-    def _decoder_for(self, gaussians: GaussiansAtTime) -> nn.Module | None:
-        """Three channels are RGB already: what an edit gave, whatever the method's own features are."""
-        return None if gaussians.features.shape[1:] == (3,) else self.decoder
-
-    def _edits(self, camera: Cameras, edit: SliceEdit | None) -> SliceEdit | None:
-        """All that is changed about a slice before it is drawn; None when nothing is."""
-        crop = None if self.training else self.crop_box
-        corrected = None if self.camera_poses is None else self.corrected_camera(camera)
-        if crop is None and corrected is None:
-            return edit
-
-        def change(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> GaussiansAtTime:
-            if crop is not None:
-                gaussians = gaussians.select(crop.within(gaussians.means).reshape(-1))
-            if self.camera_poses is not None and corrected is not None:
-                gaussians = self.camera_poses.transform(gaussians, corrected, cameras.centers()[0])
-            return gaussians if edit is None else edit(gaussians, cameras)
-
-        return change
+        """See :func:`fourdgs_ns.drawing.draw`."""
+        return draw(self, camera, edit)
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
