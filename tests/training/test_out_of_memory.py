@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns import drawing, memory
+from fourdgs_ns import drawing, memory, model
 from fourdgs_ns.trainer import check_checkpoint
 from fourdgs_ns.viewer.inspector import Inspector
 from tests.test_memory import GB, out_of_memory
