@@ -74,16 +74,23 @@ def make_scene(
     params = representation.initialize(points, Clip(300, 10.0))
     params["scales"] += 0.3 * torch.randn(rows, 3, generator=g)
     params["opacities"][:] = 0.0
+    spread_lifespans(representation, params, share, g)
+    intrinsics = torch.tensor([[[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]], device=device)
+    cameras = PinholeCameras(torch.eye(4, device=device)[None], intrinsics, width, height)
+    return representation, {name: value.float().to(device).contiguous() for name, value in params.items()}, cameras
+
+
+def spread_lifespans(
+    representation: Representation, params: dict[str, Tensor], share: float, generator: torch.Generator
+) -> None:
+    """Change durations and temporal centres in place so that about ``share`` of the rows are alive at any t."""
     # Lifespans of half length w, centres from w before the clip to w after it: any t sees 2 w / (1 + 2 w) of them.
     start, stop = representation.lifespan(params)
     half = 0.5 * (stop - start)
     wanted = 10.0 if share >= 1 else 0.5 * share / (1 - share)
     stretch(representation, params, (wanted / half)[:, None])
     if share < 1:
-        params["temporal_centers"] = -wanted + (1 + 2 * wanted) * torch.rand(rows, 1, generator=g)
-    intrinsics = torch.tensor([[[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]], device=device)
-    cameras = PinholeCameras(torch.eye(4, device=device)[None], intrinsics, width, height)
-    return representation, {name: value.float().to(device).contiguous() for name, value in params.items()}, cameras
+        params["temporal_centers"] = -wanted + (1 + 2 * wanted) * torch.rand(len(half), 1, generator=generator)
 
 
 def stretch(representation: Representation, params: dict[str, Tensor], factor: Tensor) -> None:

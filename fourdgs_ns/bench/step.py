@@ -13,7 +13,7 @@ import torch
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.engine.trainer import TrainerConfig
 
-from fourdgs_ns.bench.render import frozen, plainly_drawn
+from fourdgs_ns.bench.render import frozen, plainly_drawn, spread_lifespans
 from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.trainer import DynamicGaussiansTrainer
 
@@ -40,9 +40,9 @@ class StepTimes:
 
 
 def make_trainer(
-    config: TrainerConfig, capture: Path, output: Path, device: Literal["cpu", "cuda"]
+    config: TrainerConfig, capture: Path, output: Path, device: Literal["cpu", "cuda"], alive: float
 ) -> DynamicGaussiansTrainer:
-    """A trainer of a method on a capture that neither logs nor saves."""
+    """A trainer of a method on a capture that neither logs nor saves; about ``alive`` of its Gaussians live at any t."""
     config = copy.deepcopy(config)
     config.data = config.pipeline.datamanager.data = capture
     config.output_dir, config.vis = output, "tensorboard"
@@ -51,7 +51,13 @@ def make_trainer(
     config.set_timestamp()
     trainer = config.setup(local_rank=0, world_size=1)
     trainer.setup()
-    trainer.pipeline.gaussians.densifier.last_step = 0
+    model = trainer.pipeline.gaussians
+    model.densifier.last_step = 0
+    rows = {name: value.detach().cpu().clone() for name, value in model.canonical().items()}
+    spread_lifespans(model.representation, rows, alive, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, value in model.gauss_params.items():
+            value.copy_(rows[name])
     return trainer
 
 

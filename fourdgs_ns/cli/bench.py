@@ -32,7 +32,7 @@ class Bench:
     """render, memory, export: numbers of Gaussians. Default: 0.1, 0.3 and 1 million; for memory 0.5, 1 and 3 million; for export
     1 million."""
     alive: tuple[float, ...] = (1.0, 0.3, 0.08)
-    """render, memory: shares of them that are alive at any t; export takes the first."""
+    """render, memory: shares of them that are alive at any t; step, data, export take the first."""
     size: Annotated[tuple[int, int], tyro.conf.arg(metavar="W H")] = (1352, 1014)
     """render, play, memory: width and height in pixels; data without a capture: those of the recordings that are made."""
     trained: Optional[Path] = None  # noqa: UP045
@@ -231,7 +231,7 @@ class Bench:
         parser = data.dataparser
         assert isinstance(parser, MultiViewVideoDataParserConfig)
         parser.initial_points, parser.num_random_points = "random", self.initial_gaussians
-        return step.make_trainer(config, capture, output, device)
+        return step.make_trainer(config, capture, output, device, self.alive[0])
 
 
 def print_table(table: Table) -> None:

@@ -34,11 +34,12 @@ def test_the_median_of_the_work_itself():
     assert len(calls) == 14, "warmed up first"
 
 
-def test_a_step_is_taken_apart(tmp_path):
-    config = make_config(write_capture(tmp_path / "capture"), tmp_path / "out", 10_000, "freetime")
-    trainer = step.make_trainer(config, tmp_path / "capture", tmp_path / "out", "cpu")
+@pytest.mark.parametrize("method", ["freetime", "fourd", "lite"])
+def test_a_step_is_taken_apart(method, tmp_path):
+    config = make_config(write_capture(tmp_path / "capture"), tmp_path / "out", 10_000, method)
+    trainer = step.make_trainer(config, tmp_path / "capture", tmp_path / "out", "cpu", 0.3)
     times = step.measure(trainer, 3)
-    assert times.rows == 300
+    assert times.rows == 300 and 60 < times.alive < 140, "as many as asked for, at any t"
     assert set(times.parts) == {"data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics"}
     assert all(ms > 0 for ms in times.parts.values()) and times.whole > 0 < times.floor
     assert times.frames_per_second > 0 < times.frames_needed
@@ -82,7 +83,7 @@ def test_recordings_are_what_was_asked_for_and_are_stored_once(tmp_path):
 @pytest.mark.slow
 def test_the_data_path_is_measured_and_its_store_is_kept(tmp_path):
     root = data.make_recordings(tmp_path / "rig", 3, 5, (64, 48))
-    trainer = step.make_trainer(make_config(root, tmp_path / "out", 10_000), root, tmp_path / "out", "cpu")
+    trainer = step.make_trainer(make_config(root, tmp_path / "out", 10_000), root, tmp_path / "out", "cpu", 1.0)
     rates = data.measure(trainer, 2)
     assert (rates.cameras, rates.frames) == (3, 15)
     assert min(rates.opencv, rates.pyav, rates.building, rates.served, rates.needed) > 0
