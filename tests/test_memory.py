@@ -108,6 +108,12 @@ def test_frames_that_turn_out_not_to_fit_are_read_from_disk(monkeypatch):
         residency.choose_residency(Store(), ["a", "b"], "gpu", cuda, 1.0)
 
 
+def test_host_memory_that_was_asked_for_must_hold_the_frames(monkeypatch):
+    monkeypatch.setattr(residency, "free_host_memory", lambda: 1 * GB)
+    with pytest.raises(UserError, match=r"2.0 GB of frames do not fit into 1.0 GB of free host memory.*residency auto"):
+        residency.choose_residency(Store(), ["a", "b"], "ram", torch.device("cpu"), None)
+
+
 def test_free_host_memory_is_what_the_machine_has():
     free = memory.free_host_memory()
     assert 0.05 * GB < free < 4096 * GB

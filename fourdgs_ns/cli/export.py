@@ -52,7 +52,10 @@ class Export:
         out = self.out
         if out is None:
             folder = self.source if self.source.is_dir() else self.source.parent
-            out = folder / "export" / f"{self.format if not target.suffix else 'scene'}{target.suffix}"
+            # Formats that share a suffix must not overwrite each other.
+            own = target.suffix == f".{self.format}"
+            name = "scene" if own else f"scene-{self.format}" if target.suffix else self.format
+            out = folder / "export" / f"{name}{target.suffix}"
         options = make_options(
             self.time, self.frames, self.sh_degree, self.approximate, self.compressed, self.overwrite
         )

@@ -84,7 +84,7 @@ def choose_residency(
         reserved: bytes of GPU memory that something else will need.
 
     Raises:
-        UserError: the GPU was asked for and is none, or does not hold the frames.
+        UserError: the GPU was asked for and is none, or what was asked for does not hold the frames.
     """
     needed = int(sum(np.prod(store.shape(name)) for name in names))
     size = f"{needed / GIB:.1f} GB of frames"
@@ -101,6 +101,11 @@ def choose_residency(
                 f"{size} do not fit into {free_gpu / GIB:.1f} GB of free GPU memory; use "
                 "--pipeline.datamanager.residency auto, or a --downscale-factor"
             )
+    if wish == "ram" and needed > (free_ram := free_host_memory()):
+        raise UserError(
+            f"{size} do not fit into {free_ram / GIB:.1f} GB of free host memory; use "
+            "--pipeline.datamanager.residency auto, or a --downscale-factor"
+        )
     free = f"{free_gpu / GIB:.1f} GB of GPU memory are free, {reserved / GIB:.1f} GB are kept for Gaussians"
     fits = cuda and needed + reserved <= GPU_SHARE * free_gpu
     if wish == "gpu" or (wish == "auto" and fits):

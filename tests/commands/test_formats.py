@@ -83,8 +83,9 @@ def test_info_of_a_run(moved):
 
 def test_default_place_is_beside_the_model(moved, tmp_path):
     shutil.copytree(moved, tmp_path / "run")
-    succeed("export", tmp_path / "run" / "config.yml", "--format", "splatv")
-    assert files(tmp_path / "run" / "export") == ["scene.splatv"]
+    for name in ("splatv", "ply", "ply4d"):
+        succeed("export", tmp_path / "run" / "config.yml", "--format", name)
+    assert files(tmp_path / "run" / "export") == ["scene-ply4d.ply", "scene.ply", "scene.splatv"]
 
 
 @pytest.mark.parametrize(
