@@ -93,7 +93,9 @@ class ActiveSet:
             ids = representation.active(params, float(t))
             self._learn(len(ids))
             return representation.at(params, t, ids, eyes), ActiveRows(ids, None)
-        if not torch.is_grad_enabled() and (recording := self._recording(representation, params, eyes)) is not None:
+        if torch.is_grad_enabled():
+            self._of_thread.key = self._of_thread.recording = None  # its memory is for training
+        elif (recording := self._recording(representation, params, eyes)) is not None:
             gaussians = recording.replay(float(t), eyes)
             return gaussians, ActiveRows(gaussians.ids, recording.total)
         from fourdgs_ns.kernels.rows import list_alive
