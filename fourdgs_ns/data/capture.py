@@ -142,6 +142,27 @@ class Capture:
             self.camera(name)
         return replace(self, cameras=tuple(c for c in self.cameras if c.name in set(names)))
 
+    def exposed_within(self) -> Capture:
+        """Without the views that their camera's clock puts before the clip's first or after its last instant.
+
+        Their t would lie outside [0, 1]. A camera of which nothing would remain stays as it is.
+        """
+        cameras, notes = [], []
+        slack = 0.05 * self.duration_seconds / max(self.num_frames - 1, 1)
+        for camera in self.cameras:
+            seconds = self.times_seconds[camera.frame_ids] + camera.time_offset_seconds
+            picks = np.flatnonzero((seconds >= -slack) & (seconds <= self.duration_seconds + slack))
+            missing = len(seconds) - len(picks)
+            if missing and len(picks):
+                notes.append(
+                    f"{camera.name}'s clock is {1000 * abs(camera.time_offset_seconds):.0f} ms "
+                    f"{'late' if camera.time_offset_seconds > 0 else 'early'}: {missing} of its frames lie outside the clip "
+                    "and are left out"
+                )
+                camera = camera.take(picks)
+            cameras.append(camera)
+        return replace(self, cameras=tuple(cameras), notes=(*self.notes, *notes))
+
     def only_frames(self, start: int | None, stop: int | None, step: int | None) -> Capture:
         """The instants ``start:stop:step`` of the clip; time starts again at the first of them."""
         keep = np.arange(self.num_frames)[slice(start, stop, step)]

@@ -95,6 +95,7 @@ class MultiViewVideoDataParser(DataParser):
             capture = capture.only_frames(*parse_frames(self.config.frames))
             if self.config.masks == "ignore":
                 capture = without_alpha(capture)
+            capture = capture.exposed_within()
             held_out, train = choose_cameras(capture, self.config.eval_cameras, self.config.train_cameras)
             capture = replace(capture, eval_cameras=tuple(held_out)).only_cameras([*held_out, *train])
             self._capture = capture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -130,3 +132,18 @@ def test_automatic_downscale_keeps_small_frames_and_halves_n3dv(capture):
 
     large = replace(source, cameras=tuple(replace(c, width=2704, height=2028) for c in source.cameras))
     assert automatic_downscale(large) == 2
+
+
+@pytest.mark.parametrize("late", [1.4, -0.5, 0.02, 50.0])
+def test_exposures_outside_the_clip_are_left_out(capture, late):
+    whole = read_capture(capture)
+    interval = whole.duration_seconds / (whole.num_frames - 1)
+    cameras = (*whole.cameras[:-1], replace(whole.cameras[-1], time_offset_seconds=late * interval))
+    found = replace(whole, cameras=cameras).exposed_within()
+    assert [len(c.frames) for c in found.cameras[:-1]] == [4] * (len(cameras) - 1)
+    wanted = {1.4: [0, 1], -0.5: [1, 2, 3], 0.02: [0, 1, 2, 3], 50.0: [0, 1, 2, 3]}[late]
+    assert found.cameras[-1].frame_ids.tolist() == wanted and len(found.cameras[-1].frames) == len(wanted)
+    told = [note for note in found.notes if "outside the clip" in note]
+    assert len(told) == (len(wanted) < 4)
+    if told:
+        assert f"{cameras[-1].name}'s clock" in told[0] and f"{4 - len(wanted)} of its frames" in told[0]
