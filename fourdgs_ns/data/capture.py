@@ -151,16 +151,15 @@ class Capture:
         slack = 0.05 * self.duration_seconds / max(self.num_frames - 1, 1)
         for camera in self.cameras:
             seconds = self.times_seconds[camera.frame_ids] + camera.time_offset_seconds
-            picks = np.flatnonzero((seconds >= -slack) & (seconds <= self.duration_seconds + slack))
+            picks = np.flatnonzero((seconds >= -slack) & (seconds <= self.duration_seconds + slack)).tolist()
             missing = len(seconds) - len(picks)
-            if missing and len(picks):
+            if missing and picks:
                 notes.append(
                     f"{camera.name}'s clock is {1000 * abs(camera.time_offset_seconds):.0f} ms "
                     f"{'late' if camera.time_offset_seconds > 0 else 'early'}: {missing} of its frames lie outside the clip "
                     "and are left out"
                 )
-                camera = camera.take(picks)
-            cameras.append(camera)
+            cameras.append(camera.take(picks) if missing and picks else camera)
         return replace(self, cameras=tuple(cameras), notes=(*self.notes, *notes))
 
     def only_frames(self, start: int | None, stop: int | None, step: int | None) -> Capture:
