@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,8 +52,17 @@ def cache_key(
                 **({"opaque": True} if getattr(part.frames, "opaque", False) else {}),
             }
         )
-    everything = {"version": VERSION, "cameras": described, **facts}
+    everything = _rounded({"version": VERSION, "cameras": described, **facts})
     return hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:12]
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to nine digits and nine places: another version of numpy or OpenCV may find another last one."""
+    if isinstance(value, float):
+        return round(float(f"{value:.9g}"), 9) + 0.0  # -0 is 0
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _stamp(path: Path) -> tuple[int, int]:
