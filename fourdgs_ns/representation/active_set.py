@@ -38,13 +38,15 @@ class RecordedSlice:
     """
 
     def __init__(self, representation: Representation, params: Parameters, capacity: int, eyes: Float[Tensor, "c 3"]):
-        self.t, self.eyes = torch.zeros(1, device=eyes.device), eyes.clone()
-        self.total = torch.empty(1, dtype=torch.int32, pin_memory=True)
+        # Tensors made in inference mode could not be filled outside it.
+        with torch.inference_mode(False):
+            self.t, self.eyes = torch.zeros(1, device=eyes.device), torch.zeros(eyes.shape, device=eyes.device)
+            self.total = torch.empty(1, dtype=torch.int32, pin_memory=True)
         self.graph = torch.cuda.CUDAGraph()
         caller = torch.cuda.current_stream(eyes.device)
         beside = torch.cuda.Stream(eyes.device)
         beside.wait_stream(caller)
-        with torch.cuda.stream(beside):
+        with torch.inference_mode(False), torch.no_grad(), torch.cuda.stream(beside):
             self._work(representation, params, capacity)  # compiles what was not
             # Other threads may go on with whatever they do on the GPU.
             self.graph.capture_begin(capture_error_mode="thread_local")
@@ -141,7 +143,8 @@ class ActiveSet:
     def _next_total(self, pinned: bool) -> Int[Tensor, " 1"]:
         """A number in host memory that a kernel can write, one of several in turn: threads may draw at the same time."""
         if self._totals is None:
-            self._totals = torch.empty(64, dtype=torch.int32, pin_memory=pinned)
+            with torch.inference_mode(False):
+                self._totals = torch.empty(64, dtype=torch.int32, pin_memory=pinned)
         turn = next(self._turns) % len(self._totals)
         return self._totals[turn : turn + 1].fill_(-1)
 

@@ -100,3 +100,13 @@ def test_an_edit_meets_living_rows_only(monkeypatch):
         _, rendering = draw_moment(representation, params, 0.5, cameras, alive, edit=edit)
     assert torch.equal(seen[0], representation.active(params, 0.5))
     assert torch.equal(rendering.ids, seen[0][seen[0] % 2 == 0])
+
+
+def test_inference_mode_and_others_may_alternate(monkeypatch):
+    representation, params, cameras = scene("freetime", monkeypatch)
+    alive, pictures = ActiveSet(), []
+    for mode in (torch.inference_mode, torch.inference_mode, torch.no_grad) * 3:
+        with mode():
+            pictures.append(draw_moment(representation, params, 0.5, cameras, alive)[1].features.clone())
+    for picture in pictures[1:]:
+        torch.testing.assert_close(picture, pictures[0], rtol=1e-4, atol=1e-5)
