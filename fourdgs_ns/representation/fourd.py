@@ -241,12 +241,9 @@ class FourDRepresentation:
         from fourdgs_ns.kernels.fourd_colors import Options
 
         return Options(
-            harmonics=num_harmonics(self.active_sh_degree),
-            waves=self.active_temporal_degree,
-            frequency=2 * math.pi / self.config.period,
-            static_mark=STATIC_MARK,
-            max_temporal_scale=MAX_TEMPORAL_SCALE,
-        )
+            harmonics=num_harmonics(self.active_sh_degree), waves=self.active_temporal_degree,
+            frequency=2 * math.pi / self.config.period, static_mark=STATIC_MARK, max_temporal_scale=MAX_TEMPORAL_SCALE,
+        )  # fmt: skip
 
     def at(
         self,
