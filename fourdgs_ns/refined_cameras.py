@@ -94,25 +94,27 @@ def angles_degrees(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "
     return np.degrees(np.arccos(np.clip((traces - 1) / 2, -1.0, 1.0)))
 
 
+def _notable(values: Mapping[str, float], least: float) -> list[tuple[str, float]]:
+    """Cameras whose value is ``least`` or more in either direction, the largest first."""
+    return sorted(((n, v) for n, v in values.items() if abs(v) >= least), key=lambda item: -abs(item[1]))
+
+
 def describe_clocks(offsets: Mapping[str, float], frame_seconds: float) -> str:
     """What to tell about learned time offsets, given in frames by camera name."""
-    late = {name: frames for name, frames in offsets.items() if abs(frames) >= NOTABLE_OFFSET}
+    late = _notable(offsets, NOTABLE_OFFSET)
     if not late:
         return f"Clocks: all cameras agree to {NOTABLE_OFFSET:g} frames."
     listed = ", ".join(
         f"{name} is {abs(frames):.2f} frames ({abs(frames) * frame_seconds * 1000:.0f} ms) {'late' if frames > 0 else 'early'}"
-        for name, frames in sorted(late.items(), key=lambda item: -abs(item[1]))
+        for name, frames in late
     )
     return f"Clocks: {listed}; the other cameras agree to {NOTABLE_OFFSET:g} frames."
 
 
 def describe_colors(gains: Mapping[str, float]) -> str:
     """What to tell about learned colours, given for each camera as the share by which medium gray is brighter in it."""
-    off = {name: gain for name, gain in gains.items() if abs(gain) >= NOTABLE_GAIN}
+    off = _notable(gains, NOTABLE_GAIN)
     if not off:
         return f"Colours: all cameras agree to {100 * NOTABLE_GAIN:g} % of brightness."
-    listed = ", ".join(
-        f"{name} {100 * abs(gain):.0f} % {'brighter' if gain > 0 else 'darker'}"
-        for name, gain in sorted(off.items(), key=lambda item: -abs(item[1]))
-    )
+    listed = ", ".join(f"{name} {100 * abs(gain):.0f} % {'brighter' if gain > 0 else 'darker'}" for name, gain in off)
     return f"Colours: {listed} than the mean; the other cameras agree to {100 * NOTABLE_GAIN:g} %."

@@ -80,16 +80,9 @@ def mark_alive(
     marks = empty_marks(n, 1024, opacities.device)
     if n:
         _mark_alive[marks.counts.shape](
-            as_argument(t),
-            opacities,
-            centers,
-            log_durations,
-            marks.alive,
-            marks.counts,
-            n,
-            FACTOR=factor,
+            as_argument(t), opacities, centers, log_durations, marks.alive, marks.counts, n, FACTOR=factor,
             BLOCK=marks.run,
-        )
+        )  # fmt: skip
     return marks
 
 

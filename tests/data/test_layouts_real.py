@@ -11,11 +11,16 @@ from fourdgs_ns.data.layouts import read_capture
 FOLDER = os.environ.get("FOURDGS_CAPTURES", "")
 
 
-def capture_of(name):
-    root = Path(FOLDER) / name
-    if not FOLDER or not root.is_dir():
+def real(name):
+    """A file or folder of the real captures; the test is skipped where they are not at hand: they are data of others."""
+    path = Path(FOLDER) / name
+    if not FOLDER or not path.exists():
         pytest.skip(f"FOURDGS_CAPTURES has no {name}")
-    return read_capture(root)
+    return path
+
+
+def capture_of(name):
+    return read_capture(real(name))
 
 
 def optical_axes(capture):
@@ -100,9 +105,7 @@ def test_n3dv_against_colmap():
 def test_colmap_model_of_a_light_field():
     from fourdgs_ns.data.layouts.colmap_rig import read_cameras
 
-    if not FOLDER or not (Path(FOLDER) / "static_lfgs_colmap").is_dir():
-        pytest.skip("FOURDGS_CAPTURES has no static_lfgs_colmap")
-    cameras = read_cameras(Path(FOLDER) / "static_lfgs_colmap" / "sparse" / "0")
+    cameras = read_cameras(real("static_lfgs_colmap") / "sparse" / "0")
     assert [c.name for c in cameras] == [str(i) for i in range(1, 10)]
     # A grid of views that all look the same way.
     axes = np.stack([c.world_from_camera[:3, 2] for c in cameras])
@@ -120,9 +123,7 @@ def test_calibrations_look_at_one_place(file, names, metres):
     from fourdgs_ns.initialization.view_volume import attention_point
     from fourdgs_ns.preprocessing.calibrations import read_calibration
 
-    path = Path(FOLDER) / file
-    if not FOLDER or not path.is_file():
-        pytest.skip(f"FOURDGS_CAPTURES has no {file}")
+    path = real(file)
     size = (1088, 1920) if "pose2sim" in file else (1280, 720)
     result = read_calibration(path, dict.fromkeys(names, size))
     poses = np.stack([c["world_from_camera"] for c in result["cameras"]])
