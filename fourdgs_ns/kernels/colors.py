@@ -14,6 +14,7 @@ from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.kernels.rows import dense_gradients
 
 _BLOCK = 1024
+_CHUNKS = 16
 
 
 @kernel
@@ -31,21 +32,51 @@ def _apply(image, matrices, offsets, cameras, out, pixels, BLOCK: tl.constexpr):
 
 
 @kernel
-def _gradient(image, matrices, cameras, upstream, v_image, v_matrices, v_offsets, pixels, BLOCK: tl.constexpr):
+def _gradient(
+    image,
+    matrices,
+    cameras,
+    upstream,
+    v_image,
+    v_matrices,
+    v_offsets,
+    pixels,
+    CHUNKS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """v_x = g + A^T g, v_A = sum over pixels of g x^T, v_b = sum of g. The sums are exact to the order of addition."""
-    p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = p < pixels
     camera = tl.load(cameras + tl.program_id(1))
-    at = 3 * (tl.program_id(1).to(tl.int64) * pixels + p)
-    for j in tl.static_range(3):
-        x = tl.load(image + at + j, mask=inside, other=0.0)
-        back = tl.load(upstream + at + j, mask=inside, other=0.0)
-        tl.atomic_add(v_offsets + 3 * camera + j, tl.sum(back, axis=0))
-        for i in tl.static_range(3):
-            g = tl.load(upstream + at + i, mask=inside, other=0.0)
-            back += tl.load(matrices + 9 * camera + 3 * i + j) * g
-            tl.atomic_add(v_matrices + 9 * camera + 3 * i + j, tl.sum(g * x, axis=0))
-        tl.store(v_image + at + j, back, mask=inside)
+    zero = tl.zeros((BLOCK,), tl.float32)
+    sums = (zero,) * 12
+    for chunk in range(CHUNKS):
+        p = (tl.program_id(0) * CHUNKS + chunk) * BLOCK + tl.arange(0, BLOCK)
+        inside = p < pixels
+        at = 3 * (tl.program_id(1).to(tl.int64) * pixels + p)
+        x, y, z = (
+            tl.load(image + at, mask=inside, other=0.0),
+            tl.load(image + at + 1, mask=inside, other=0.0),
+            tl.load(image + at + 2, mask=inside, other=0.0),
+        )
+        r, g, b = (
+            tl.load(upstream + at, mask=inside, other=0.0),
+            tl.load(upstream + at + 1, mask=inside, other=0.0),
+            tl.load(upstream + at + 2, mask=inside, other=0.0),
+        )
+        for j in tl.static_range(3):
+            column = matrices + 9 * camera + j
+            back = tl.load(column) * r + tl.load(column + 3) * g + tl.load(column + 6) * b
+            tl.store(v_image + at + j, back + (r if j == 0 else (g if j == 1 else b)), mask=inside)
+        sums = (
+            sums[0] + r * x, sums[1] + r * y, sums[2] + r * z,
+            sums[3] + g * x, sums[4] + g * y, sums[5] + g * z,
+            sums[6] + b * x, sums[7] + b * y, sums[8] + b * z,
+            sums[9] + r, sums[10] + g, sums[11] + b,
+        )  # fmt: skip
+    # Everybody adds to the same dozen numbers, one after the other: better seldom.
+    for n in tl.static_range(9):
+        tl.atomic_add(v_matrices + 9 * camera + n, tl.sum(sums[n], axis=0))
+    for n in tl.static_range(3):
+        tl.atomic_add(v_offsets + 3 * camera + n, tl.sum(sums[9 + n], axis=0))
 
 
 class _CameraColors(torch.autograd.Function):
@@ -62,9 +93,10 @@ class _CameraColors(torch.autograd.Function):
         image, matrices, offsets, cameras = ctx.saved_tensors
         v_image, (v_matrices, v_offsets) = torch.empty_like(image), dense_gradients((matrices, offsets))
         pixels = image.shape[1] * image.shape[2]
-        _gradient[(triton.cdiv(pixels, _BLOCK), len(image))](
-            image, matrices, cameras, upstream.contiguous(), v_image, v_matrices, v_offsets, pixels, BLOCK=_BLOCK
-        )
+        _gradient[(triton.cdiv(pixels, _CHUNKS * 256), len(image))](
+            image, matrices, cameras, upstream.contiguous(), v_image, v_matrices, v_offsets, pixels, CHUNKS=_CHUNKS,
+            BLOCK=256,
+        )  # fmt: skip
         return v_image, v_matrices, v_offsets, None
 
 

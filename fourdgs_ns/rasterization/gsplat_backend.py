@@ -52,10 +52,13 @@ def rasterize_gsplat(
     """Draw on the GPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments.
 
     The parts of ``gsplat.rasterization`` are called one by one: around them it copies opacities, inverts camera matrices for
-    colours and collects what nobody here reads, which takes as long as a third of the drawing.
+    colours and collects what nobody here reads, which takes as long as a third of the drawing. The lists of Gaussians per
+    tile are our own and shorter (see ``kernels.tile_lists``).
     """
     device, count = gaussians.means.device, len(cameras)
     gsplat = load_gsplat(device)
+    from fourdgs_ns.kernels.tile_lists import tile_lists  # Triton is at hand where there is a GPU
+
     width, height = cameras.width, cameras.height
     radii, means2d, depths, conics, _ = gsplat.fully_fused_projection(
         gaussians.means,
@@ -85,8 +88,9 @@ def rasterize_gsplat(
         # Depth lies over 0, not over the background.
         colors = torch.cat([colors, depths[..., None]], dim=-1)
         backgrounds = torch.cat([backgrounds, backgrounds.new_zeros(count, 1)], dim=-1)
-    tiles = -(-width // TILE_SIZE), -(-height // TILE_SIZE)
-    _, tile_ids, order = gsplat.isect_tiles(means2d, radii, depths, TILE_SIZE, *tiles)
+    if radii.dim() == 3:  # from gsplat 1.5 on: one radius per axis
+        radii = radii.amax(-1)
+    begins, order = tile_lists(means2d, conics, depths, gaussians.opacities, radii, width, height)
     drawn, alphas = gsplat.rasterize_to_pixels(
         means2d,
         conics,
@@ -95,14 +99,12 @@ def rasterize_gsplat(
         width,
         height,
         TILE_SIZE,
-        gsplat.isect_offset_encode(tile_ids, count, *tiles),
+        begins,
         order,
         backgrounds=backgrounds,
     )
     if means2d.requires_grad:
         means2d.retain_grad()
-    if radii.dim() == 3:  # from gsplat 1.5 on: one radius per axis
-        radii = radii.amax(-1)
     channels = gaussians.features.shape[-1]
     return Rendering(
         features=drawn[..., :channels] if depth else drawn,

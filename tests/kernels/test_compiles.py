@@ -12,10 +12,10 @@ COMPILE = """
 import inspect, sys, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from fourdgs_ns.kernels import fourd, fourd_colors, freetime, rows, spacetime, view_colors
+from fourdgs_ns.kernels import fourd, fourd_colors, freetime, photometric, rows, spacetime, tile_lists, view_colors
 
 SCALARS = {"t": "fp32", "mark": "fp32", "limit": "fp32", "frequency": "fp32", "m": "i32", "n": "i32",
-           "capacity": "i32", "runs": "i32", "counts": "*i32", "total": "*i32"}
+           "capacity": "i32", "runs": "i32", "counts": "*i32"}
 def compile_kernel(kernel, **constants):
     names = list(inspect.signature(kernel.function.fn).parameters)
     types = {**SCALARS, "ids": "*i64", "alive": "*i1", **dict.fromkeys(constants, "constexpr")}
@@ -34,6 +34,15 @@ compile_kernel(freetime._forward, BLOCK=256)
 SCALARS["t"] = "fp32"
 for kernel in (spacetime._forward, spacetime._backward):
     compile_kernel(kernel, CONSTANT=6, SLOPE=3, BLOCK=256)
+SCALARS |= dict.fromkeys(("tiles_x", "tiles_y", "entries", "projections", "width", "height"), "i32")
+SCALARS |= {"order": "*i64", "tiles": "*i16"}
+SCALARS |= dict.fromkeys(("radii", "ends", "listed"), "*i32") | dict.fromkeys(("ssim_share", "l1_share"), "fp32")
+compile_kernel(tile_lists._count, TILE=16, BLOCK=256)
+compile_kernel(tile_lists._list, TILE=16, HALVINGS=20, BLOCK=256)
+SCALARS["total"] = "i32"
+for kernel in (photometric._compare, photometric._gradient):
+    compile_kernel(kernel, CHANNELS=3, ROWS=32, BLOCK=128)
+SCALARS["total"] = "*i32"
 compile_kernel(rows._mark_alive, FACTOR=0.5, BLOCK=1024)
 compile_kernel(rows._list_alive, RUNS=4, LOADS=2, BLOCK=1024)
 for kernel in (view_colors._forward, view_colors._backward):

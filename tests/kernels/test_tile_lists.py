@@ -1,0 +1,80 @@
+"""Lists of Gaussians per tile against a search over all pixels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fourdgs_ns.kernels.tile_lists import tile_lists
+
+from .device import DEVICE
+
+WIDTH, HEIGHT = 77, 50
+
+
+def projections(c: int, n: int, seed: int = 0):
+    """Ellipses of all sizes, shapes and opacities, some of them unseen; gsplat's radius for each."""
+    g = torch.Generator().manual_seed(seed)
+    means = torch.rand(c, n, 2, generator=g) * torch.tensor([WIDTH + 40.0, HEIGHT + 40.0]) - 20
+    long = 0.4 + 12 * torch.rand(c, n, generator=g) ** 3
+    short = 0.4 + (long - 0.4) * torch.rand(c, n, generator=g)
+    angle = 3.2 * torch.rand(c, n, generator=g)
+    axes = torch.stack([torch.stack([angle.cos(), -angle.sin()], -1), torch.stack([angle.sin(), angle.cos()], -1)], -2)
+    covariance = axes @ torch.diag_embed(torch.stack([long, short], -1) ** 2) @ axes.mT
+    inverse = torch.linalg.inv(covariance)
+    conics = torch.stack([inverse[..., 0, 0], inverse[..., 0, 1], inverse[..., 1, 1]], -1)
+    radii = torch.ceil(3 * long).int()
+    radii[torch.rand(c, n, generator=g) < 0.1] = 0
+    opacities = torch.rand(n, generator=g) ** 3
+    opacities[:5] = torch.tensor([0.5, 0.0, 1 / 255 - 1e-5, 1 / 255 + 1e-5, 1.0])[:n]
+    return means, conics, 1 + torch.rand(c, n, generator=g), opacities, radii
+
+
+def in_tiles(means, radius_x, radius_y):
+    """Whether each projection's box touches each tile, [c, n, y, x]."""
+    tiles_x, tiles_y = -(-WIDTH // 16), -(-HEIGHT // 16)
+    x, y = torch.arange(tiles_x), torch.arange(tiles_y)
+    mx, my = means[..., 0, None], means[..., 1, None]
+    across = (x >= torch.floor((mx - radius_x[..., None]) / 16)) & (x < torch.ceil((mx + radius_x[..., None]) / 16))
+    down = (y >= torch.floor((my - radius_y[..., None]) / 16)) & (y < torch.ceil((my + radius_y[..., None]) / 16))
+    return down[..., :, None] & across[..., None, :]
+
+
+def colored_tiles(means, conics, opacities):
+    """Whether each projection has alpha of 1/255 or more at a pixel of each tile, [c, n, y, x]."""
+    tiles_x, tiles_y = -(-WIDTH // 16), -(-HEIGHT // 16)
+    py, px = torch.meshgrid(torch.arange(16 * tiles_y) + 0.5, torch.arange(16 * tiles_x) + 0.5, indexing="ij")
+    dx, dy = px - means[..., 0, None, None], py - means[..., 1, None, None]
+    a, b, c = (conics[..., i, None, None] for i in range(3))
+    alpha = opacities[:, None, None] * torch.exp(-0.5 * (a * dx * dx + c * dy * dy) - b * dx * dy)
+    return (alpha >= 1 / 255).unflatten(-1, (tiles_x, 16)).unflatten(-3, (tiles_y, 16)).any(-1).any(-2)
+
+
+@pytest.mark.parametrize(("c", "n"), [(1, 300), (3, 120), (1, 1)])
+def test_all_that_colours_a_tile_nearest_first_and_little_else(c, n):
+    means, conics, depths, opacities, radii = projections(c, n)
+    begins, rows = tile_lists(*(x.to(DEVICE) for x in (means, conics, depths, opacities, radii)), WIDTH, HEIGHT)
+    begins, rows = begins.cpu(), rows.cpu()
+    assert begins.dtype == rows.dtype == torch.int32
+    square = in_tiles(means, radii.float(), radii.float()) & (radii > 0)[..., None, None]
+    needed = colored_tiles(means, conics, opacities) & square
+    ends = torch.cat([begins.flatten()[1:], torch.tensor([len(rows)])]).view_as(begins)
+    listed = torch.zeros_like(square)
+    for camera, y, x in torch.cartesian_prod(*(torch.arange(s) for s in begins.shape)).tolist():
+        part = rows[begins[camera, y, x] : ends[camera, y, x]].long()
+        assert bool((part // n == camera).all()) and len(part.unique()) == len(part)
+        assert torch.equal(depths.flatten()[part], depths.flatten()[part].sort().values)
+        listed[camera, part % n, y, x] = True
+    assert bool((needed <= listed).all()), "nothing that colours a pixel is missing"
+    assert bool((listed <= square).all()), "nothing that gsplat would not list"
+    if n > 1:
+        assert int(needed.sum()) <= int(listed.sum()) < 1.15 * int(needed.sum()) + 20 < 0.9 * int(square.sum())
+
+
+def test_nothing_in_sight():
+    means, conics, depths, opacities, radii = (x.to(DEVICE) for x in projections(2, 40))
+    begins, rows = tile_lists(means, conics, depths, opacities, torch.zeros_like(radii), WIDTH, HEIGHT)
+    assert len(rows) == 0 and not bool(begins.any())
+    depths[0, 3] = float("nan")  # of what is not seen, anything may stand there
+    begins, rows = tile_lists(means, conics, depths, opacities, torch.zeros_like(radii), WIDTH, HEIGHT)
+    assert len(rows) == 0
