@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -68,18 +68,25 @@ def psnr(image: Float[Tensor, "*b h w c"], target: Float[Tensor, "*b h w c"]) ->
 
 
 def opacity_regularizer(
-    logits: Float[Tensor, " m"], weights: Float[Tensor, " m"], count: int | None = None
+    opacities: Float[Tensor, "n 1"], ids: Int[Tensor, " m"], weights: Float[Tensor, " m"], factor: float
 ) -> Float[Tensor, ""]:
-    """Mean of peak opacity times temporal weight (FreeTimeGS, eq. 6).
+    """Peak opacity times temporal weight (FreeTimeGS, eq. 6), summed over the m Gaussians alive at t, times ``factor``.
 
-    The weight is a constant: only peak opacities are pulled down (weight * o (1 - o) / count in the logit), no life is shortened.
+    The weight is a constant: only peak opacities are pulled down, by factor * weight * o (1 - o) in the logit; no life is
+    shortened.
 
     Args:
-        logits: peak opacities of the Gaussians alive at t.
+        opacities: logits of the peak opacities of all Gaussians.
+        ids: rows of the Gaussians alive at t, each once.
         weights: their temporal weights at t.
-        count: what the sum is divided by; None: the m Gaussians given.
+        factor: the term's weight over the number of Gaussians it is a mean of.
     """
-    return (torch.sigmoid(logits) * weights.detach()).sum() / max(count or logits.shape[0], 1)
+    if opacities.is_cuda and opacities.dtype == torch.float32:
+        from fourdgs_ns.kernels.opacity import sum_of_opacities
+
+        return sum_of_opacities(opacities, ids, weights, factor)
+    logits = opacities.index_select(0, ids)[:, 0]
+    return factor * (torch.sigmoid(logits) * weights.detach()).sum()
 
 
 def random_crops(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import functools
 import json
 import os
 import pickle
@@ -23,6 +24,7 @@ from nerfstudio.utils import writer
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fourdgs_ns import _compat, memory
+from fourdgs_ns.cores import available_cores
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.optimizers import JointOptimizers
@@ -63,7 +65,9 @@ class DynamicGaussiansTrainer(Trainer):
             raise UserError(
                 "--machine.device-type is cuda but PyTorch sees no CUDA device; use --machine.device-type cpu"
             )
-        where = torch.cuda.get_device_name() if config.machine.device_type == "cuda" else f"{os.cpu_count()} CPU cores"
+        where = (
+            torch.cuda.get_device_name() if config.machine.device_type == "cuda" else f"{available_cores()} CPU cores"
+        )
         CONSOLE.log(f"Training on {config.machine.device_type}: {where}")
         self.finished_step = -1
         self.interrupted = False
@@ -76,8 +80,10 @@ class DynamicGaussiansTrainer(Trainer):
         elif self.config.load_checkpoint is not None:
             check_checkpoint(self.config.load_checkpoint)
         super().setup(test_mode)
-        self.pipeline.gaussians.total_steps = self.config.max_num_iterations
-        self.pipeline.gaussians.metrics_every = self.config.logging.steps_per_log
+        model = self.pipeline.gaussians
+        model.total_steps = self.config.max_num_iterations
+        model.metrics_every = self.config.logging.steps_per_log
+        model.training_views.learn(self.pipeline.datamanager.train_cameras, model.device)
         self.finished_step = _compat.start_step(self) - 1
         self.plan_memory()
         self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.summarize))
@@ -154,7 +160,7 @@ class DynamicGaussiansTrainer(Trainer):
         """One step, without what Nerfstudio does for mixed precision and gradient accumulation."""
         self.optimizers.zero_grad_all()
         _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
-        loss = sum(loss_dict.values(), start=torch.zeros((), device=self.device))
+        loss = functools.reduce(torch.add, loss_dict.values())
         loss.backward()
         self.optimizers.step_all()
         self.optimizers.scheduler_step_all(step, log=step % self.config.logging.steps_per_log == 0)

@@ -29,10 +29,12 @@ def training_terms(
             terms["perceptual"] = config.perceptual_weight * distance
     if config.opacity_regularization and model.progress <= config.opacity_regularization_share:
         assert model.rendering is not None and model.drawn is not None
-        logits = model.gauss_params["opacities"].index_select(0, model.rendering.ids)[:, 0]
-        count = None if config.opacity_regularization_over == "active" else model.num_points
-        mean = opacity_regularizer(logits, model.drawn.gaussians.weights, count)
-        terms["opacity"] = config.opacity_regularization * mean
+        ids = model.rendering.ids
+        count = len(ids) if config.opacity_regularization_over == "active" else model.num_points
+        terms["opacity"] = opacity_regularizer(
+            model.gauss_params["opacities"], ids, model.drawn.slice.weights[: len(ids)],
+            config.opacity_regularization / max(count, 1),
+        )  # fmt: skip
     return terms | _priors(model, rgb, truth, batch)
 
 

@@ -47,19 +47,25 @@ def _unpacked(packed: Float[Tensor, "b 28"], width: int, height: int, near: floa
 
 
 class TrainingViews:
-    """Training comes back to the same views again and again: each is converted and sent to the device once."""
+    """Training comes back to the same views again and again: they are converted and sent to the device once."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[int, int], Float[Tensor, "1 28"]] = {}
 
+    def learn(self, cameras: Cameras, device: torch.device | str) -> None:
+        """Convert all of ``cameras`` [v], which have the camera and the frame in their metadata."""
+        self.known |= zip(_ids(cameras), _packed(cameras, device).split(1))
+
     def get(self, camera: Cameras, near: float, device: torch.device | str) -> PinholeCameras:
-        """See :func:`pinhole_cameras`; views without camera and frame in their metadata are converted every time."""
-        if camera.metadata is None or "frame_id" not in camera.metadata:
+        """See :func:`pinhole_cameras`; views that were not learned are converted every time."""
+        views = [self.known.get(ids) for ids in _ids(camera)]
+        if not views or None in views:
             return pinhole_cameras(camera, near, device)
-        ids = torch.cat([camera.metadata["cam_id"], camera.metadata["frame_id"]], dim=1).tolist()
-        views = []
-        for k, (camera_id, frame_id) in enumerate(ids):
-            if (camera_id, frame_id) not in self.known:
-                self.known[camera_id, frame_id] = _packed(camera[k : k + 1], device)
-            views.append(self.known[camera_id, frame_id])
-        return _unpacked(views[0] if len(views) == 1 else torch.cat(views), *_size(camera), near)
+        return _unpacked(torch.cat(views), *_size(camera), near)  # type: ignore[arg-type]
+
+
+def _ids(cameras: Cameras) -> list[tuple[int, int]]:
+    """Numbers of camera and frame of each; nothing where they are not known."""
+    if cameras.metadata is None or "frame_id" not in cameras.metadata:
+        return []
+    return list(zip(*(cameras.metadata[name].flatten().tolist() for name in ("cam_id", "frame_id"))))

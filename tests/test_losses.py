@@ -56,13 +56,16 @@ def test_psnr_closed_form():
 
 def test_opacity_regularizer_pulls_on_peaks_only():
     """Gradient in the logit: weight * o (1 - o) / count (FreeTimeGS, eq. 6), none in the temporal weight."""
-    logits = torch.randn(7, dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(9, 1, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(7, dtype=torch.float64, requires_grad=True)
-    opacity_regularizer(logits, weights, count=20).backward()
-    o = torch.sigmoid(logits.detach())
-    torch.testing.assert_close(logits.grad, weights.detach() * o * (1 - o) / 20)
+    ids = torch.tensor([8, 0, 3, 2, 6, 5, 1])
+    loss = opacity_regularizer(logits, ids, weights, 1 / 20)
+    loss.backward()
+    o = torch.sigmoid(logits.detach())[ids, 0]
+    torch.testing.assert_close(logits.grad[ids, 0], weights.detach() * o * (1 - o) / 20)
+    assert logits.grad[4] == logits.grad[7] == 0
     assert weights.grad is None
-    torch.testing.assert_close(opacity_regularizer(logits, weights), (o * weights).mean().detach())
+    torch.testing.assert_close(loss.detach(), (o * weights).sum().detach() / 20)
 
 
 def test_crops_are_the_same_window_of_both():

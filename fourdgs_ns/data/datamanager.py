@@ -16,6 +16,7 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from fourdgs_ns._compat import select_cameras
 from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.data.dataset import MultiViewVideoDataset
 from fourdgs_ns.data.frame_store import cache_directory
@@ -185,9 +186,9 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         batch = {"image": images, "image_idx": views, "camera_ids": self.train_dataset.camera_ids[views]}
         if self.neighbor_window:
             others = self._neighbors(views, step)
-            batch["neighbor_cameras"] = self.train_cameras[torch.from_numpy(others)]
+            batch["neighbor_cameras"] = select_cameras(self.train_cameras, torch.from_numpy(others))
             batch["neighbor_image"] = self._load(others).to(self.device, non_blocking=True)
-        return self.train_cameras[torch.from_numpy(views)], batch
+        return select_cameras(self.train_cameras, torch.from_numpy(views)), batch
 
     def _neighbors(self, views: np.ndarray, step: int) -> np.ndarray:
         """For every view of a batch the same camera a few frames later or earlier, all at one instant; else the views."""

@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fourdgs_ns.cores import available_cores
 from fourdgs_ns.data.capture import VideoFrames
 from fourdgs_ns.data.decoding import read_frames, read_masks
 from fourdgs_ns.data.frame_file import CameraFile, Shape, Sidecar, frame_is_sound, write_at
@@ -66,8 +67,7 @@ def build_all(files: Sequence[CameraFile], directory: Path, show_progress: bool)
 
 def num_workers(cameras: int) -> int:
     """How many cameras are decoded at a time."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(available, MAX_WORKERS, cameras)
+    return min(available_cores(), MAX_WORKERS, cameras)
 
 
 def _begin(file: CameraFile) -> Sidecar:

@@ -7,14 +7,13 @@ a few pixels, so that they need not be recognised over the distance between key 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
+from fourdgs_ns.cores import workers
 from fourdgs_ns.initialization.instants import PosedImage
 
 LARGEST_RESIDUAL = 0.5
@@ -98,7 +97,7 @@ def displacements(
         size[ids, k] = np.linalg.norm(flow, axis=1)
 
     size = np.zeros((n, c))
-    with ThreadPoolExecutor(max(1, min(c, os.cpu_count() or 1))) as pool:
+    with workers(c) as pool:
         list(pool.map(follow, range(c)))
     limit = LARGEST_RESIDUAL + RELATIVE_RESIDUAL * size
     places = np.array(positions, np.float64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from fourdgs_ns.cores import available_cores
 from fourdgs_ns.data.capture import Capture, CaptureCamera
 from fourdgs_ns.data.decoding import read_frames, read_masks
 from fourdgs_ns.data.geometry import resampler, training_camera
@@ -81,7 +81,7 @@ def read_instants(
             stack.callback(reader.close)
             readers[camera.name] = ({int(camera.frame_ids[i]) for i in picks}, reader)
         # Last, so that it ends first: a reader that a thread is still in cannot be closed.
-        pool = stack.enter_context(ThreadPoolExecutor(max(1, min(len(cameras), os.cpu_count() or 1))))
+        pool = stack.enter_context(ThreadPoolExecutor(max(1, min(len(cameras), available_cores()))))
         for f in frames:
             present = [reader for has, reader in readers.values() if f in has]
             yield f, {image.camera: image for image in pool.map(next, present)}

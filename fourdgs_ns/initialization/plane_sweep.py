@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float
 
+from fourdgs_ns.cores import workers
 from fourdgs_ns.initialization import depth_maps
 from fourdgs_ns.initialization.depth_maps import DepthMap, GrayView, depth_map
 from fourdgs_ns.initialization.flow import project
@@ -73,7 +72,7 @@ class DenseMatcher:
         def work(r: int) -> DepthMap | None:
             return depth_map(views[r], [views[c] for c in groups[r]], near[r], far[r]) if groups[r] else None
 
-        with ThreadPoolExecutor(max(1, min(len(images), MOST_WORKERS, os.cpu_count() or 1))) as pool:
+        with workers(min(len(images), MOST_WORKERS)) as pool:
             maps = list(pool.map(work, range(len(images))))
         return fuse(images, maps, groups, self.max_points, self.options)
 

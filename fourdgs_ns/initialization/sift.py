@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
+from fourdgs_ns.cores import workers
 from fourdgs_ns.initialization.instants import SILHOUETTE_MARGIN, PosedImage
 from fourdgs_ns.initialization.matchers import TriangulatedPoints, subsample
 from fourdgs_ns.initialization.matching import CONTRAST_THRESHOLD, MAX_FEATURES, extract_features
@@ -29,7 +28,7 @@ class SiftMatcher:
         }
 
     def points(self, images: Sequence[PosedImage]) -> TriangulatedPoints:
-        with ThreadPoolExecutor(max(1, min(len(images), os.cpu_count() or 1))) as pool:
+        with workers(len(images)) as pool:
             features = list(
                 pool.map(lambda i: extract_features(i.image, i.intrinsics, i.world_from_camera, i.keep), images)
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int
 from numba import njit
 from scipy.sparse import coo_array
 
+from fourdgs_ns.cores import available_cores
 from fourdgs_ns.initialization.matchers import TriangulatedPoints, no_points
 from fourdgs_ns.initialization.matching import PosedFeatures, match_pair
 from fourdgs_ns.initialization.view_volume import attention_point
@@ -55,7 +55,7 @@ def triangulate(images: Sequence[PosedFeatures], options: TriangulationOptions =
     if len(images) < 2:
         return no_points(len(images))
     pairs = camera_pairs(np.stack([image.world_from_camera for image in images]), options)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         matches = list(
             pool.map(
                 lambda pair: match_pair(

@@ -59,7 +59,7 @@ def _compare(
     image, target, slopes, sums, total, width, height, ssim_share, l1_share, CHANNELS: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """l1_share |x - y| - ssim_share SSIM summed by program, and d SSIM / d (blurred x, x^2, x y) into slopes [3, total]."""
+    """l1_share |x - y| + ssim_share (1 - SSIM) summed by program, and d SSIM / d (blurred x, x^2, x y) into slopes [3, total]."""
     stride = width * CHANNELS
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = j // CHANNELS
@@ -110,7 +110,9 @@ def _compare(
             y = tl.load(target + at, mask=inside, other=0.0)
             part += l1_share * tl.abs(x - y) - ssim_share * tl.where(inside, value, 0.0)
     program = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
-    tl.store(sums + program, tl.sum(part, axis=0))
+    # 1 - SSIM: the 1, shared out among the programs.
+    one = tl.num_programs(0) * tl.num_programs(1) * tl.num_programs(2)
+    tl.store(sums + program, tl.sum(part, axis=0) + ssim_share * total / one)
 
 
 @kernel
@@ -167,7 +169,7 @@ class _Loss(torch.autograd.Function):
         _compare[grid](image, target, slopes, sums, *numbers, **constants)
         ctx.save_for_backward(image, target, slopes)
         ctx.ssim_weight = ssim_weight
-        return sums.sum() + ssim_weight
+        return sums.sum()
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple:  # type: ignore[override]

@@ -8,6 +8,8 @@ for the CPU.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import triton
 import triton.language as tl
@@ -31,12 +33,13 @@ def _box(means2d, conics, opacities, radii, k, seen, n, tiles_x, tiles_y, TILE: 
     a = tl.load(conics + 3 * k, mask=seen, other=1.0)
     b = tl.load(conics + 3 * k + 1, mask=seen, other=0.0)
     c = tl.load(conics + 3 * k + 2, mask=seen, other=1.0)
-    level = 2.0 * tl.log(255.0 * tl.load(opacities + k % n, mask=seen, other=0.0))
-    seen = seen & (radius > 0) & (level >= 0)
+    brightness = 255.0 * tl.load(opacities + k % n, mask=seen, other=0.0)
+    seen = seen & (radius > 0) & (brightness >= 1.0)
+    level = 2.0 * tl.log(tl.where(seen, brightness, 1.0))
     # Of a conic whose determinant was rounded away gsplat's square remains.
     determinant = a * c - b * b
-    reach_x = tl.sqrt(level * c / determinant) + _SLACK
-    reach_y = tl.sqrt(level * a / determinant) + _SLACK
+    spread = tl.where(determinant > 0, level / determinant, 0.0)
+    reach_x, reach_y = tl.sqrt(spread * c) + _SLACK, tl.sqrt(spread * a) + _SLACK
     reach_x = tl.where((determinant > 0) & (reach_x < radius), reach_x, radius)
     reach_y = tl.where((determinant > 0) & (reach_y < radius), reach_y, radius)
     left = tl.where(seen, tl.maximum(tl.floor((x - reach_x) / TILE), 0.0), 0.0)
@@ -106,6 +109,12 @@ def _halvings(count: int) -> int:
     return triton.cdiv(count.bit_length(), 4) * 4
 
 
+@lru_cache(maxsize=8)
+def _numbers(count: int, dtype: torch.dtype, device: torch.device) -> Int[Tensor, " count"]:
+    with torch.inference_mode(False):
+        return torch.arange(count, dtype=dtype, device=device)
+
+
 @torch.no_grad()
 def tile_lists(
     means2d: Float[Tensor, "c n 2"],
@@ -141,5 +150,5 @@ def tile_lists(
             HALVINGS=_halvings(projections), BLOCK=256,
         )  # fmt: skip
     tiles, places = torch.sort(tiles, stable=True)
-    begins = torch.searchsorted(tiles, torch.arange(all_tiles, dtype=small, device=device), out_int32=True)
+    begins = torch.searchsorted(tiles, _numbers(all_tiles, small, device), out_int32=True)
     return begins.view(c, tiles_y, tiles_x), listed[places]

@@ -6,7 +6,6 @@ that started between two instants, or that drop frames, can then simply be count
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from fourdgs_ns.cores import available_cores
 from fourdgs_ns.errors import UserError
 from fourdgs_ns.preprocessing.probe import RawVideo
 from fourdgs_ns.preprocessing.reading import as_bgr, decode, opened
@@ -83,7 +83,7 @@ def extract_camera(
     wanted: dict[int, list[int]] = {}
     for number, index in enumerate(picks):
         wanted.setdefault(int(index), []).append(number)
-    with appearing_folder(folder) as partial, ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
+    with appearing_folder(folder) as partial, ThreadPoolExecutor(available_cores()) as pool:
         waiting: deque[Future[None]] = deque()
         last = max(wanted)
         reached = -1

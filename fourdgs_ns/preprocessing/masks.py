@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from fourdgs_ns.cores import available_cores
 from fourdgs_ns.data.decoding import read_masks
 from fourdgs_ns.data.layouts.sequences import IMAGE_SUFFIXES, files_in, image_track, listed
 from fourdgs_ns.errors import UserError
@@ -45,7 +45,7 @@ def subtract_background(
         plate = _plate(camera, paths, plates)
         background = cv2.cvtColor(plate, cv2.COLOR_BGR2LAB).astype(np.int16)
         limits = _limits(background, paths)
-        with appearing_folder(out / camera) as folder, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with appearing_folder(out / camera) as folder, ThreadPoolExecutor(available_cores()) as pool:
 
             def one(
                 path: Path, background: np.ndarray = background, limits: np.ndarray = limits, folder: Path = folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
+from fourdgs_ns.cores import available_cores
 from fourdgs_ns.data.capture import Capture
 from fourdgs_ns.data.dataparser import automatic_downscale
 from fourdgs_ns.data.frame_store import cache_directory
@@ -33,7 +34,7 @@ def predict(capture: Capture, iterations: int) -> list[dict[str, str]]:
     free = shutil.disk_usage(cache_directory(capture.root)).free
     memory = GAUSSIANS * BYTES_PER_GAUSSIAN + store
     gpu, gpu_memory = _gpu()
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     available = gpu_memory if gpu else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     speed = GPU_MEGAPIXELS_PER_SECOND if gpu else CPU_MEGAPIXELS_PER_SECOND_AND_CORE * cores
     megapixels = sum(pixels) / len(pixels) / 1e6

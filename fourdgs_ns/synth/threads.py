@@ -12,15 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-
-def num_threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from fourdgs_ns.cores import available_cores
 
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads(), thread_name_prefix="synth")
+    return ThreadPoolExecutor(available_cores(), thread_name_prefix="synth")
 
 
 if hasattr(os, "register_at_fork"):
@@ -32,7 +29,7 @@ def spread(kernel: Callable[..., None], count: int, chunk: int, *args: Any) -> N
 
     ``kernel`` must write different memory for different items. Returns when all are done.
     """
-    if num_threads() == 1 or count <= chunk:
+    if available_cores() == 1 or count <= chunk:
         kernel(0, count, *args)
         return
     pool = _pool()
