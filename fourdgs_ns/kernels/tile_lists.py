@@ -4,6 +4,8 @@ gsplat lists a Gaussian in every tile that the square of three standard deviatio
 opacity and its shape. Here the tiles are those of that square that the ellipse touches on which its alpha falls below 1/255: the
 pictures are the same, because what is left out is skipped at every pixel of its tile. ``rasterization.cpu_tiles`` does the same
 for the CPU.
+
+Lists may be of smaller tiles, of which threads look at fewer Gaussians in vain. What gsplat's larger tiles cut off stays cut off.
 """
 
 from __future__ import annotations
@@ -19,8 +21,21 @@ from torch import Tensor
 from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.rasterization.types import TILE_SIZE
 
+SIDE = 16
+"""Pixels along the side of the tiles that are drawn: a divisor of TILE_SIZE."""
+_OUTER = tl.constexpr(TILE_SIZE)
 _SLACK = tl.constexpr(0.25)
 """Pixels by which ellipses are larger than they have to be: more than rounding of float32 moves their borders."""
+
+
+@triton.jit
+def _span(center, reach, radius, tiles, seen, TILE: tl.constexpr):
+    """First and end tile of what is within ``reach`` of ``center``, in the larger tiles within ``radius`` and in the picture."""
+    each = _OUTER // TILE
+    first = tl.maximum(tl.floor((center - reach) / TILE), tl.floor((center - radius) / _OUTER) * each)
+    end = tl.minimum(tl.ceil((center + reach) / TILE), tl.ceil((center + radius) / _OUTER) * each)
+    first, end = tl.minimum(tl.maximum(first, 0.0), tiles), tl.minimum(tl.maximum(end, 0.0), tiles)
+    return first.to(tl.int32), tl.where(seen, end, 0.0).to(tl.int32)
 
 
 @triton.jit
@@ -39,14 +54,11 @@ def _box(means2d, conics, opacities, radii, k, seen, n, tiles_x, tiles_y, TILE: 
     # Of a conic whose determinant was rounded away gsplat's square remains.
     determinant = a * c - b * b
     spread = tl.where(determinant > 0, level / determinant, 0.0)
-    reach_x, reach_y = tl.sqrt(spread * c) + _SLACK, tl.sqrt(spread * a) + _SLACK
-    reach_x = tl.where((determinant > 0) & (reach_x < radius), reach_x, radius)
-    reach_y = tl.where((determinant > 0) & (reach_y < radius), reach_y, radius)
-    left = tl.where(seen, tl.maximum(tl.floor((x - reach_x) / TILE), 0.0), 0.0)
-    top = tl.where(seen, tl.maximum(tl.floor((y - reach_y) / TILE), 0.0), 0.0)
-    right = tl.where(seen, tl.minimum(tl.ceil((x + reach_x) / TILE), tiles_x), 0.0)
-    bottom = tl.where(seen, tl.minimum(tl.ceil((y + reach_y) / TILE), tiles_y), 0.0)
-    return left.to(tl.int32), right.to(tl.int32), top.to(tl.int32), bottom.to(tl.int32), x, y, a, b, c, level
+    reach_x = tl.where(determinant > 0, tl.sqrt(spread * c) + _SLACK, radius + _OUTER)
+    reach_y = tl.where(determinant > 0, tl.sqrt(spread * a) + _SLACK, radius + _OUTER)
+    left, right = _span(x, reach_x, radius, tiles_x, seen, TILE)
+    top, bottom = _span(y, reach_y, radius, tiles_y, seen, TILE)
+    return left, right, top, bottom, x, y, a, b, c, level
 
 
 @kernel
@@ -73,10 +85,10 @@ def _least(a, b, c, u, v, first, last):
 
 @kernel
 def _list(
-    means2d, conics, opacities, radii, order, ends, tiles, listed, entries, projections, n, tiles_x, tiles_y,
+    means2d, conics, opacities, radii, order, ends, tiles, listed, entries, projections, n, tiles_x, tiles_y, zero,
     TILE: tl.constexpr, HALVINGS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """For each tile of each box the projection, and the tile, or -1 where the ellipse does not touch it."""
+    """For each tile of each box the projection, and the tile from ``zero`` on, or one less where the ellipse touches it not."""
     e = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = e < entries
     # The first running sum of counts that is beyond e.
@@ -100,7 +112,7 @@ def _list(
     u, v = tl.minimum(tl.maximum(0.0, u0), u1), tl.minimum(tl.maximum(0.0, v0), v1)
     least = tl.minimum(_least(a, b, c, u, -b * u / c, v0, v1), _least(c, b, a, v, -b * v / a, u0, u1))
     tile = ((k // n).to(tl.int32) * tiles_y + row) * tiles_x + column
-    tl.store(tiles + e, tl.where(least > level, -1, tile), mask=inside)
+    tl.store(tiles + e, zero + tl.where(least > level, -1, tile), mask=inside)
     tl.store(listed + e, k.to(tl.int32), mask=inside)
 
 
@@ -110,9 +122,9 @@ def _halvings(count: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def _numbers(count: int, dtype: torch.dtype, device: torch.device) -> Int[Tensor, " count"]:
+def _numbers(first: int, end: int, dtype: torch.dtype, device: torch.device) -> Int[Tensor, " count"]:
     with torch.inference_mode(False):
-        return torch.arange(count, dtype=dtype, device=device)
+        return torch.arange(first, end, dtype=dtype, device=device)
 
 
 @torch.no_grad()
@@ -124,31 +136,33 @@ def tile_lists(
     radii: Int[Tensor, "c n"],
     width: int,
     height: int,
+    side: int = SIDE,
 ) -> tuple[Int[Tensor, "c y x"], Int[Tensor, " e"]]:
-    """Where each tile's list begins, and the lists: indices into the c n projections, nearest first.
+    """Where the list of each tile of ``side`` pixels begins, and the lists: indices into the c n projections, nearest first.
 
     Each list ends where the next tile's begins, and what comes before the first belongs to no tile. ``radii`` are gsplat's, 0
     where a camera does not see a Gaussian; the other values of such are not used. The number of entries is counted on the GPU,
     which this waits for once.
     """
     c, n = depths.shape
-    tiles_x, tiles_y = triton.cdiv(width, TILE_SIZE), triton.cdiv(height, TILE_SIZE)
+    tiles_x, tiles_y = triton.cdiv(width, side), triton.cdiv(height, side)
     device, projections, all_tiles = depths.device, c * n, c * tiles_x * tiles_y
-    small = torch.int16 if all_tiles < 2**15 else torch.int32
+    # Two bytes are sorted in half the time of four; with all their values they number the tiles of most batches.
+    kind, zero = (torch.int16, 1 - 2**15) if all_tiles < 2**16 else (torch.int32, 0)
     # Written nearest first, entries keep that order when they are sorted by tile.
     order = torch.sort(depths.flatten(), stable=True).indices
     screen = means2d.contiguous(), conics.contiguous(), opacities.contiguous(), radii.contiguous(), order
     ends = torch.empty(projections, dtype=torch.int32, device=device)
-    _count[(triton.cdiv(projections, 256),)](*screen, ends, projections, n, tiles_x, tiles_y, TILE=TILE_SIZE, BLOCK=256)
+    _count[(triton.cdiv(projections, 256),)](*screen, ends, projections, n, tiles_x, tiles_y, TILE=side, BLOCK=256)
     ends = torch.cumsum(ends, dim=0, dtype=torch.int32)
     entries = int(ends[-1])
-    tiles = torch.empty(entries, dtype=small, device=device)
+    tiles = torch.empty(entries, dtype=kind, device=device)
     listed = torch.empty(entries, dtype=torch.int32, device=device)
     if entries:
         _list[(triton.cdiv(entries, 256),)](
-            *screen, ends, tiles, listed, entries, projections, n, tiles_x, tiles_y, TILE=TILE_SIZE,
+            *screen, ends, tiles, listed, entries, projections, n, tiles_x, tiles_y, zero, TILE=side,
             HALVINGS=_halvings(projections), BLOCK=256,
         )  # fmt: skip
     tiles, places = torch.sort(tiles, stable=True)
-    begins = torch.searchsorted(tiles, _numbers(all_tiles, small, device), out_int32=True)
+    begins = torch.searchsorted(tiles, _numbers(zero, zero + all_tiles, kind, device), out_int32=True)
     return begins.view(c, tiles_y, tiles_x), listed[places]

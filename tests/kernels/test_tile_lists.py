@@ -30,34 +30,35 @@ def projections(c: int, n: int, seed: int = 0):
     return means, conics, 1 + torch.rand(c, n, generator=g), opacities, radii
 
 
-def in_tiles(means, radius_x, radius_y):
-    """Whether each projection's box touches each tile, [c, n, y, x]."""
-    tiles_x, tiles_y = -(-WIDTH // 16), -(-HEIGHT // 16)
-    x, y = torch.arange(tiles_x), torch.arange(tiles_y)
-    mx, my = means[..., 0, None], means[..., 1, None]
-    across = (x >= torch.floor((mx - radius_x[..., None]) / 16)) & (x < torch.ceil((mx + radius_x[..., None]) / 16))
-    down = (y >= torch.floor((my - radius_y[..., None]) / 16)) & (y < torch.ceil((my + radius_y[..., None]) / 16))
-    return down[..., :, None] & across[..., None, :]
+def in_square(means, radii, side):
+    """Whether gsplat's square touches the tile of 16 pixels that each tile of ``side`` is in, [c, n, y, x]."""
+    tiles_x, tiles_y = -(-WIDTH // side), -(-HEIGHT // side)
+    x, y = torch.arange(tiles_x) * side // 16, torch.arange(tiles_y) * side // 16
+    mx, my, r = means[..., 0, None], means[..., 1, None], radii[..., None].float()
+    across = (x >= torch.floor((mx - r) / 16)) & (x < torch.ceil((mx + r) / 16))
+    down = (y >= torch.floor((my - r) / 16)) & (y < torch.ceil((my + r) / 16))
+    return down[..., :, None] & across[..., None, :] & (radii > 0)[..., None, None]
 
 
-def colored_tiles(means, conics, opacities):
+def colored_tiles(means, conics, opacities, side):
     """Whether each projection has alpha of 1/255 or more at a pixel of each tile, [c, n, y, x]."""
-    tiles_x, tiles_y = -(-WIDTH // 16), -(-HEIGHT // 16)
-    py, px = torch.meshgrid(torch.arange(16 * tiles_y) + 0.5, torch.arange(16 * tiles_x) + 0.5, indexing="ij")
+    tiles_x, tiles_y = -(-WIDTH // side), -(-HEIGHT // side)
+    py, px = torch.meshgrid(torch.arange(side * tiles_y) + 0.5, torch.arange(side * tiles_x) + 0.5, indexing="ij")
     dx, dy = px - means[..., 0, None, None], py - means[..., 1, None, None]
     a, b, c = (conics[..., i, None, None] for i in range(3))
     alpha = opacities[:, None, None] * torch.exp(-0.5 * (a * dx * dx + c * dy * dy) - b * dx * dy)
-    return (alpha >= 1 / 255).unflatten(-1, (tiles_x, 16)).unflatten(-3, (tiles_y, 16)).any(-1).any(-2)
+    return (alpha >= 1 / 255).unflatten(-1, (tiles_x, side)).unflatten(-3, (tiles_y, side)).any(-1).any(-2)
 
 
+@pytest.mark.parametrize("side", [8, 16])
 @pytest.mark.parametrize(("c", "n"), [(1, 300), (3, 120), (1, 1)])
-def test_all_that_colours_a_tile_nearest_first_and_little_else(c, n):
+def test_all_that_colours_a_tile_nearest_first_and_little_else(c, n, side):
     means, conics, depths, opacities, radii = projections(c, n)
-    begins, rows = tile_lists(*(x.to(DEVICE) for x in (means, conics, depths, opacities, radii)), WIDTH, HEIGHT)
-    begins, rows = begins.cpu(), rows.cpu()
+    screen = (x.to(DEVICE) for x in (means, conics, depths, opacities, radii))
+    begins, rows = (x.cpu() for x in tile_lists(*screen, WIDTH, HEIGHT, side))
     assert begins.dtype == rows.dtype == torch.int32
-    square = in_tiles(means, radii.float(), radii.float()) & (radii > 0)[..., None, None]
-    needed = colored_tiles(means, conics, opacities) & square
+    square = in_square(means, radii, side)
+    needed = colored_tiles(means, conics, opacities, side) & square
     ends = torch.cat([begins.flatten()[1:], torch.tensor([len(rows)])]).view_as(begins)
     listed = torch.zeros_like(square)
     for camera, y, x in torch.cartesian_prod(*(torch.arange(s) for s in begins.shape)).tolist():
@@ -69,6 +70,21 @@ def test_all_that_colours_a_tile_nearest_first_and_little_else(c, n):
     assert bool((listed <= square).all()), "nothing that gsplat would not list"
     if n > 1:
         assert int(needed.sum()) <= int(listed.sum()) < 1.15 * int(needed.sum()) + 20 < 0.9 * int(square.sum())
+
+
+def test_more_tiles_than_two_bytes_count():
+    """500 x 500 tiles: numbered by four bytes, and each Gaussian found where it is."""
+    g = torch.Generator().manual_seed(0)
+    means = 16 * torch.randint(500, (1, 50, 2), generator=g) + 8.0
+    conics, depths = torch.tensor([1.0, 0.0, 1.0]).expand(1, 50, 3), torch.rand(1, 50, generator=g)
+    screen = means, conics, depths, torch.full((50,), 0.5), torch.full((1, 50), 3)
+    begins, rows = (x.cpu() for x in tile_lists(*(x.to(DEVICE) for x in screen), 8000, 8000, 16))
+    begins, tiles = begins.flatten(), (means[0, :, 1] // 16 * 500 + means[0, :, 0] // 16).int()
+    for tile in tiles.unique().tolist():
+        end = int(begins[tile + 1]) if tile + 1 < len(begins) else len(rows)
+        expected = (tiles == tile).nonzero()[:, 0]
+        assert rows[int(begins[tile]) : end].tolist() == expected[depths[0, expected].argsort()].tolist()
+    assert len(rows) == 50
 
 
 def test_nothing_in_sight():
