@@ -21,7 +21,7 @@ from torch import Tensor
 from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.rasterization.types import TILE_SIZE
 
-SIDE = 16
+SIDE = 8
 """Pixels along the side of the tiles that are drawn: a divisor of TILE_SIZE."""
 _OUTER = tl.constexpr(TILE_SIZE)
 _SLACK = tl.constexpr(0.25)

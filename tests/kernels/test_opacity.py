@@ -22,4 +22,4 @@ def test_value_and_gradient(m):
     found = sum_of_opacities(ours, ids.to(DEVICE), weights.to(DEVICE), 0.3)
     (got,) = torch.autograd.grad(2 * found, ours)
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(got.cpu(), wanted, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(got.cpu(), wanted, rtol=1e-4, atol=1e-7)
