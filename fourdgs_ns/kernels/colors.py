@@ -13,7 +13,7 @@ from torch import Tensor
 from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.kernels.rows import dense_gradients
 
-_BLOCK = 1024
+_BLOCK = 256
 _CHUNKS = 16
 
 
@@ -93,9 +93,9 @@ class _CameraColors(torch.autograd.Function):
         image, matrices, offsets, cameras = ctx.saved_tensors
         v_image, (v_matrices, v_offsets) = torch.empty_like(image), dense_gradients((matrices, offsets))
         pixels = image.shape[1] * image.shape[2]
-        _gradient[(triton.cdiv(pixels, _CHUNKS * 256), len(image))](
+        _gradient[(triton.cdiv(pixels, _CHUNKS * _BLOCK), len(image))](
             image, matrices, cameras, upstream.contiguous(), v_image, v_matrices, v_offsets, pixels, CHUNKS=_CHUNKS,
-            BLOCK=256,
+            BLOCK=_BLOCK,
         )  # fmt: skip
         return v_image, v_matrices, v_offsets, None
 

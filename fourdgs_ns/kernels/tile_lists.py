@@ -10,6 +10,7 @@ Lists may be of smaller tiles, of which threads look at fewer Gaussians in vain.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -21,8 +22,10 @@ from torch import Tensor
 from fourdgs_ns.kernels.launch import kernel
 from fourdgs_ns.rasterization.types import TILE_SIZE
 
-SIDE = 8
-"""Pixels along the side of the tiles that are drawn: a divisor of TILE_SIZE."""
+SIDES = 8, TILE_SIZE
+"""Pixels along the side of tiles, divisors of TILE_SIZE: the first of which there are not too many entries, or the last."""
+MANY = 2**25
+"""Entries; sorting so many takes about a gigabyte. Trained scenes have a tenth of them, clouds of huge Gaussians more."""
 _OUTER = tl.constexpr(TILE_SIZE)
 _SLACK = tl.constexpr(0.25)
 """Pixels by which ellipses are larger than they have to be: more than rounding of float32 moves their borders."""
@@ -103,7 +106,7 @@ def _list(
     left, right, top, _bottom, x, y, a, b, c, level = _box(
         means2d, conics, opacities, radii, k, inside, n, tiles_x, tiles_y, TILE
     )
-    nth = e - tl.load(ends + high - 1, mask=inside & (high > 0), other=0)
+    nth = (e - tl.load(ends + high - 1, mask=inside & (high > 0), other=0)).to(tl.int32)
     columns = tl.maximum(right - left, 1)
     column, row = left + nth % columns, top + nth // columns
     # Pixel centres of the tile, seen from the ellipse's. Over them the form is least on an edge that faces the centre.
@@ -136,26 +139,37 @@ def tile_lists(
     radii: Int[Tensor, "c n"],
     width: int,
     height: int,
-    side: int = SIDE,
-) -> tuple[Int[Tensor, "c y x"], Int[Tensor, " e"]]:
-    """Where the list of each tile of ``side`` pixels begins, and the lists: indices into the c n projections, nearest first.
+    sides: Sequence[int] = SIDES,
+) -> tuple[int, Int[Tensor, "c y x"], Int[Tensor, " e"]]:
+    """Side of the tiles, where the list of each tile begins, and the lists: indices into the c n projections, nearest first.
 
     Each list ends where the next tile's begins, and what comes before the first belongs to no tile. ``radii`` are gsplat's, 0
     where a camera does not see a Gaussian; the other values of such are not used. The number of entries is counted on the GPU,
-    which this waits for once.
+    which this waits for, once for each side that is tried.
+
+    Raises:
+        torch.OutOfMemoryError: gsplat cannot number so many entries, and hardly any GPU has room for them.
     """
     c, n = depths.shape
-    tiles_x, tiles_y = triton.cdiv(width, side), triton.cdiv(height, side)
-    device, projections, all_tiles = depths.device, c * n, c * tiles_x * tiles_y
-    # Two bytes are sorted in half the time of four; with all their values they number the tiles of most batches.
-    kind, zero = (torch.int16, 1 - 2**15) if all_tiles < 2**16 else (torch.int32, 0)
+    device, projections = depths.device, c * n
     # Written nearest first, entries keep that order when they are sorted by tile.
     order = torch.sort(depths.flatten(), stable=True).indices
     screen = means2d.contiguous(), conics.contiguous(), opacities.contiguous(), radii.contiguous(), order
-    ends = torch.empty(projections, dtype=torch.int32, device=device)
-    _count[(triton.cdiv(projections, 256),)](*screen, ends, projections, n, tiles_x, tiles_y, TILE=side, BLOCK=256)
-    ends = torch.cumsum(ends, dim=0, dtype=torch.int32)
-    entries = int(ends[-1])
+    counts = torch.empty(projections, dtype=torch.int32, device=device)
+    for side in sides:
+        tiles_x, tiles_y = triton.cdiv(width, side), triton.cdiv(height, side)
+        _count[(triton.cdiv(projections, 256),)](
+            *screen, counts, projections, n, tiles_x, tiles_y, TILE=side, BLOCK=256
+        )
+        ends = torch.cumsum(counts, dim=0)
+        entries = int(ends[-1])
+        if entries <= MANY:
+            break
+    if entries >= 2**31:
+        raise torch.OutOfMemoryError(f"{entries} pairs of tile and Gaussian")
+    all_tiles = c * tiles_x * tiles_y
+    # Two bytes are sorted in half the time of four; with all their values they number the tiles of most batches.
+    kind, zero = (torch.int16, 1 - 2**15) if all_tiles < 2**16 else (torch.int32, 0)
     tiles = torch.empty(entries, dtype=kind, device=device)
     listed = torch.empty(entries, dtype=torch.int32, device=device)
     if entries:
@@ -165,4 +179,4 @@ def tile_lists(
         )  # fmt: skip
     tiles, places = torch.sort(tiles, stable=True)
     begins = torch.searchsorted(tiles, _numbers(zero, zero + all_tiles, kind, device), out_int32=True)
-    return begins.view(c, tiles_y, tiles_x), listed[places]
+    return side, begins.view(c, tiles_y, tiles_x), listed[places]

@@ -57,7 +57,7 @@ def rasterize_gsplat(
     """
     device, count = gaussians.means.device, len(cameras)
     gsplat = load_gsplat(device)
-    from fourdgs_ns.kernels.tile_lists import SIDE, tile_lists  # Triton is at hand where there is a GPU
+    from fourdgs_ns.kernels.tile_lists import tile_lists  # Triton is at hand where there is a GPU
 
     width, height = cameras.width, cameras.height
     radii, means2d, depths, conics, _ = gsplat.fully_fused_projection(
@@ -90,7 +90,7 @@ def rasterize_gsplat(
         backgrounds = torch.cat([backgrounds, backgrounds.new_zeros(count, 1)], dim=-1)
     if radii.dim() == 3:  # from gsplat 1.5 on: one radius per axis
         radii = radii.amax(-1)
-    begins, order = tile_lists(means2d, conics, depths, gaussians.opacities, radii, width, height, SIDE)
+    side, begins, order = tile_lists(means2d, conics, depths, gaussians.opacities, radii, width, height)
     drawn, alphas = gsplat.rasterize_to_pixels(
         means2d,
         conics,
@@ -98,7 +98,7 @@ def rasterize_gsplat(
         gaussians.opacities.expand(count, -1),
         width,
         height,
-        SIDE,
+        side,
         begins,
         order,
         backgrounds=backgrounds,

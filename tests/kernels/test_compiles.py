@@ -35,8 +35,8 @@ SCALARS["t"] = "fp32"
 for kernel in (spacetime._forward, spacetime._backward):
     compile_kernel(kernel, CONSTANT=6, SLOPE=3, BLOCK=256)
 SCALARS |= dict.fromkeys(("tiles_x", "tiles_y", "zero", "entries", "projections", "width", "height"), "i32")
-SCALARS |= {"order": "*i64", "tiles": "*i16"}
-SCALARS |= dict.fromkeys(("radii", "ends", "listed"), "*i32") | dict.fromkeys(("ssim_share", "l1_share"), "fp32")
+SCALARS |= {"order": "*i64", "ends": "*i64", "tiles": "*i16"}
+SCALARS |= dict.fromkeys(("radii", "listed"), "*i32") | dict.fromkeys(("ssim_share", "l1_share"), "fp32")
 compile_kernel(tile_lists._count, TILE=8, BLOCK=256)
 compile_kernel(tile_lists._list, TILE=8, HALVINGS=20, BLOCK=256)
 SCALARS["total"] = "i32"

@@ -55,7 +55,9 @@ def colored_tiles(means, conics, opacities, side):
 def test_all_that_colours_a_tile_nearest_first_and_little_else(c, n, side):
     means, conics, depths, opacities, radii = projections(c, n)
     screen = (x.to(DEVICE) for x in (means, conics, depths, opacities, radii))
-    begins, rows = (x.cpu() for x in tile_lists(*screen, WIDTH, HEIGHT, side))
+    found, begins, rows = tile_lists(*screen, WIDTH, HEIGHT, [side])
+    begins, rows = begins.cpu(), rows.cpu()
+    assert found == side
     assert begins.dtype == rows.dtype == torch.int32
     square = in_square(means, radii, side)
     needed = colored_tiles(means, conics, opacities, side) & square
@@ -78,7 +80,8 @@ def test_more_tiles_than_two_bytes_count():
     means = 16 * torch.randint(500, (1, 50, 2), generator=g) + 8.0
     conics, depths = torch.tensor([1.0, 0.0, 1.0]).expand(1, 50, 3), torch.rand(1, 50, generator=g)
     screen = means, conics, depths, torch.full((50,), 0.5), torch.full((1, 50), 3)
-    begins, rows = (x.cpu() for x in tile_lists(*(x.to(DEVICE) for x in screen), 8000, 8000, 16))
+    _, begins, rows = tile_lists(*(x.to(DEVICE) for x in screen), 8000, 8000, [16])
+    begins, rows = begins.cpu(), rows.cpu()
     begins, tiles = begins.flatten(), (means[0, :, 1] // 16 * 500 + means[0, :, 0] // 16).int()
     for tile in tiles.unique().tolist():
         end = int(begins[tile + 1]) if tile + 1 < len(begins) else len(rows)
@@ -87,10 +90,29 @@ def test_more_tiles_than_two_bytes_count():
     assert len(rows) == 50
 
 
+def test_too_many_entries_for_small_tiles(monkeypatch):
+    screen = [x.to(DEVICE) for x in projections(1, 100)]
+    assert tile_lists(*screen, WIDTH, HEIGHT)[0] == 8
+    monkeypatch.setattr("fourdgs_ns.kernels.tile_lists.MANY", 300)
+    side, begins, rows = tile_lists(*screen, WIDTH, HEIGHT)
+    _, expected_begins, expected_rows = tile_lists(*screen, WIDTH, HEIGHT, [16])
+    assert side == 16 and torch.equal(begins, expected_begins) and torch.equal(rows, expected_rows)
+
+
+def test_more_entries_than_can_be_numbered():
+    """400 Gaussians over all of 400 megapixels: 2.5 thousand million pairs, of which none is written."""
+    n = 400
+    means, depths = torch.full((1, n, 2), 1e4), torch.ones(1, n)
+    conics = torch.tensor([1e-9, 0.0, 1e-9]).expand(1, n, 3)
+    screen = means, conics, depths, torch.full((n,), 0.9), torch.full((1, n), 100_000)
+    with pytest.raises(torch.OutOfMemoryError, match="2500000000 pairs"):
+        tile_lists(*(x.to(DEVICE) for x in screen), 20_000, 20_000, [8])
+
+
 def test_nothing_in_sight():
     means, conics, depths, opacities, radii = (x.to(DEVICE) for x in projections(2, 40))
-    begins, rows = tile_lists(means, conics, depths, opacities, torch.zeros_like(radii), WIDTH, HEIGHT)
+    _, begins, rows = tile_lists(means, conics, depths, opacities, torch.zeros_like(radii), WIDTH, HEIGHT)
     assert len(rows) == 0 and not bool(begins.any())
     depths[0, 3] = float("nan")  # of what is not seen, anything may stand there
-    begins, rows = tile_lists(means, conics, depths, opacities, torch.zeros_like(radii), WIDTH, HEIGHT)
+    _, begins, rows = tile_lists(means, conics, depths, opacities, torch.zeros_like(radii), WIDTH, HEIGHT)
     assert len(rows) == 0
