@@ -179,6 +179,7 @@ class DynamicGaussiansModel(SplatfactoView):
     def step_post_backward(self, step: int) -> None:
         """Statistics, growth and pruning after the optimiser's step, so that no step is lost."""
         assert self.rendering is not None
+        self.representation.confine(self.canonical())
         if step < self.densifier.last_step:
             self.densifier.observe(self.statistics, self.rendering, self.canonical())
         self.rendering = self.drawn = None

@@ -12,7 +12,7 @@ from fourdgs_ns.formats.moving import MovingGaussians
 from fourdgs_ns.formats.scene import Scene, sound_rows
 from fourdgs_ns.representation.base import Clip
 from fourdgs_ns.representation.freetime import FreeTimeConfig
-from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.spacetime import lite_config
 from fourdgs_ns.representation.windows import GATE_SLOPE
 
 NO_PLATEAU = 1e-6
@@ -37,7 +37,7 @@ def scene_from_moving(moving: MovingGaussians, clip: Clip, source: Path) -> Scen
             "log_durations": moving.log_durations[:, None],
         }  # fmt: skip
         params = sound_rows(params, source, notes)
-        return Scene("spacetime-gaussian", SpacetimeConfig(variant="lite"), params, clip, notes=notes)
+        return Scene("spacetime-gaussian", lite_config(params["features_dc"]), params, clip, notes=notes)
     flat, gated = bool((moving.plateaus > 0).any()), bool((moving.gates > 0).any())
     if not straight or (flat and gated):
         raise UserError(

@@ -28,7 +28,7 @@ from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.ply_table import read_vertices, stack_columns, write_float_ply
 from fourdgs_ns.formats.scene import Scene, sound_rows
 from fourdgs_ns.representation.base import Clip
-from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.spacetime import SpacetimeConfig, lite_config
 
 TAG = "fourdgs-ns"
 MAX_DECODER_BYTES = 1 << 20
@@ -164,7 +164,7 @@ def read(path: Path, frames: int | None = None, fps: float | None = None, activa
         "temporal_centers": columns("trbf_center") / factor,
         "log_durations": columns("trbf_scale") - math.log(factor),
     }
-    config, decoder, frame = SpacetimeConfig(variant="lite"), None, None
+    config, decoder, frame = lite_config(parameters["features_dc"]), None, None
     if variant == "full":
         parameters["features_time"] = columns("f_t") * factor
         chosen = activation or known.get("decoder", "sigmoid")

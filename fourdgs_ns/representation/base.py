@@ -169,6 +169,9 @@ class Representation(Protocol):
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
         """Canonical parameters, one row per point."""
 
+    def confine(self, params: Parameters) -> None:
+        """Bring back, in place, what an optimiser's step took beyond its bounds."""
+
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The t from which and until which each row can be seen (opacity times weight at least 1/255)."""
 

@@ -126,6 +126,9 @@ class FourDRepresentation:
         self.active_sh_degree = min(self.config.sh_degree, grown)
         self.active_temporal_degree = min(self.config.temporal_degree, max(grown - self.config.sh_degree, 0))
 
+    def confine(self, params: Parameters) -> None:
+        """Nothing is bounded."""
+
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
         """One row per point: round, at the point's time, with its velocity; static points live over the whole clip.
 

@@ -93,6 +93,9 @@ class FreeTimeRepresentation:
         """The degree of spherical harmonics at ``step``."""
         self.active_sh_degree = min(self.config.sh_degree, step // max(self.config.sh_every, 1))
 
+    def confine(self, params: Parameters) -> None:
+        """Nothing is bounded."""
+
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
         """One row per point: round, at the point's time, with its velocity; static points live over the whole clip."""
         n = points.positions.shape[0]

@@ -55,9 +55,17 @@ class SpacetimeConfig(RepresentationConfig):
     longer by itself."""
     initial_opacity: float = 0.1
     """Opacity of every Gaussian at the start, and of those that guided sampling adds."""
+    bounded_colors: bool = True
+    """lite only: colours stay in [0, 1] in training. Web players know no others; left to themselves half of the Gaussians
+    take colours beyond, to make up for what others in front of them do."""
 
     def setup(self) -> SpacetimeRepresentation:
         return SpacetimeRepresentation(self)
+
+
+def lite_config(colors: Float[Tensor, "n 3"]) -> SpacetimeConfig:
+    """The lite variant for rows from elsewhere: their colours are bounded if they are already."""
+    return SpacetimeConfig(variant="lite", bounded_colors=bool(((colors >= -1e-3) & (colors <= 1 + 1e-3)).all()))
 
 
 class SpacetimeRepresentation:
@@ -84,6 +92,12 @@ class SpacetimeRepresentation:
 
     def set_step(self, step: int) -> None:
         """Nothing grows."""
+
+    @torch.no_grad()
+    def confine(self, params: Parameters) -> None:
+        """Colours of the lite variant, where they are bounded."""
+        if self.config.bounded_colors and not self.full:
+            params["features_dc"].clamp_(0.0, 1.0)
 
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
         """One row per point: round, at the point's time, with its velocity; static points live over the whole clip."""

@@ -10,7 +10,7 @@ import torch
 
 from fourdgs_ns.representation.base import Clip, PointsOverTime
 from fourdgs_ns.representation.rotations import rotation_matrices
-from fourdgs_ns.representation.spacetime import FeatureDecoder, SpacetimeConfig, SpacetimeRepresentation
+from fourdgs_ns.representation.spacetime import FeatureDecoder, SpacetimeConfig, SpacetimeRepresentation, lite_config
 from fourdgs_ns.representation.spherical_harmonics import SH_C0
 
 CLIP = Clip(num_frames=31, duration_seconds=1.0)
@@ -194,3 +194,27 @@ def test_points_without_times_live_over_the_whole_clip():
     untimed = representation.initialize(PointsOverTime(*cloud, timed=False), CLIP)
     assert len(representation.active(timed, 0.0)) == 0
     assert len(representation.active(untimed, 0.0)) == n and len(representation.active(untimed, 1.0)) == n
+
+
+def test_colours_of_lite_are_bounded_where_asked():
+    for variant, bounded, expected in (
+        ("lite", True, (0.0, 1.0)),
+        ("lite", False, (-2.0, 3.0)),
+        ("full", True, (-2.0, 3.0)),
+    ):
+        representation = SpacetimeConfig(variant=variant, bounded_colors=bounded).setup()
+        _, rows = random_rows(variant)
+        before = {name: value.clone() for name, value in rows.items()}
+        colors = torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64).repeat(rows["features_dc"].shape[1] // 3)
+        rows["features_dc"][0] = colors
+        representation.confine(rows)
+        assert (float(rows["features_dc"][0].min()), float(rows["features_dc"][0].max())) == expected
+        assert float(rows["features_dc"][0, 1]) == 0.5
+        assert all(torch.equal(rows[name], before[name]) for name in rows if name != "features_dc")
+
+
+def test_rows_from_elsewhere_keep_the_colours_they_have():
+    colors = torch.rand(20, 3)
+    assert lite_config(colors).bounded_colors
+    colors[3, 1] = 1.2
+    assert not lite_config(colors).bounded_colors

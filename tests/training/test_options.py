@@ -94,6 +94,15 @@ def test_priors_are_part_of_the_loss(capture, tmp_path, option, method):
         assert not torch.equal(learned[0.0][0], learned[0.5][0])
 
 
+@pytest.mark.parametrize("bounded", [True, False])
+def test_colours_of_lite_stay_where_web_players_know_them(capture, tmp_path, bounded):
+    config = make_config(capture, tmp_path, 3)
+    config.pipeline.model.representation.bounded_colors = bounded
+    config.optimizers["features_dc"]["optimizer"].lr = 1.0
+    colors = train(config).pipeline.gaussians.gauss_params["features_dc"]
+    assert (float(colors.min()) >= 0 and float(colors.max()) <= 1) == bounded
+
+
 def test_time_offsets_need_single_cameras(capture, tmp_path):
     config = make_config(capture, tmp_path, 2)
     config.pipeline.model.time_offsets = True
