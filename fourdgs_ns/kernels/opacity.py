@@ -30,9 +30,11 @@ def _gradient(ids, opacities, weights, upstream, v_opacities, m, factor, BLOCK: 
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = k < m
     i = tl.load(ids + k, mask=inside, other=0)
-    peak = 1.0 / (1.0 + tl.exp(-tl.load(opacities + i, mask=inside, other=0.0)))
+    logit = tl.load(opacities + i, mask=inside, other=0.0)
+    # As a difference from 1 what is left over of a high peak would lose its digits.
+    peak, rest = 1.0 / (1.0 + tl.exp(-logit)), 1.0 / (1.0 + tl.exp(logit))
     weight = tl.load(weights + k, mask=inside, other=0.0)
-    tl.store(v_opacities + i, tl.load(upstream) * factor * weight * peak * (1.0 - peak), mask=inside)
+    tl.store(v_opacities + i, tl.load(upstream) * factor * weight * peak * rest, mask=inside)
 
 
 class _Sum(torch.autograd.Function):

@@ -25,7 +25,7 @@ from fourdgs_ns.rasterization.types import TILE_SIZE
 SIDES = 8, TILE_SIZE
 """Pixels along the side of tiles, divisors of TILE_SIZE: the first of which there are not too many entries, or the last."""
 MANY = 2**25
-"""Entries; sorting so many takes about a gigabyte. Trained scenes have a tenth of them, clouds of huge Gaussians more."""
+"""Entries; 34 bytes for each while they are sorted make about a gigabyte."""
 _OUTER = tl.constexpr(TILE_SIZE)
 _SLACK = tl.constexpr(0.25)
 """Pixels by which ellipses are larger than they have to be: more than rounding of float32 moves their borders."""
@@ -168,7 +168,7 @@ def tile_lists(
     if entries >= 2**31:
         raise torch.OutOfMemoryError(f"{entries} pairs of tile and Gaussian")
     all_tiles = c * tiles_x * tiles_y
-    # Two bytes are sorted in half the time of four; with all their values they number the tiles of most batches.
+    # Two bytes are sorted in half the passes of four; with all their values they number the tiles of most batches.
     kind, zero = (torch.int16, 1 - 2**15) if all_tiles < 2**16 else (torch.int32, 0)
     tiles = torch.empty(entries, dtype=kind, device=device)
     listed = torch.empty(entries, dtype=torch.int32, device=device)

@@ -56,8 +56,8 @@ class SpacetimeConfig(RepresentationConfig):
     initial_opacity: float = 0.1
     """Opacity of every Gaussian at the start, and of those that guided sampling adds."""
     bounded_colors: bool = True
-    """lite only: colours stay in [0, 1] in training. Web players know no others; left to themselves half of the Gaussians
-    take colours beyond, to make up for what others in front of them do."""
+    """lite only: colours stay in [0, 1] in training. Web players know no others; left to themselves half of the sample's
+    Gaussians take colours beyond."""
 
     def setup(self) -> SpacetimeRepresentation:
         return SpacetimeRepresentation(self)
