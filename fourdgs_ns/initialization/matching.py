@@ -129,7 +129,7 @@ def match_pair(
     return np.stack([ids, best[ids]], axis=1), ambiguity[ids]
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, fastmath=True, forceinline=True)
 def _in_front(ray_a, ray_b, baseline):  # type: ignore[no-untyped-def]
     """Whether two unit rays approach each other in front of both cameras (``baseline`` = centre b - centre a)."""
     cos = ray_a[0] * ray_b[0] + ray_a[1] * ray_b[1] + ray_a[2] * ray_b[2]
@@ -139,7 +139,7 @@ def _in_front(ray_a, ray_b, baseline):  # type: ignore[no-untyped-def]
     return along_a - cos * along_b > 0 and cos * along_a - along_b > 0
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, fastmath=True, forceinline=True)
 def _apart(pixels, i, j):  # type: ignore[no-untyped-def]
     """False for the several orientations that SIFT gives to one blob: they must not compete with each other."""
     return abs(pixels[i, 0] - pixels[j, 0]) > SAME_PLACE or abs(pixels[i, 1] - pixels[j, 1]) > SAME_PLACE

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.rasterization.kernel_threads import kernel
+from fourdgs_ns.rasterization.kernel_threads import helper, kernel
 from fourdgs_ns.rasterization.projection import (
     Projection,
     covariance_gradient,
@@ -22,7 +22,7 @@ from fourdgs_ns.rasterization.projection import (
 from fourdgs_ns.rasterization.types import EPS_2D, PinholeCameras
 
 
-@kernel
+@helper
 def _load_screen_covariance(jacobian, world_to_camera, covariances, m, jw, symmetric, spread):
     """Fill ``J W``, the full matrix C and ``J W C``, and return the screen covariance J W C (J W)^T + EPS_2D I."""
     for i in range(3):

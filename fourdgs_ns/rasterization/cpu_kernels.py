@@ -14,7 +14,7 @@ import numpy as np
 
 from fourdgs_ns.rasterization import types
 from fourdgs_ns.rasterization.cpu_tiles import TILE
-from fourdgs_ns.rasterization.kernel_threads import kernel
+from fourdgs_ns.rasterization.kernel_threads import helper, kernel
 
 _PIXELS = TILE * TILE
 # Runs are multiples of 32 pixels: four vectors of 8 floats, to which LLVM unrolls the short loops; a shorter rest would
@@ -34,7 +34,7 @@ _MANTISSA_BITS, _EXPONENT_BIAS = np.int32(23), np.int32(127)
 OPACITY, X, Y, A, B, C, FEATURES = range(7)
 
 
-@kernel
+@helper
 def _exp_minus(x):
     """exp(-x) for x >= 0 to about 5e-7: 2^(n + f) by Taylor's series in |f| <= 1/2; calls to exp would not vectorise."""
     t = min(x, _EXPONENT_MAX) * _MINUS_LOG2_E
@@ -44,7 +44,7 @@ def _exp_minus(x):
     return p * np.int32((n + _EXPONENT_BIAS) << _MANTISSA_BITS).view(np.float32)
 
 
-@kernel
+@helper
 def _run(rows):
     """First and end pixel of the run that holds a pair's rows. Unsigned: a signed index might count from the end of
     the array in Numba, and the test for that keeps loops from being vectorised."""
@@ -53,7 +53,7 @@ def _run(rows):
     return np.uint64(first), np.uint64(end)
 
 
-@kernel
+@helper
 def _fill_pixel_centers(x0, y0, px, py):
     for row in range(TILE):
         for column in range(TILE):
@@ -61,7 +61,7 @@ def _fill_pixel_centers(x0, y0, px, py):
             py[row * TILE + column] = np.float32(y0 + row) + _HALF
 
 
-@kernel
+@helper
 def _falloff(first, end, px, py, x, y, a, b, c, opacity, falloff):
     """Alpha before its clamp at every pixel; 0 where the conic is negative."""
     for i in range(first, end):
@@ -71,7 +71,7 @@ def _falloff(first, end, px, py, x, y, a, b, c, opacity, falloff):
         falloff[i] = value if sigma >= _ZERO else _ZERO
 
 
-@kernel
+@helper
 def _absorb(first, end, falloff, transmittance, weights):
     """Put one Gaussian in front of what is left. A finished pixel is marked by the sign of its transmittance."""
     for i in range(first, end):
@@ -84,19 +84,19 @@ def _absorb(first, end, falloff, transmittance, weights):
         transmittance[i] = left if goes_on else -abs(t)
 
 
-@kernel
+@helper
 def _note_last(first, end, k, weights, last):
     for i in range(first, end):
         last[i] = k if weights[i] > _ZERO else last[i]
 
 
-@kernel
+@helper
 def _add_scaled(first, end, value, weights, sums, channel):
     for i in range(first, end):
         sums[channel, i] += value * weights[i]
 
 
-@kernel
+@helper
 def _all_finished(transmittance):
     alive = 0
     for i in range(transmittance.shape[0]):
@@ -159,7 +159,7 @@ def blend(
                     image[camera, y0 + row, x0 + column, plain] = sums[plain, p]
 
 
-@kernel
+@helper
 def _restore(first, end, k, falloff, last, transmittance, weights, odds):
     """Undo :func:`_absorb` for Gaussian ``k``: transmittance before it, its weight, and alpha / (1 - alpha)."""
     for i in range(first, end):
@@ -172,7 +172,7 @@ def _restore(first, end, k, falloff, last, transmittance, weights, odds):
         odds[i] = alpha * inverse
 
 
-@kernel
+@helper
 def _channel_gradient(first, end, value, weights, v_sums, channel, shade):
     """Add value * v_sums to ``shade``; return the gradient of ``value``."""
     total = _ZERO
@@ -182,7 +182,7 @@ def _channel_gradient(first, end, value, weights, v_sums, channel, shade):
     return total
 
 
-@kernel
+@helper
 def _exponent_gradient(first, end, falloff, weights, shade, behind, odds):
     """Overwrite ``odds`` with the gradient of sigma and move ``behind``, what lies behind times v_sums, one forward.
 
@@ -195,7 +195,7 @@ def _exponent_gradient(first, end, falloff, weights, shade, behind, odds):
         behind[i] += own
 
 
-@kernel
+@helper
 def _moments(first, end, px, py, x, y, v_sigma):
     """Sums of v_sigma times 1, dx, dy, dx^2, dx dy, dy^2."""
     s, sx, sy, sxx, sxy, syy = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
@@ -211,7 +211,7 @@ def _moments(first, end, px, py, x, y, v_sigma):
     return s, sx, sy, sxx, sxy, syy
 
 
-@kernel
+@helper
 def _fill_zeros(first, end, out):
     for i in range(first, end):
         out[i] = _ZERO

@@ -12,14 +12,14 @@ import math
 import numpy as np
 
 from fourdgs_ns.rasterization import types
-from fourdgs_ns.rasterization.kernel_threads import kernel
+from fourdgs_ns.rasterization.kernel_threads import helper, kernel
 
 TILE = types.TILE_SIZE
 _ALPHA_MIN = np.float32(types.ALPHA_MIN)
 _MARGIN = 1e-3  # added to the level of an ellipse: covers rounding of the conic and of alpha to float32
 
 
-@kernel
+@helper
 def _reach(mean, conic, radius, opacity, width, height):
     """Pixels that one Gaussian can colour: first x, end x, first y, end y, and the level q of its ellipse.
 
@@ -45,7 +45,7 @@ def _reach(mean, conic, radius, opacity, width, height):
     return int(x0), int(x1), int(y0), int(y1), level
 
 
-@kernel
+@helper
 def _rows_in_column(mean, conic, level, first, end, y0, y1):
     """First and end row, within [y0, y1), of the part of the ellipse over the pixel columns [first, end)."""
     x, y, a, b, c = float(mean[0]), float(mean[1]), float(conic[0]), float(conic[1]), float(conic[2])
@@ -103,7 +103,7 @@ def list_pairs(start, end, means2d, conics, radii, opacities, width, height, slo
                     slot += 1
 
 
-@kernel
+@helper
 def _sort_by_key(order, keys):
     """Stable radix sort of the index list ``order`` by ``keys[index]`` (uint32), in three passes of 11 bits."""
     other = np.empty_like(order)

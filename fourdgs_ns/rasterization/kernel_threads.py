@@ -27,6 +27,14 @@ What is on disk is compiled again when the file of the kernel itself changes, no
 does: whoever changes one that several files use deletes __pycache__.
 """
 
+helper: Callable[[Callable], Any] = njit(nogil=True, fastmath=_FASTMATH, error_model="numpy", forceinline=True)
+"""Decorator of what kernels call.
+
+It becomes part of its caller. Else a process that compiles runs the helper's own machine code, and later ones, which load the
+caller from disk, the caller's copy of it: with reordering the two round differently, and the first training after an
+installation would end elsewhere than the second.
+"""
+
 
 @functools.lru_cache(maxsize=1)
 def _pool(helpers: int) -> ThreadPoolExecutor:

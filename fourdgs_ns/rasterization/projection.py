@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.rasterization.kernel_threads import kernel, run
+from fourdgs_ns.rasterization.kernel_threads import helper, kernel, run
 from fourdgs_ns.rasterization.types import EPS_2D, FAR, PinholeCameras
 
 CHUNK = 2048  # Gaussians per unit of parallel work
 
 
-@kernel
+@helper
 def _load_rotation(quats, m, unit, rotation):
     """Normalise quaternion ``m`` into ``unit`` (w, x, y, z), fill ``rotation`` (3 x 3), return the quaternion's norm."""
     norm = 0.0
@@ -46,7 +46,7 @@ def _load_rotation(quats, m, unit, rotation):
     return norm
 
 
-@kernel
+@helper
 def _rotation_gradient(unit, norm, v_rotation, m, v_quats):
     """Gradient of the raw quaternion ``m`` from that of its rotation matrix, through the normalisation."""
     w, x, y, z = unit[0], unit[1], unit[2], unit[3]
@@ -68,7 +68,7 @@ def _rotation_gradient(unit, norm, v_rotation, m, v_quats):
     v_quats[m, 3] = (vz - along * z) / norm
 
 
-@kernel
+@helper
 def load_camera_point(means, m, world_to_camera, point):
     """Centre ``m`` in camera coordinates."""
     for i in range(3):
@@ -77,7 +77,7 @@ def load_camera_point(means, m, world_to_camera, point):
             point[i] += world_to_camera[i, k] * float(means[m, k])
 
 
-@kernel
+@helper
 def load_jacobian(point, intrinsics, width, height, jacobian):
     """Fill J (2 x 3) at the limited point. Returns that point's x and y, and whether each was left as it is."""
     fx, fy = float(intrinsics[0, 0]), float(intrinsics[1, 1])
@@ -96,7 +96,7 @@ def load_jacobian(point, intrinsics, width, height, jacobian):
     return limited_x, limited_y, limited_x == slope_x, limited_y == slope_y
 
 
-@kernel
+@helper
 def _load_spread(jacobian, world_to_camera, rotation, scales, m, jw, jwr, spread):
     """Fill ``J W``, ``J W R`` and the spread ``U = J W R S`` (2 x 3 each), and return the screen covariance U U^T."""
     for i in range(2):
@@ -119,7 +119,7 @@ def _load_spread(jacobian, world_to_camera, rotation, scales, m, jw, jwr, spread
     return xx, xy, yy
 
 
-@kernel
+@helper
 def covariance_gradient(xx, xy, yy, v_conic):
     """Gradient of the screen covariance V from that of the conic Q = V^-1: dV = -Q dQ Q."""
     determinant = xx * yy - xy * xy
@@ -132,7 +132,7 @@ def covariance_gradient(xx, xy, yy, v_conic):
     return v_xx, v_xy, v_yy
 
 
-@kernel
+@helper
 def outline(x, y, xx, xy, yy, width, height):
     """Determinant of the screen covariance (xx, xy, yy) and radius in pixels, 0 when the ellipse around (x, y) is not drawn."""
     determinant = xx * yy - xy * xy
@@ -147,7 +147,7 @@ def outline(x, y, xx, xy, yy, width, height):
     return determinant, radius
 
 
-@kernel
+@helper
 def point_gradient(point, v_jacobian, limited_x, limited_y, free_x, free_y, fx, fy, vx, vy, v_depth):
     """Gradient of the centre in camera coordinates from those of its projection (vx, vy), its depth and the Jacobian."""
     z = point[2]
