@@ -101,10 +101,16 @@ def measure(trainer: DynamicGaussiansTrainer, steps: int) -> StepTimes:
 def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float]) -> tuple[dict[str, float], int]:
     """Milliseconds of each part of a step, the rasteriser alone ("floor") among them, and the Gaussians alive in all steps."""
     model, data = trainer.pipeline.gaussians, trainer.pipeline.datamanager
-    parts = dict.fromkeys(("data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics", "floor"), 0.0)
+    names = "framework", "data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics", "floor"
+    parts = dict.fromkeys(names, 0.0)
     alive = 0
     for step in range(2 * steps, 3 * steps):
         watch = _Watch(now, parts, steps)
+        for callback in trainer.callbacks:
+            callback.run_callback_at_location(step, location=BEFORE)
+        trainer.optimizers.zero_grad_all()
+        trainer.optimizers.scheduler_step_all(step, log=False)
+        watch.lap("framework")
         camera, batch = data.next_train(step)
         watch.lap("data")
         model.update_to_step(step)
@@ -115,14 +121,13 @@ def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float
         watch.lap(None)
         rasterize(gaussians, cameras, background=backdrop)
         watch.lap("rasterise")
-        trainer.optimizers.zero_grad_all()
         outputs = model.get_outputs(camera)
         watch.lap(None)
         loss = torch.stack(list(model.get_loss_dict(outputs, batch).values())).sum()
         watch.lap("loss")
         loss.backward()
         watch.lap("backward")
-        trainer.optimizers.step_all()
+        trainer.step_optimizers()
         watch.lap("optimiser")
         assert model.rendering is not None
         model.densifier.observe(model.statistics, model.rendering, model.canonical())

@@ -40,7 +40,16 @@ def test_a_step_is_taken_apart(method, tmp_path):
     trainer = step.make_trainer(config, tmp_path / "capture", tmp_path / "out", "cpu", 0.3)
     times = step.measure(trainer, 3)
     assert times.rows == 300 and 60 < times.alive < 140, "as many as asked for, at any t"
-    assert set(times.parts) == {"data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics"}
+    assert set(times.parts) == {
+        "framework",
+        "data",
+        "slice",
+        "rasterise",
+        "loss",
+        "backward",
+        "optimiser",
+        "statistics",
+    }
     assert all(ms > 0 for ms in times.parts.values()) and times.whole > 0 < times.floor
     assert times.frames_per_second > 0 < times.frames_needed
 
