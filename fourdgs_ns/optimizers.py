@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import torch
-from jaxtyping import Bool
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.utils import writer
-from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Adam
 
@@ -29,41 +26,23 @@ class JointOptimizers(Optimizers):
         for _, _, parameter in self._parameters():
             parameter.grad = None
 
-    def step_all(self, rows: Bool[Tensor, " n"] | None = None, of: Collection[str] = ()) -> None:
-        """One step of every group that has gradients; with ``rows`` only those rows of the groups ``of``, whose other rows keep
-        values and moments."""
+    def step_all(self) -> None:
+        """One step of every group that has gradients."""
         due = [(name, k, parameter) for name, k, parameter in self._parameters() if parameter.grad is not None]
-        if all(p.is_cuda and p.dtype == torch.float32 and p.is_contiguous() for _, _, p in due):
-            self._step_fused([x for x in due if rows is None or x[0] not in of], None)
-            if rows is not None:
-                self._step_fused([x for x in due if x[0] in of], rows)
+        if not all(p.is_cuda and p.dtype == torch.float32 and p.is_contiguous() for _, _, p in due):
+            for name in {name for name, _, _ in due}:
+                self.optimizers[name].step()
             return
-        kept: list[tuple[Tensor, Tensor]] = []
-        for name, _, parameter in due:
-            if rows is not None and name in of:
-                state = self._state(name, parameter)
-                kept += [(x, x[~rows]) for x in (parameter.data, state["exp_avg"], state["exp_avg_sq"])]
-        for name in {name for name, _, _ in due}:
-            self.optimizers[name].step()
-        for values, before in kept:
-            values[~rows] = before  # type: ignore[operator]
-
-    def _state(self, name: str, parameter: Parameter) -> dict[str, Tensor]:
-        """Step counter and moments, zeros before the first step."""
-        state = self.optimizers[name].state[parameter]
-        if not state:
-            state["step"] = torch.zeros((), device=parameter.device)
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        return state
-
-    def _step_fused(self, due: list[tuple[str, int, Parameter]], rows: Bool[Tensor, " n"] | None) -> None:
         from fourdgs_ns.kernels.adam import AdamTensor, adam_step
 
         groups: dict[tuple[float, float, float], list[AdamTensor]] = {}
         for name, k, parameter in due:
             optimizer = self.optimizers[name]
             assert type(optimizer) is Adam and parameter.grad is not None
-            options, state = optimizer.param_groups[0], self._state(name, parameter)
+            options, state = optimizer.param_groups[0], optimizer.state[parameter]
+            if not state:
+                state["step"] = torch.zeros((), device=parameter.device)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
             if (name, k) not in self._steps:
                 self._steps[name, k] = int(state["step"])
             self._steps[name, k] += 1
@@ -73,7 +52,7 @@ class JointOptimizers(Optimizers):
             )  # fmt: skip
             groups.setdefault((*options["betas"], options["eps"]), []).append(tensor)
         for (beta1, beta2, eps), tensors in groups.items():
-            adam_step(tensors, rows, beta1=beta1, beta2=beta2, eps=eps)
+            adam_step(tensors, beta1=beta1, beta2=beta2, eps=eps)
 
     def scheduler_step_all(self, step: int, log: bool = True) -> None:
         """Advance every schedule; ``log`` writes the learning rates to the loggers."""

@@ -40,8 +40,6 @@ class DynamicGaussiansTrainerConfig(TrainerConfig):
     """Nerfstudio's options; ``max_num_iterations`` is the total, also for a resumed run."""
 
     _target: type = field(default_factory=lambda: DynamicGaussiansTrainer)
-    selective_adam: bool = False
-    """Whether a step leaves Gaussians that no camera of it sees as they are, momentum included: faster where few of many live."""
 
     def save_config(self) -> None:
         """Refuses several processes here, before Nerfstudio starts them: their errors come out as tracebacks."""
@@ -56,7 +54,6 @@ class DynamicGaussiansTrainerConfig(TrainerConfig):
 class DynamicGaussiansTrainer(Trainer):
     """See the module's first line."""
 
-    config: DynamicGaussiansTrainerConfig
     pipeline: DynamicGaussiansPipeline  # type: ignore[assignment]
     optimizers: JointOptimizers
 
@@ -165,20 +162,11 @@ class DynamicGaussiansTrainer(Trainer):
         _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
         loss = functools.reduce(torch.add, loss_dict.values())
         loss.backward()
-        self.step_optimizers()
+        self.optimizers.step_all()
         self.optimizers.scheduler_step_all(step, log=step % self.config.logging.steps_per_log == 0)
         self.finished_step = step
         # Nerfstudio turns these into plain numbers, for which torch wants them without history.
         return loss.detach(), {name: value.detach() for name, value in loss_dict.items()}, metrics_dict
-
-    def step_optimizers(self) -> None:
-        """A step of every optimizer, after the backward pass of a drawing."""
-        if self.config.selective_adam:
-            model = self.pipeline.gaussians
-            assert model.rendering is not None
-            self.optimizers.step_all(model.rendering.seen_rows(model.num_points), of=model.gauss_params.keys())
-        else:
-            self.optimizers.step_all()
 
     def eval_iteration(self, step: int) -> None:
         """Held-out scores and the log line, whichever loggers are on."""

@@ -127,7 +127,7 @@ def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float
         watch.lap("loss")
         loss.backward()
         watch.lap("backward")
-        trainer.step_optimizers()
+        trainer.optimizers.step_all()
         watch.lap("optimiser")
         assert model.rendering is not None
         model.densifier.observe(model.statistics, model.rendering, model.canonical())

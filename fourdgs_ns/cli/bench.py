@@ -43,8 +43,6 @@ class Bench:
     """step, data: the method."""
     initial_gaussians: int = 100_000
     """step, data: random Gaussians to train with; their number does not change."""
-    selective_adam: bool = False
-    """step: optimizers leave alone what no camera of the step sees."""
     cameras: int = 20
     """data without a capture: number of recordings."""
     frames: int = 300
@@ -225,12 +223,9 @@ class Bench:
         from fourdgs_ns.bench import step
         from fourdgs_ns.data.datamanager import MultiViewVideoDatamanagerConfig
         from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
-        from fourdgs_ns.trainer import DynamicGaussiansTrainerConfig
 
         methods = (method_configs.spacetime_gaussian, method_configs.freetime, method_configs.fourdgs_4dsh)
         config = {c.config.method_name: c.config for c in methods}[self.method]
-        assert isinstance(config, DynamicGaussiansTrainerConfig)
-        config.selective_adam = self.selective_adam
         data = config.pipeline.datamanager
         assert isinstance(data, MultiViewVideoDatamanagerConfig)
         parser = data.dataparser

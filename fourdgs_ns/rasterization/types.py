@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 # The constants of gsplat's kernels. Every backend uses them, so that they agree to rounding.
@@ -81,12 +81,6 @@ class Rendering:
         if count == len(self.ids):
             return self
         return replace(self, ids=self.ids[:count], radii=self.radii[:, :count])
-
-    def seen_rows(self, n: int) -> Bool[Tensor, " n"]:
-        """Of n canonical rows, those that a camera sees."""
-        seen = torch.zeros(n + 1, dtype=torch.bool, device=self.radii.device)
-        seen[self.ids] = (self.radii > 0).any(0)  # -1, for no row, is the place behind the last
-        return seen[:n]
 
     def screen_gradients(self) -> Float[Tensor, "c m 2"]:
         """Gradient of the loss with respect to ``means2d`` in pixels; zeros for a rendering without backward."""

@@ -32,25 +32,3 @@ def test_a_row_without_gradient_moves_by_its_momentum_only():
     value, zeros = torch.ones(4, device=DEVICE), torch.zeros(4, device=DEVICE)
     adam_step([AdamTensor(value, zeros.clone(), zeros.clone(), zeros.clone(), 0.1, 1)])
     assert torch.equal(value, torch.ones(4, device=DEVICE))
-
-
-def test_rows_that_are_left_out_stay_as_they_are():
-    """Rows of any width, among them some wider than a program's block; the others as without selection."""
-    g = torch.Generator().manual_seed(1)
-    n, shapes = 700, [(700, 3), (700, 1), (700, 15, 3), (700,)]
-    rows = torch.rand(n, generator=g) < 0.3
-    values = [torch.randn(s, generator=g) for s in shapes]
-    moments = [(torch.randn(s, generator=g), torch.rand(s, generator=g)) for s in shapes]
-    gradients = [torch.randn(s, generator=g) for s in shapes]
-    results = []
-    for chosen in (None, rows.to(DEVICE)):
-        tensors = [
-            AdamTensor(v.clone().to(DEVICE), d.to(DEVICE), m.clone().to(DEVICE), s.clone().to(DEVICE), 0.01, 7)
-            for v, d, (m, s) in zip(values, gradients, moments)
-        ]
-        adam_step(tensors, chosen)
-        results.append([(x.value.cpu(), x.mean.cpu(), x.square.cpu()) for x in tensors])
-    for everywhere, selected, value, (mean, square) in zip(*results, values, moments):
-        for full, found, before in zip(everywhere, selected, (value, mean, square)):
-            assert torch.equal(found[rows], full[rows]) and torch.equal(found[~rows], before[~rows])
-            assert not torch.equal(full[~rows], before[~rows])

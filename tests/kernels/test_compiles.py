@@ -12,8 +12,7 @@ COMPILE = """
 import inspect, sys, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from fourdgs_ns.kernels import adam, fourd, fourd_colors, freetime, photometric, spacetime, tile_lists, view_colors
-from fourdgs_ns.kernels import rows as living_rows
+from fourdgs_ns.kernels import fourd, fourd_colors, freetime, photometric, rows, spacetime, tile_lists, view_colors
 
 SCALARS = {"t": "fp32", "mark": "fp32", "limit": "fp32", "frequency": "fp32", "m": "i32", "n": "i32",
            "capacity": "i32", "runs": "i32", "counts": "*i32"}
@@ -44,10 +43,8 @@ SCALARS["total"] = "i32"
 for kernel in (photometric._compare, photometric._gradient):
     compile_kernel(kernel, CHANNELS=3, ROWS=32, BLOCK=128)
 SCALARS["total"] = "*i32"
-compile_kernel(living_rows._mark_alive, FACTOR=0.5, BLOCK=1024)
-compile_kernel(living_rows._list_alive, RUNS=4, LOADS=2, BLOCK=1024)
-SCALARS |= {"table": "*i64", "rows": "*i1"} | dict.fromkeys(("fresh1", "beta2", "fresh2", "eps"), "fp32")
-compile_kernel(adam._step, SELECT=True, BLOCK=2048)
+compile_kernel(rows._mark_alive, FACTOR=0.5, BLOCK=1024)
+compile_kernel(rows._list_alive, RUNS=4, LOADS=2, BLOCK=1024)
 for kernel in (view_colors._forward, view_colors._backward):
     compile_kernel(kernel, CAMERAS=2, USED=16, COUNT=16, WAVES=2, STORED_WAVES=2, ROWS=64)
     compile_kernel(kernel, CAMERAS=2, USED=1, COUNT=16, WAVES=0, STORED_WAVES=0, ROWS=64)
