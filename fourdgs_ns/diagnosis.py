@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 TIMEOUT = 20
-GSPLAT_RANGE = ((1, 4), (1, 5))
+GSPLAT_RANGE = ((1, 4), (1, 6))
 """From, and below: what the package is tested with."""
 
 
@@ -218,6 +218,13 @@ def _packages(facts: Facts) -> list[Finding]:
         findings.append(
             Finding(
                 "problem", f"gsplat {facts.gsplat} is not the version in use here", "pip install 'gsplat>=1.4.0,<1.5'"
+            )
+        )
+    elif numbers(facts.gsplat)[:2] == (1, 5):
+        findings.append(
+            Finding(
+                "ok",
+                f"gsplat {facts.gsplat}, which draws the same (tried: 1.5.3) but is newer than Nerfstudio asks for",
             )
         )
     else:

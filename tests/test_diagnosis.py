@@ -25,6 +25,11 @@ def test_a_good_machine_has_no_problems():
     assert any("RTX 4090" in f.found for f in findings)
 
 
+def test_a_newer_gsplat_that_was_tried_is_no_problem():
+    assert any("gsplat 1.5.3" in f.found and "newer" in f.found for f in diagnose(replace(GOOD, gsplat="1.5.3")))
+    assert not problems(gsplat="1.5.3")
+
+
 @pytest.mark.parametrize(
     ("changes", "found", "remedy"),
     [

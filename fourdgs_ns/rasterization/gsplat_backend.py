@@ -6,7 +6,7 @@ from functools import cache
 from types import ModuleType
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fourdgs_ns.errors import UserError
@@ -88,8 +88,8 @@ def rasterize_gsplat(
         # Depth lies over 0, not over the background.
         colors = torch.cat([colors, depths[..., None]], dim=-1)
         backgrounds = torch.cat([backgrounds, backgrounds.new_zeros(count, 1)], dim=-1)
-    if radii.dim() == 3:  # from gsplat 1.5 on: one radius per axis
-        radii = radii.amax(-1)
+    if radii.dim() == 3:  # from gsplat 1.5 on
+        radii = square_radii(radii, means2d, conics, width, height)
     side, begins, order = tile_lists(means2d, conics, depths, gaussians.opacities, radii, width, height)
     drawn, alphas = gsplat.rasterize_to_pixels(
         means2d,
@@ -114,6 +114,25 @@ def rasterize_gsplat(
         radii=radii,
         means2d=means2d,
     )
+
+
+@torch.no_grad()
+def square_radii(
+    radii: Int[Tensor, "c m 2"],
+    means2d: Float[Tensor, "c m 2"],
+    conics: Float[Tensor, "c m 3"],
+    width: int,
+    height: int,
+) -> Int[Tensor, "c m"]:
+    """Radii as gsplat 1.4 defines them, three standard deviations of the longest axis, from those of gsplat 1.5, 3.33 along each
+    axis of the picture: whichever is installed cuts Gaussians off at the same tiles."""
+    a, b, c = conics.unbind(-1)
+    determinant = 1 / (a * c - b * b)
+    mean = 0.5 * (a + c) * determinant
+    radius = torch.ceil(3 * torch.sqrt(mean + torch.sqrt(torch.clamp(mean * mean - determinant, min=0.01))))
+    low, high = means2d - radius[..., None], means2d + radius[..., None]
+    inside = ((high > 0) & (low < means2d.new_tensor([width, height]))).all(-1)
+    return torch.where(inside & (radii > 0).all(-1), radius, 0).int()
 
 
 def _triangles(matrices: Float[Tensor, "m 3 3"]) -> Float[Tensor, "m 6"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -31,6 +32,16 @@ def draw(parameters, background, cameras, device, depth) -> tuple[Rendering, lis
 def error(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     """Absolute differences in units of the largest expected value."""
     return (found.detach().cpu().double() - expected.detach().double()).abs() / expected.abs().max().clamp(min=1e-12)
+
+
+def radii_agree(theirs: torch.Tensor, ours: torch.Tensor) -> None:
+    """A radius is rounded up: the two may fall on different sides of a whole number. gsplat 1.5 does not see needles whose
+    square of the radius touches the picture but which themselves do not."""
+    if not version("gsplat").startswith("1.4."):
+        ours = torch.where(theirs > 0, ours, 0)
+    radii_differ = (theirs - ours).abs()
+    assert radii_differ.max() <= 1
+    assert (radii_differ > 0).float().mean() < 0.005
 
 
 @pytest.mark.parametrize("depth", [False, True])
@@ -70,10 +81,7 @@ def test_backends_agree(count, channels, views, width, height, pixels, opaque, d
 
     assert theirs.features.shape == ours.features.shape
     assert (theirs.depths is None) == (not depth)
-    # A radius is rounded up: the two may fall on different sides of a whole number.
-    radii_differ = (theirs.radii.cpu() - ours.radii).abs()
-    assert radii_differ.max() <= 1
-    assert (radii_differ > 0).float().mean() < 0.005
+    radii_agree(theirs.radii.cpu(), ours.radii)
     # One in a thousand pixels may hold an alpha on the other side of 1/255, or finish one Gaussian earlier: gsplat
     # computes with the GPU's fast exponential.
     drawn = [("features", 1e-4, 2e-2), ("alphas", 1e-4, 1e-2), *([("depths", 1e-4, 2e-2)] if depth else [])]
