@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 import torch
 
@@ -70,6 +72,7 @@ def test_blending_by_shorter_lists(config, size):
             assert float((found - expected).norm()) < 1e-5 * float(expected.norm())
 
 
+@pytest.mark.skipif(not version("gsplat").startswith("1.4."), reason="gsplat 1.5 itself draws Gaussians farther out")
 @CONFIGS
 @SIZES
 def test_same_pictures_and_gradients(config, size):
