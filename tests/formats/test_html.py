@@ -110,7 +110,7 @@ def screenshot(page, fragment, folder, seconds=5) -> np.ndarray:
         [
             BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader",
             "--enable-unsafe-swiftshader", "--force-device-scale-factor=1", f"--user-data-dir={folder / 'profile'}",
-            f"--screenshot={target}", "--window-size=640,480", f"--virtual-time-budget={1000 * seconds}",
+            f"--screenshot={target}", "--window-size=640,480", f"--virtual-time-budget={1000 * seconds:.0f}",
             f"{page.as_uri()}#{fragment}",
         ],
         check=True, capture_output=True, timeout=120,
@@ -144,6 +144,7 @@ def test_a_browser_shows_what_our_renderer_draws(name, tmp_path):
         score = scenes.psnr(torch.from_numpy(shot.copy()), expected)
         assert expected.std() > 0.05 and score > 50, (t, score)
     assert np.abs(shots[0] - shots[1]).mean() > 0.005 and np.abs(shots[1] - shots[2]).mean() > 0.005
-    # By itself, without a fragment, it plays from the camera of the header: something moves on the screen.
-    early, late = (screenshot(tmp_path / "a.html", "", tmp_path, seconds) for seconds in (1, 3))
-    assert early[:400].std() > 0.02 and np.abs(early - late).mean() > 1e-3
+    # By itself, without a fragment, it plays from the camera of the header: something moves on the screen. The clip of 0.44 s
+    # comes again and again, and when the page begins to play is the browser's affair: two shots may show the same instant.
+    first, *later = (screenshot(tmp_path / "a.html", "", tmp_path, seconds) for seconds in (1, 1.3, 2.2, 3))
+    assert first[:400].std() > 0.02 and max(np.abs(first - shot).mean() for shot in later) > 1e-3
