@@ -10,6 +10,7 @@ import torch
 from fourdgs_ns.bench.render import frozen, make_scene, plainly_drawn
 from fourdgs_ns.kernels.tile_lists import tile_lists
 from fourdgs_ns.rasterization import rasterize
+from fourdgs_ns.rasterization.gsplat_backend import _triangles
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
@@ -40,9 +41,7 @@ def test_blending_by_shorter_lists(config, size):
     import gsplat
 
     still, cameras = needles_and_discs(config, size)
-    covariances = still.covariances
-    if covariances is not None:
-        covariances = torch.cat([covariances[:, 0], covariances[:, 1, 1:], covariances[:, 2, 2:]], dim=1)
+    covariances = None if still.covariances is None else _triangles(still.covariances)
     radii, means2d, depths, conics, _ = gsplat.fully_fused_projection(
         still.means, covariances, still.quats, still.scales, cameras.camera_from_world, cameras.intrinsics, *size,
         near_plane=cameras.near,
