@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 
 from fourdgs_ns.bench import step
-from fourdgs_ns.data.capture import Capture, FrameSource, VideoFrames
-from fourdgs_ns.data.decoding import read_frames
-from fourdgs_ns.data.frame_building import num_workers
-from fourdgs_ns.data.frame_store import cache_directory, open_frame_store
-from fourdgs_ns.memory import peak_host_memory
-from fourdgs_ns.synth.files import Video, require_av
-from fourdgs_ns.trainer import DynamicGaussiansTrainer
+from fourdgs_ns.capture.capture import Capture, FrameSource, VideoFrames
+from fourdgs_ns.capture.decoding import read_frames
+from fourdgs_ns.capture.frames.building import num_workers
+from fourdgs_ns.capture.frames.store import cache_directory, open_frame_store
+from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer
+from fourdgs_ns.synth.media import Video, require_av
+from fourdgs_ns.training.memory import peak_host_memory
 
 FPS = 30.0
 

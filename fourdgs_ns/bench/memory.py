@@ -10,12 +10,12 @@ from torch import nn
 from fourdgs_ns.bench.render import REPRESENTATIONS, make_scene
 from fourdgs_ns.densification.gradient import GradientDensificationConfig
 from fourdgs_ns.densification.rows import edit_rows
-from fourdgs_ns.losses import photometric_loss
-from fourdgs_ns.memory import GB, RowBytes, row_bytes
-from fourdgs_ns.optimizers import JointOptimizers
+from fourdgs_ns.plugin.optimizers import JointOptimizers
+from fourdgs_ns.plugin.schedulers import FusedAdamConfig
 from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.base import Clip
-from fourdgs_ns.schedulers import FusedAdamConfig
+from fourdgs_ns.training.losses import photometric_loss
+from fourdgs_ns.training.memory import GB, RowBytes, row_bytes
 
 PATTERN = 100_000
 """Rows that are made; larger scenes repeat them, because making millions takes minutes and memory is the same."""

@@ -18,8 +18,8 @@ from nerfstudio.viewer.render_state_machine import RenderAction, RenderStateMach
 from nerfstudio.viewer.utils import CameraState
 from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO, Viewer
 
-from fourdgs_ns import _compat
-from fourdgs_ns.runs import LoadedRun
+from fourdgs_ns.plugin import compat
+from fourdgs_ns.plugin.runs import LoadedRun
 
 PATIENCE_SECONDS = 60.0
 """A picture that takes longer means that drawing failed."""
@@ -65,7 +65,7 @@ def measure(run: LoadedRun, size: tuple[int, int], repeats: int) -> PlayRate:
         run.config.logging.local_writer.enable = False
         writer.setup_local_writer(run.config.logging, max_iter=1)
         viewer.init_scene(pipeline.datamanager.train_dataset, "completed", pipeline.datamanager.eval_dataset)
-        _compat.set_longest_side(viewer, max(width, height))
+        compat.set_longest_side(viewer, max(width, height))
         scene = _CountingScene(viewer.viser_server.scene)
         # The render thread also asks for the camera by itself when nothing happens.
         eye = SimpleNamespace(aspect=width / height, fov=1.0, wxyz=np.array([1.0, 0.0, 0.0, 0.0]), position=np.zeros(3))

@@ -14,8 +14,8 @@ from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.engine.trainer import TrainerConfig
 
 from fourdgs_ns.bench.render import frozen, plainly_drawn, spread_lifespans
+from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer
 from fourdgs_ns.rasterization import rasterize
-from fourdgs_ns.trainer import DynamicGaussiansTrainer
 
 BEFORE, AFTER = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN_ITERATION
 

@@ -12,7 +12,7 @@ import tyro
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fourdgs_ns.trainer import DynamicGaussiansTrainer
+    from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Bench:
         """Measure and print tables."""
         import torch
 
-        from fourdgs_ns.errors import UserError
+        from fourdgs_ns.common.errors import UserError
 
         found: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
         name = found if self.device == "auto" else self.device
@@ -78,8 +78,8 @@ class Bench:
 
         from fourdgs_ns.bench import play
         from fourdgs_ns.bench.timing import hardware
-        from fourdgs_ns.errors import UserError
-        from fourdgs_ns.runs import load_run
+        from fourdgs_ns.common.errors import UserError
+        from fourdgs_ns.plugin.runs import load_run
 
         if self.trained is None:
             raise UserError("bench play needs a trained run; name its folder with --trained")
@@ -176,7 +176,7 @@ class Bench:
         from rich.console import Console
 
         from fourdgs_ns.bench import step
-        from fourdgs_ns.errors import UserError
+        from fourdgs_ns.common.errors import UserError
 
         if self.data is None:
             raise UserError("bench step trains on a capture; name its folder with --data")
@@ -199,7 +199,7 @@ class Bench:
         from rich.console import Console
 
         from fourdgs_ns.bench import data
-        from fourdgs_ns.memory import GB
+        from fourdgs_ns.training.memory import GB
 
         with tempfile.TemporaryDirectory() as folder:
             capture = self.data or data.make_recordings(
@@ -219,12 +219,12 @@ class Bench:
 
     def _trainer(self, capture: Path, output: Path, device: Literal["cpu", "cuda"]) -> DynamicGaussiansTrainer:
         """A trainer of the method with random points that neither logs nor saves."""
-        from fourdgs_ns import method_configs
         from fourdgs_ns.bench import step
-        from fourdgs_ns.data.datamanager import MultiViewVideoDatamanagerConfig
-        from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig
+        from fourdgs_ns.plugin.datamanager import MultiViewVideoDatamanagerConfig
+        from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
+        from fourdgs_ns.plugin.methods import fourdgs_4dsh, freetime, spacetime_gaussian
 
-        methods = (method_configs.spacetime_gaussian, method_configs.freetime, method_configs.fourdgs_4dsh)
+        methods = (spacetime_gaussian, freetime, fourdgs_4dsh)
         config = {c.config.method_name: c.config for c in methods}[self.method]
         data = config.pipeline.datamanager
         assert isinstance(data, MultiViewVideoDatamanagerConfig)

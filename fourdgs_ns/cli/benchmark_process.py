@@ -30,8 +30,8 @@ class BenchmarkProcess:
         """Record, process, compare, print."""
         from rich.console import Console
 
-        from fourdgs_ns.errors import UserError
-        from fourdgs_ns.preprocessing.benchmark import benchmark
+        from fourdgs_ns.bench.process import benchmark
+        from fourdgs_ns.common.errors import UserError
 
         if self.out.exists():
             raise UserError(f"{self.out} exists already; give --out a folder that does not exist yet")

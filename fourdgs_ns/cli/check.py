@@ -31,10 +31,10 @@ class Check:
         """Read, look, print; exit code 1 on red."""
         from rich.console import Console
 
-        from fourdgs_ns.data.frame_store import cache_directory
-        from fourdgs_ns.data.layouts import read_capture
-        from fourdgs_ns.preprocessing.check import check_capture, print_items
-        from fourdgs_ns.progress import progress_bar
+        from fourdgs_ns.capture.frames.store import cache_directory
+        from fourdgs_ns.capture.layouts import read_capture
+        from fourdgs_ns.common.progress import progress_bar
+        from fourdgs_ns.process.check import check_capture, print_items
 
         console = Console()
         capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)

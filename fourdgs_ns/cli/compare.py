@@ -23,8 +23,8 @@ class Compare:
         """Evaluate what is missing, print the table, write it."""
         from nerfstudio.utils.rich_utils import CONSOLE
 
-        from fourdgs_ns.errors import UserError
-        from fourdgs_ns.evaluation_files import comparison_table, evaluated, unlike_views, write_rows
+        from fourdgs_ns.common.errors import UserError
+        from fourdgs_ns.evaluation.reports import comparison_table, evaluated, unlike_views, write_rows
 
         if len(self.runs) < 2:
             raise UserError(f"{len(self.runs)} run is given; name two or more folders of runs to compare")

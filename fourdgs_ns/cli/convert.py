@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import tyro
 
 from fourdgs_ns.cli.export import make_options, report_size, write_with_progress
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.imported import ImportOptions
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def readers(options: ImportOptions, clip: Clip | None) -> dict[str, Callable[[Pa
 
 def continuing(scene: Scene, config: Path, data: Path | None) -> str:
     """The command that goes on training a converted model."""
-    from fourdgs_ns.run_folder import method_config
+    from fourdgs_ns.plugin.run_folder import method_config
 
     usual = method_config(scene.method)
     options = usual.pipeline.model.representation  # type: ignore[attr-defined]
@@ -140,7 +140,7 @@ def continuing(scene: Scene, config: Path, data: Path | None) -> str:
 
 def capture_clip(data: Path) -> Clip:
     """The clip of the capture in folder ``data``."""
-    from fourdgs_ns.data.layouts import read_capture
+    from fourdgs_ns.capture.layouts import read_capture
     from fourdgs_ns.representation.base import Clip
 
     capture = read_capture(data, None)
@@ -175,8 +175,8 @@ def recognize(path: Path) -> str:
 
 def write_as_run(out: Path, scene: Scene, data: Path | None) -> Path:
     """Write the scene, in its capture's world, as a run; returns its config.yml."""
-    from fourdgs_ns.formats.world import scene_in_capture
-    from fourdgs_ns.run_folder import write_run
+    from fourdgs_ns.formats.capture_world import scene_in_capture
+    from fourdgs_ns.plugin.run_folder import write_run
 
     assert data is not None
     if not data.is_dir():

@@ -29,11 +29,11 @@ class ConvertCapture:
         """Read, write, report."""
         from rich.console import Console
 
-        from fourdgs_ns.data.layouts import read_capture
-        from fourdgs_ns.errors import UserError
-        from fourdgs_ns.preprocessing.convert import convert_capture, recalibrated
-        from fourdgs_ns.preprocessing.workspace import appearing_folder
-        from fourdgs_ns.progress import progress_bar
+        from fourdgs_ns.capture.layouts import read_capture
+        from fourdgs_ns.common.errors import UserError
+        from fourdgs_ns.common.progress import progress_bar
+        from fourdgs_ns.common.workspace import appearing_folder
+        from fourdgs_ns.process.convert_capture import convert_capture, recalibrated
 
         console = Console()
         capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)

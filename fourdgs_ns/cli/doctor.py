@@ -20,7 +20,7 @@ class Doctor:
 
     def run(self) -> None:
         """Look, report."""
-        from fourdgs_ns.diagnosis import diagnose, gather
+        from fourdgs_ns.rasterization.diagnosis import diagnose, gather
 
         findings = diagnose(gather(self.build))
         for finding in findings:

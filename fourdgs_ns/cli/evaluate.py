@@ -22,7 +22,7 @@ class Evaluate:
         """Evaluate, write the files, print the means."""
         from nerfstudio.utils.rich_utils import CONSOLE
 
-        from fourdgs_ns.evaluation_files import evaluate_run, score_table
+        from fourdgs_ns.evaluation.reports import evaluate_run, score_table
 
         report, folder = evaluate_run(self.run_path, self.output)
         CONSOLE.print(score_table(report))

@@ -42,7 +42,7 @@ class Export:
         """Load, write, report."""
         from rich.console import Console
 
-        from fourdgs_ns.errors import UserError
+        from fourdgs_ns.common.errors import UserError
         from fourdgs_ns.formats.registry import TARGETS, load_scene
 
         if self.score and (self.format not in ("npz", "html") or self.source.suffix in (".npz", ".ckpt")):
@@ -64,8 +64,8 @@ class Export:
             console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
         report_size(out, console)
         if self.score:
-            from fourdgs_ns.held_out import note_on_cost
-            from fourdgs_ns.runs import load_run
+            from fourdgs_ns.evaluation.held_out import note_on_cost
+            from fourdgs_ns.plugin.runs import load_run
 
             console.print(note_on_cost(load_run(self.source), out), highlight=False, soft_wrap=True)
 
@@ -74,7 +74,7 @@ def make_options(
     time: float, frames: str | None, sh_degree: int | None, approximate: bool, compressed: bool, overwrite: bool
 ):
     """Options as typed -> what writers take."""
-    from fourdgs_ns.data.frame_range import parse_frames
+    from fourdgs_ns.capture.frame_range import parse_frames
     from fourdgs_ns.formats.options import ExportOptions
 
     return ExportOptions(time, parse_frames(frames), sh_degree, approximate, compressed, overwrite)
@@ -103,7 +103,7 @@ def write_with_progress(out: Path, scene, name: str, options, console) -> list[s
 
 def report_size(out: Path, console) -> None:
     """The line that says what was written."""
-    from fourdgs_ns.formats.files import size_text
+    from fourdgs_ns.common.files import size_text
 
     size = sum(p.stat().st_size for p in ([out] if out.is_file() else out.rglob("*")) if p.is_file())
     console.print(f"wrote {out} ({size_text(size)})", highlight=False, soft_wrap=True)

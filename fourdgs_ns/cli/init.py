@@ -48,12 +48,12 @@ class Init:
         """Compute or find the points, then print the report."""
         from rich.console import Console
 
-        from fourdgs_ns.data.dataparser import MultiViewVideoDataParserConfig, automatic_downscale
-        from fourdgs_ns.errors import UserError
-        from fourdgs_ns.initialization.ply import write_points_ply
-        from fourdgs_ns.initialization.report import print_report, print_truth
-        from fourdgs_ns.initialization.stage import initialize
-        from fourdgs_ns.initialization.truth import check_against_truth, has_truth
+        from fourdgs_ns.common.errors import UserError
+        from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig, automatic_downscale
+        from fourdgs_ns.points.initialize import initialize
+        from fourdgs_ns.points.ply import write_points_ply
+        from fourdgs_ns.points.report import print_report, print_truth
+        from fourdgs_ns.points.truth import check_against_truth, has_truth
         from fourdgs_ns.rendering.sequence import not_writable
 
         if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):  # before the long work

@@ -24,7 +24,7 @@ from fourdgs_ns.cli.process import Process
 from fourdgs_ns.cli.prune import Prune
 from fourdgs_ns.cli.render import Render
 from fourdgs_ns.cli.synth import Synth
-from fourdgs_ns.errors import UserError, report
+from fourdgs_ns.common.errors import UserError, report
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "process": Process,

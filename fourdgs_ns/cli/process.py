@@ -72,7 +72,7 @@ class Process:
         """Run all stages; exit code 1 when the check ends in red, although the capture is written."""
         from rich.console import Console
 
-        from fourdgs_ns.preprocessing.pipeline import ProcessOptions, process
+        from fourdgs_ns.process.steps import ProcessOptions, process
 
         outcome = process(ProcessOptions(**vars(self)), Console())
         if outcome.red:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 
 if TYPE_CHECKING:
-    from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+    from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
+    from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer, DynamicGaussiansTrainerConfig
     from fourdgs_ns.rasterization import PinholeCameras
-    from fourdgs_ns.trainer import DynamicGaussiansTrainer, DynamicGaussiansTrainerConfig
 
 CAMERAS_AT_ONCE = 8
 
@@ -38,8 +38,8 @@ class Prune:
         from rich.progress import track
 
         from fourdgs_ns.densification.rows import edit_rows
-        from fourdgs_ns.pruning import best_rows, variation_scores
-        from fourdgs_ns.trainer import write_text
+        from fourdgs_ns.plugin.trainer import write_text
+        from fourdgs_ns.training.pruning import best_rows, variation_scores
 
         console = Console(stderr=True)
         if not 0 < self.keep < 1:
@@ -90,8 +90,8 @@ class Prune:
 
     def _config(self) -> tuple[DynamicGaussiansTrainerConfig, int]:
         """The run's configuration, changed to go on for ``steps`` steps in a run of its own; and the step it has reached."""
-        from fourdgs_ns.runs import read_config
-        from fourdgs_ns.trainer import DynamicGaussiansTrainerConfig, latest_checkpoint
+        from fourdgs_ns.plugin.runs import read_config
+        from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainerConfig, latest_checkpoint
 
         if not self.load_config.is_file():
             raise UserError(f"{self.load_config} is no file; give the config.yml of a run to --load-config")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional, Union
 import tyro
 
 if TYPE_CHECKING:
-    from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+    from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
     from fourdgs_ns.rendering.plans import Plan, Timing
 
 
@@ -50,11 +50,11 @@ class PathOptions(ABC):
         """Load the runs, draw with a progress bar, report the file."""
         from nerfstudio.utils.rich_utils import CONSOLE
 
-        from fourdgs_ns.errors import UserError
+        from fourdgs_ns.common.errors import UserError
+        from fourdgs_ns.plugin.runs import load_run
         from fourdgs_ns.rendering.pictures import Painter
         from fourdgs_ns.rendering.plans import Timing
         from fourdgs_ns.rendering.sequence import Sequence, write_sequence
-        from fourdgs_ns.runs import load_run
 
         if not self.runs:
             raise UserError(

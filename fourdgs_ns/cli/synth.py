@@ -61,9 +61,9 @@ class Synth:
         # Compilers and video libraries load only when the command really runs.
         from rich.console import Console
 
-        from fourdgs_ns.progress import progress_bar
-        from fourdgs_ns.synth.capture import Recipe, generate
-        from fourdgs_ns.synth.layouts import num_views
+        from fourdgs_ns.common.progress import progress_bar
+        from fourdgs_ns.synth.generate import Recipe, generate
+        from fourdgs_ns.synth.writers import num_views
 
         recipe = Recipe(
             cameras=self.cameras,

@@ -17,9 +17,9 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from fourdgs_ns.densification.rows import edit_rows
-from fourdgs_ns.losses import ssim
 from fourdgs_ns.rasterization.types import PinholeCameras
 from fourdgs_ns.representation.base import Clip, PointsOverTime, Representation
+from fourdgs_ns.training.losses import ssim
 
 PATCH = 16
 MIN_STEPS_BETWEEN = 100

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 
 # A NumPy number is stored as a call of one function with a type and bytes; under NumPy 1 and 2 it has different names.
 _SCALAR = np.float64(0).__reduce__()[0]

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.formats.files import replacing
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.moving import (
     ALWAYS,
     Loss,
@@ -30,7 +30,7 @@ from fourdgs_ns.formats.moving import (
 from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.scene import Scene
 from fourdgs_ns.representation.base import ALPHA_THRESHOLD
-from fourdgs_ns.representation.spherical_harmonics import SH_C0, sh_from_rgb
+from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, sh_from_rgb
 
 PATH_ERROR = 0.1
 """Largest distance of a piece from the curve, in the smallest standard deviation of the Gaussian."""

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.moving import MovingGaussians
 from fourdgs_ns.formats.scene import Scene, sound_rows
 from fourdgs_ns.representation.base import Clip
 from fourdgs_ns.representation.freetime import FreeTimeConfig
+from fourdgs_ns.representation.parts.windows import GATE_SLOPE
 from fourdgs_ns.representation.spacetime import lite_config
-from fourdgs_ns.representation.windows import GATE_SLOPE
 
 NO_PLATEAU = 1e-6
 """Half width in t that stands for no flat top at all."""

@@ -15,13 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.foreign_pickle import load_foreign
 from fourdgs_ns.formats.imported import ImportedModel, ImportOptions
 from fourdgs_ns.representation.base import Clip, finite_rows
 from fourdgs_ns.representation.fourd import MAX_TEMPORAL_SCALE, FourDConfig
-from fourdgs_ns.representation.rotations4d import other_convention, quats_of_static
-from fourdgs_ns.representation.velocity_form import QuaternionForm, quaternion_form, velocity_form
+from fourdgs_ns.representation.parts.rotations4d import other_convention, quats_of_static
+from fourdgs_ns.representation.parts.velocity_form import QuaternionForm, quaternion_form, velocity_form
 
 # Position of each value in the tuple and the shape of one row.
 COMMON = {

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.formats.files import replacing
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.moving import ALWAYS, DECODER_LOSS, refuse_unless
 from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.ply_table import read_vertices, stack_columns, write_float_ply
 from fourdgs_ns.formats.scene import Scene, sound_rows
 from fourdgs_ns.representation.base import Clip
-from fourdgs_ns.representation.ellipsoids import slice_axes
 from fourdgs_ns.representation.freetime import FreeTimeConfig
-from fourdgs_ns.representation.spherical_harmonics import num_harmonics
+from fourdgs_ns.representation.parts.ellipsoids import slice_axes
+from fourdgs_ns.representation.parts.spherical_harmonics import num_harmonics
 
 MAX_LOGIT = 13.8
 """Logit of the largest opacity written, 1 - 1e-6."""

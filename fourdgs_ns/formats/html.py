@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import read_bytes, replacing
+from fourdgs_ns.formats.agreement import comparison_note, psnr_between
 from fourdgs_ns.formats.columns import DTYPES, Codec, Column, decode, encode
-from fourdgs_ns.formats.compare import comparison_note, psnr_between
-from fourdgs_ns.formats.files import read_bytes, replacing
 from fourdgs_ns.formats.moving import MovingGaussians, moving_gaussians
 from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.scene import Scene

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fourdgs_ns.data.layouts import LAYOUTS
-from fourdgs_ns.data.layouts.sequences import listed
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.capture.layouts import LAYOUTS
+from fourdgs_ns.capture.layouts.sequences import listed
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import read_bytes, size_text
 from fourdgs_ns.formats import fourdgs_file, gaussian_ply, html, npz, ply4d, ply_sequence, spacetime_ply, splatv
-from fourdgs_ns.formats.files import read_bytes, size_text
 from fourdgs_ns.formats.fudan import read_fudan
 from fourdgs_ns.formats.imported import ImportOptions
 from fourdgs_ns.formats.ply_table import read_vertices

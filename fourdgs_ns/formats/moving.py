@@ -20,16 +20,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from fourdgs_ns.data.scene_frame import SceneFrame
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.scene import Scene
-from fourdgs_ns.representation import windows
+from fourdgs_ns.geometry.world import SceneFrame
 from fourdgs_ns.representation.base import ALPHA_THRESHOLD, GaussiansAtTime
-from fourdgs_ns.representation.ellipsoids import slice_axes
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
+from fourdgs_ns.representation.parts import windows
+from fourdgs_ns.representation.parts.ellipsoids import slice_axes
+from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, num_harmonics, sh_from_rgb
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
-from fourdgs_ns.representation.spherical_harmonics import SH_C0, num_harmonics, sh_from_rgb
 
 ALWAYS = 1e4
 """s, in lengths of the clip, of a Gaussian that never fades: its weight differs from 1 by less than 1e-7."""

@@ -21,16 +21,16 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from fourdgs_ns.data.layouts.files import MALFORMED_HEADER
-from fourdgs_ns.data.scene_frame import SceneFrame
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.capture.layouts.reading import MALFORMED_HEADER
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import replacing
+from fourdgs_ns.formats.agreement import comparison_note, psnr_between
 from fourdgs_ns.formats.columns import DTYPES, Codec, Column, decode, encode
-from fourdgs_ns.formats.compare import comparison_note, psnr_between
-from fourdgs_ns.formats.files import replacing
 from fourdgs_ns.formats.moving import moving_gaussians
 from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.scene import Scene, check_parameters, make_config, parse_clip, sound_rows
 from fourdgs_ns.formats.view import start_view
+from fourdgs_ns.geometry.world import SceneFrame
 
 FORMAT = "fourdgs-ns scene"
 VERSION = 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fourdgs_ns.data.frame_range import FrameRange
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.capture.frame_range import FrameRange
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.scene import Scene
 
 

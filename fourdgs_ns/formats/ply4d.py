@@ -22,8 +22,8 @@ from pathlib import Path
 
 import torch
 
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.formats.files import replacing
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.from_moving import scene_from_moving
 from fourdgs_ns.formats.gaussian_ply import sh_degree_of
 from fourdgs_ns.formats.moving import MovingGaussians, moving_gaussians
@@ -31,7 +31,7 @@ from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.ply_table import read_vertices, stack_columns, write_float_ply
 from fourdgs_ns.formats.scene import Scene
 from fourdgs_ns.formats.spacetime_ply import claimed_clip, tagged_comments
-from fourdgs_ns.representation.spherical_harmonics import SH_C0, num_harmonics, sh_from_rgb
+from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, num_harmonics, sh_from_rgb
 
 TIME = ["time_center", "time_sigma", "time_plateau", "time_gate"]
 MOTION = [f"{name}_{axis}" for name in ("velocity", "motion2", "motion3") for axis in "xyz"]

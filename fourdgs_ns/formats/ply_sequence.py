@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.formats.files import replacing
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.gaussian_ply import Slicer
 from fourdgs_ns.formats.gaussian_ply import read as read_frame
 from fourdgs_ns.formats.options import ExportOptions

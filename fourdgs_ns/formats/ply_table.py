@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from plyfile import PlyData, PlyParseError
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 
 MAX_HEADER_BYTES = 1 << 20
 _SIZES = {

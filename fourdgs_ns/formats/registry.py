@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import (
     fourdgs_file,
     gaussian_ply,

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fourdgs_ns.data.scene_frame import SceneFrame
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.world import SceneFrame
 from fourdgs_ns.representation.base import Clip, Representation, RepresentationConfig, finite_rows
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fourdgs_ns.data.scene_frame import SceneFrame
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.formats.files import replacing
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.moving import MovingGaussians, moving_gaussians, plain_colors, plain_windows, refuse_unless
 from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.ply_table import read_vertices, stack_columns, write_float_ply
 from fourdgs_ns.formats.scene import Scene, sound_rows
+from fourdgs_ns.geometry.world import SceneFrame
 from fourdgs_ns.representation.base import Clip
 from fourdgs_ns.representation.spacetime import SpacetimeConfig, lite_config
 

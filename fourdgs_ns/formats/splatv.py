@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.formats.compare import agreement, psnr_between
-from fourdgs_ns.formats.files import read_bytes, replacing
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import read_bytes, replacing
+from fourdgs_ns.formats.agreement import agreement, psnr_between
 from fourdgs_ns.formats.moving import (
     ALWAYS,
     Loss,

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from fourdgs_ns.data.scene_frame import SceneFrame
 from fourdgs_ns.formats.moving import MovingGaussians
 from fourdgs_ns.formats.scene import Scene
+from fourdgs_ns.geometry.world import SceneFrame
 from fourdgs_ns.rasterization.types import PinholeCameras
 
 FIELD_OF_VIEW = 50.0

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fourdgs_ns.kernels.launch import kernel
-from fourdgs_ns.kernels.rows import dense_gradients
+from fourdgs_ns.kernels.slicing import dense_gradients
 
 _BLOCK = 256
 _CHUNKS = 16
@@ -106,5 +106,5 @@ def camera_colors(
     offsets: Float[Tensor, "n 3"],
     cameras: Int[Tensor, " b"],
 ) -> Float[Tensor, "b h w 3"]:
-    """See :class:`fourdgs_ns.appearance.CameraColors`; float32, everything on one device."""
+    """See :class:`fourdgs_ns.corrections.colors.CameraColors`; float32, everything on one device."""
     return _CameraColors.apply(image, matrices, offsets, cameras)  # type: ignore[return-value]

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
-from fourdgs_ns.kernels.rows import dense_gradients, load_rows, out_of_sight
+from fourdgs_ns.kernels.slicing import dense_gradients, load_rows, out_of_sight
 
 _BLOCK = 256
 NAMES = ("means", "velocities", "scales", "quats", "opacities", "temporal_centers", "log_durations")

@@ -62,5 +62,5 @@ class _Sum(torch.autograd.Function):
 def sum_of_opacities(
     opacities: Float[Tensor, "n 1"], ids: Int[Tensor, " m"], weights: Float[Tensor, " m"], factor: float
 ) -> Float[Tensor, ""]:
-    """See :func:`fourdgs_ns.losses.opacity_regularizer`; differentiable in ``opacities`` only. float32, ids unique."""
+    """See :func:`fourdgs_ns.training.losses.opacity_regularizer`; differentiable in ``opacities`` only. float32, ids unique."""
     return _Sum.apply(opacities, ids, weights, factor)  # type: ignore[return-value]

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
-from fourdgs_ns.kernels.rows import dense_gradients, load_rows
+from fourdgs_ns.kernels.slicing import dense_gradients, load_rows
 
 _ROWS = 64
 

@@ -15,7 +15,7 @@ from fourdgs_ns.rasterization.kernel_threads import run
 from fourdgs_ns.rasterization.projection import project
 from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
 from fourdgs_ns.representation.base import GaussiansAtTime
-from fourdgs_ns.representation.spherical_harmonics import rgb_from_sh
+from fourdgs_ns.representation.parts.spherical_harmonics import rgb_from_sh
 
 _GAUSSIANS, _TILES = 4096, 8  # per unit of parallel work
 

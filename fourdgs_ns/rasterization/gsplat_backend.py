@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.rasterization.types import EPS_2D, FAR, PinholeCameras, Rendering
 from fourdgs_ns.representation.base import GaussiansAtTime
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras, CameraType
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.representation.base import Clip
 
 Poses = Float[np.ndarray, "n 3 4"]

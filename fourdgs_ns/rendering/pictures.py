@@ -13,13 +13,13 @@ from jaxtyping import Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.losses import psnr, ssim
-from fourdgs_ns.model import DynamicGaussiansModel
-from fourdgs_ns.palette import ValueRange, palette
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.palette import ValueRange, palette
+from fourdgs_ns.inspection.comparison import DIFFERENCE_GAIN, resized
+from fourdgs_ns.plugin.model import DynamicGaussiansModel
+from fourdgs_ns.plugin.runs import LoadedRun
 from fourdgs_ns.rendering.plans import Plan
-from fourdgs_ns.runs import LoadedRun
-from fourdgs_ns.viewer.comparison import DIFFERENCE_GAIN, resized
+from fourdgs_ns.training.losses import psnr, ssim
 from fourdgs_ns.viewer.inspector import SliceRanges, coloring_edit, slice_ranges
 
 Output = Literal["rgb", "depth", "motion", "truth", "difference"]

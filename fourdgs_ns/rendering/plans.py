@@ -13,9 +13,9 @@ from jaxtyping import Float
 from nerfstudio.cameras.camera_paths import get_path_from_json
 from nerfstudio.cameras.cameras import Cameras
 
-from fourdgs_ns.data.dataset import MultiViewVideoDataset
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.pipeline import DynamicGaussiansPipeline
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
+from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
 from fourdgs_ns.rendering.paths import (
     assemble,
     between,

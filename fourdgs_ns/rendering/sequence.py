@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.progress import TextColumn
 
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.progress import progress_bar
-from fourdgs_ns.synth.files import Video
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.progress import progress_bar
+from fourdgs_ns.synth.media import Video
 
 RECIPE = "recipe.json"
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from fourdgs_ns.kernels.rows import AliveMarks
+    from fourdgs_ns.kernels.slicing import AliveMarks
 
 ALPHA_THRESHOLD = 1.0 / 255.0
 """A Gaussian whose opacity is below this colours no pixel: both rasterisers skip it."""

@@ -22,7 +22,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from fourdgs_ns.representation import windows
 from fourdgs_ns.representation.base import (
     Clip,
     GaussiansAtTime,
@@ -34,16 +33,17 @@ from fourdgs_ns.representation.base import (
     gather,
     uses_kernels,
 )
-from fourdgs_ns.representation.children import (
+from fourdgs_ns.representation.parts import windows
+from fourdgs_ns.representation.parts.children import (
     MAX_LOGIT,
     RELOCATED_SPREAD,
     SPLIT_SHRINK,
     Kind,
 )
-from fourdgs_ns.representation.ellipsoids import axes_of, largest_deviation
-from fourdgs_ns.representation.rotations4d import quats_of_static, rotation_matrices_4d, time_rows
-from fourdgs_ns.representation.spherical_harmonics import num_harmonics, sh_from_rgb
-from fourdgs_ns.representation.velocity_form import (
+from fourdgs_ns.representation.parts.ellipsoids import axes_of, largest_deviation
+from fourdgs_ns.representation.parts.rotations4d import quats_of_static, rotation_matrices_4d, time_rows
+from fourdgs_ns.representation.parts.spherical_harmonics import num_harmonics, sh_from_rgb
+from fourdgs_ns.representation.parts.velocity_form import (
     QuaternionForm,
     VelocityForm,
     quaternion_form,
@@ -52,7 +52,7 @@ from fourdgs_ns.representation.velocity_form import (
 
 if TYPE_CHECKING:
     from fourdgs_ns.kernels.fourd_colors import Options
-    from fourdgs_ns.kernels.rows import AliveMarks
+    from fourdgs_ns.kernels.slicing import AliveMarks
 
 MAX_TEMPORAL_SCALE = 5.0
 """Bound of the logarithm of a row's temporal size, 148 clips: beyond it nothing changes but the rounding."""

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from fourdgs_ns.representation import windows
+from fourdgs_ns.geometry.rotations import identity_quats
 from fourdgs_ns.representation.base import (
     Clip,
     GaussiansAtTime,
@@ -33,12 +33,12 @@ from fourdgs_ns.representation.base import (
     gather,
     uses_kernels,
 )
-from fourdgs_ns.representation.children import Kind, make_children
-from fourdgs_ns.representation.rotations import identity_quats
-from fourdgs_ns.representation.spherical_harmonics import num_harmonics, sh_from_rgb
+from fourdgs_ns.representation.parts import windows
+from fourdgs_ns.representation.parts.children import Kind, make_children
+from fourdgs_ns.representation.parts.spherical_harmonics import num_harmonics, sh_from_rgb
 
 if TYPE_CHECKING:
-    from fourdgs_ns.kernels.rows import AliveMarks
+    from fourdgs_ns.kernels.slicing import AliveMarks
 
 
 @dataclass
@@ -138,7 +138,7 @@ class FreeTimeRepresentation:
         return self.config.window == "gaussian" and uses_kernels(params, t)
 
     def marks(self, params: Parameters, t: float | Tensor) -> AliveMarks:
-        from fourdgs_ns.kernels.rows import mark_alive
+        from fourdgs_ns.kernels.slicing import mark_alive
 
         return mark_alive(t, params["opacities"], params["temporal_centers"], params["log_durations"], 0.5)
 
@@ -184,7 +184,7 @@ class FreeTimeRepresentation:
         self, params: Parameters, t: float | Tensor, ids: Int[Tensor, " m"], seen_from: Float[Tensor, "c 3"] | None
     ) -> GaussiansAtTime:
         from fourdgs_ns.kernels.freetime import slice_rows
-        from fourdgs_ns.kernels.rows import gather_harmonics
+        from fourdgs_ns.kernels.slicing import gather_harmonics
         from fourdgs_ns.kernels.view_colors import view_colors
 
         means, velocities, scales, quats, opacities, weights = slice_rows(t, ids, dict(params))
@@ -201,7 +201,7 @@ class FreeTimeRepresentation:
     def children(
         self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """See :func:`fourdgs_ns.representation.children.make_children`."""
+        """See :func:`fourdgs_ns.representation.parts.children.make_children`."""
         return make_children(self, params, ids, kind, generator)
 
     def move_center(self, rows: dict[str, Tensor], shift: Float[Tensor, "n 1"]) -> None:

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from fourdgs_ns.geometry.rotations import identity_quats
 from fourdgs_ns.representation.base import (
     ALPHA_THRESHOLD,
     Clip,
@@ -31,12 +32,11 @@ from fourdgs_ns.representation.base import (
     gather,
     uses_kernels,
 )
-from fourdgs_ns.representation.children import Kind, make_children
-from fourdgs_ns.representation.rotations import identity_quats
-from fourdgs_ns.representation.spherical_harmonics import sh_from_rgb
+from fourdgs_ns.representation.parts.children import Kind, make_children
+from fourdgs_ns.representation.parts.spherical_harmonics import sh_from_rgb
 
 if TYPE_CHECKING:
-    from fourdgs_ns.kernels.rows import AliveMarks
+    from fourdgs_ns.kernels.slicing import AliveMarks
 
 
 @dataclass
@@ -140,7 +140,7 @@ class SpacetimeRepresentation:
         return uses_kernels(params, t)
 
     def marks(self, params: Parameters, t: float | Tensor) -> AliveMarks:
-        from fourdgs_ns.kernels.rows import mark_alive
+        from fourdgs_ns.kernels.slicing import mark_alive
 
         return mark_alive(t, params["opacities"], params["temporal_centers"], params["log_durations"], 1.0)
 
@@ -182,7 +182,7 @@ class SpacetimeRepresentation:
     def children(
         self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """See :func:`fourdgs_ns.representation.children.make_children`.
+        """See :func:`fourdgs_ns.representation.parts.children.make_children`.
 
         The published code gives a child a random temporal centre in [0, 1) and keeps the polynomial, which shifts its whole
         path in time. Here the polynomial is re-expanded about the new centre, so that the child passes where its parent does.

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-from fourdgs_ns.cores import available_cores
+from fourdgs_ns.common.cores import available_cores
 
 
 @lru_cache(maxsize=1)

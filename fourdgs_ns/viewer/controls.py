@@ -15,9 +15,9 @@ import viser
 import viser.transforms as vtf
 from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 
-from fourdgs_ns import _compat
-from fourdgs_ns.viewer.colorings import COLORINGS
-from fourdgs_ns.viewer.comparison import LAYOUTS, nearest_view
+from fourdgs_ns.inspection.colorings import COLORINGS
+from fourdgs_ns.inspection.comparison import LAYOUTS, nearest_view
+from fourdgs_ns.plugin import compat
 from fourdgs_ns.viewer.inspector import OWN_COLORS, Inspector, Statistics
 from fourdgs_ns.viewer.playback import REPEATS, Playhead, time_at
 
@@ -65,7 +65,7 @@ def orbited(position: np.ndarray, target: np.ndarray, up: np.ndarray, radians: f
     return target + vtf.SO3.exp(up / np.linalg.norm(up) * radians) @ (position - target)
 
 
-class TimeControls(_compat.AttachedControl):
+class TimeControls(compat.AttachedControl):
     """Widgets that write into a playhead and an inspector; one daemon thread that advances the playhead."""
 
     def __init__(self, inspector: Inspector) -> None:
@@ -91,9 +91,9 @@ class TimeControls(_compat.AttachedControl):
         self.playhead = Playhead.of(clip)
         # The viewer interrupts a drawing by an exception when a browser moves; loading kernels must not be what it hits.
         self.inspector.warm_up()
-        _compat.hide_time_slider(viewer)
-        _compat.keyframes_take_time(self.time)
-        _compat.mend_paths_of_two_keyframes()
+        compat.hide_time_slider(viewer)
+        compat.keyframes_take_time(self.time)
+        compat.mend_paths_of_two_keyframes()
         gui = viewer.viser_server.gui
         with gui.add_folder("Playback", order=ABOVE_THE_TABS):
             self._build_playback(gui)
@@ -172,7 +172,7 @@ class TimeControls(_compat.AttachedControl):
     def _ask(self, **wishes: object) -> None:
         for name, value in wishes.items():
             setattr(self.inspector, name, value)
-        _compat.draw_again(self.viewer)
+        compat.draw_again(self.viewer)
 
     def _locked(self, change: Callable[[], None]) -> None:
         with self.lock:

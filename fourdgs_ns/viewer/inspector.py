@@ -11,19 +11,19 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from fourdgs_ns.data.dataset import MultiViewVideoDataset
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.memory import one_line
-from fourdgs_ns.palette import ValueRange
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.palette import ValueRange
+from fourdgs_ns.inspection.colorings import InspectedSlice, recolored, visible
+from fourdgs_ns.inspection.comparison import Layout, compose, fitted, nearest_view, resized
+from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
 from fourdgs_ns.rasterization import PinholeCameras
 from fourdgs_ns.representation.base import GaussiansAtTime
-from fourdgs_ns.viewer.colorings import InspectedSlice, recolored, visible
-from fourdgs_ns.viewer.comparison import Layout, compose, fitted, nearest_view, resized
+from fourdgs_ns.training.memory import one_line
 
 if TYPE_CHECKING:
-    from fourdgs_ns.model import DynamicGaussiansModel
-    from fourdgs_ns.pipeline import DynamicGaussiansPipeline
-    from fourdgs_ns.rasterization.moment import SliceEdit
+    from fourdgs_ns.plugin.model import DynamicGaussiansModel
+    from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
+    from fourdgs_ns.rasterization.render import SliceEdit
 
 OWN_COLORS = "appearance"
 """The coloring that shows the Gaussians' own colours."""

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from fourdgs_ns.bench import data, export, render, step, timing
+from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.cli.main import entry_point
-from fourdgs_ns.data.layouts import read_capture
-from tests.training.tiny import make_config, write_capture
+from tests.plugin.tiny import make_config, write_capture
 
 CPU = torch.device("cpu")
 

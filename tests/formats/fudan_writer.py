@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fourdgs_ns.representation.rotations4d import other_convention
+from fourdgs_ns.representation.parts.rotations4d import other_convention
 
 
 def gaussians(n: int = 200, seed: int = 0, duration: float = 1.0, moving: float = 0.3) -> dict[str, Tensor]:

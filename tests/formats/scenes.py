@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from fourdgs_ns.data.scene_frame import SceneFrame
 from fourdgs_ns.formats.scene import Scene
+from fourdgs_ns.geometry.world import SceneFrame
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime
 from fourdgs_ns.representation.fourd import STATIC_MARK, FourDConfig

@@ -9,7 +9,7 @@ import pickle
 import pytest
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.fudan import read_fudan
 from fourdgs_ns.formats.imported import ImportOptions
 from fourdgs_ns.representation.base import Clip

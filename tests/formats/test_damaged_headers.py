@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import html, npz, spacetime_ply
 from fourdgs_ns.formats.identify import describe
 from fourdgs_ns.formats.options import ExportOptions

@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.fudan import read_fudan
 from fourdgs_ns.formats.imported import ImportedModel, ImportOptions
+from fourdgs_ns.geometry.rotations import rotation_matrices
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime
-from fourdgs_ns.representation.rotations import rotation_matrices
-from fourdgs_ns.representation.rotations4d import rotation_matrices_4d
+from fourdgs_ns.representation.parts.rotations4d import rotation_matrices_4d
 
 from .fudan_writer import capture_tuple, gaussians, save, static_tuple
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from plyfile import PlyData, PlyElement
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import gaussian_ply, ply_sequence
 from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import html
 from fourdgs_ns.formats.moving import moving_gaussians
 from fourdgs_ns.formats.options import ExportOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.moving import moving_gaussians, plain_windows, refuse_unless
 from tests.formats import scenes
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import npz
 from fourdgs_ns.formats.columns import decode, encode
 from fourdgs_ns.formats.moving import moving_gaussians

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.registry import TARGETS, check_options, load_scene, write_scene
 from tests.formats import scenes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from plyfile import PlyData
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import gaussian_ply, ply4d
 from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes

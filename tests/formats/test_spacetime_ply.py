@@ -7,11 +7,11 @@ import pytest
 import torch
 from plyfile import PlyData
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import gaussian_ply, spacetime_ply
 from fourdgs_ns.formats.options import ExportOptions
+from fourdgs_ns.geometry.rays import pixel_rays
 from fourdgs_ns.rasterization import rasterize
-from fourdgs_ns.rasterization.rays import pixel_rays
 from tests.formats import scenes
 
 LITE = [

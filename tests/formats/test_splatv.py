@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import splatv
 from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes

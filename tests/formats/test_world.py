@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.formats.capture_world import scene_in_capture
 from fourdgs_ns.formats.moving import moving_gaussians
 from fourdgs_ns.formats.view import start_view
-from fourdgs_ns.formats.world import scene_in_capture
 from tests.formats import scenes
 
 MODELS = {

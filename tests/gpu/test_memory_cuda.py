@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns import memory
 from fourdgs_ns.bench import memory as bench
+from fourdgs_ns.training import memory
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

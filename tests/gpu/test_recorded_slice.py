@@ -7,11 +7,11 @@ import torch
 
 from fourdgs_ns.bench.render import make_scene
 from fourdgs_ns.rasterization import rasterize
-from fourdgs_ns.rasterization.moment import draw_moment
-from fourdgs_ns.representation import active_set as module
-from fourdgs_ns.representation.active_set import ActiveSet, RecordedSlice
+from fourdgs_ns.rasterization.render import draw_moment
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
+from fourdgs_ns.representation.parts import active_set as module
+from fourdgs_ns.representation.parts.active_set import ActiveSet, RecordedSlice
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.model import DynamicGaussiansModel
-from tests.training.tiny import make_config, train, write_capture
+from fourdgs_ns.plugin.model import DynamicGaussiansModel
+from tests.plugin.tiny import make_config, train, write_capture
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -12,7 +12,8 @@ COMPILE = """
 import inspect, sys, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from fourdgs_ns.kernels import fourd, fourd_colors, freetime, photometric, rows, spacetime, tile_lists, view_colors
+from fourdgs_ns.kernels import fourd, fourd_colors, freetime, photometric, spacetime, tile_lists, view_colors
+from fourdgs_ns.kernels import slicing as rows
 
 SCALARS = {"t": "fp32", "mark": "fp32", "limit": "fp32", "frequency": "fp32", "m": "i32", "n": "i32",
            "capacity": "i32", "runs": "i32", "counts": "*i32"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.kernels import rows as row_kernels
+from fourdgs_ns.kernels import slicing as row_kernels
 from fourdgs_ns.kernels.freetime import NAMES, slice_rows
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.kernels.rows import AliveMarks, list_alive
+from fourdgs_ns.kernels.slicing import AliveMarks, list_alive
 
 from .device import DEVICE
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fourdgs_ns.kernels.opacity import sum_of_opacities
-from fourdgs_ns.losses import opacity_regularizer
+from fourdgs_ns.training.losses import opacity_regularizer
 
 from .device import DEVICE
 

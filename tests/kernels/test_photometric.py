@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns import losses
 from fourdgs_ns.kernels import photometric
 from fourdgs_ns.kernels.photometric import photometric_loss
+from fourdgs_ns.training import losses
 
 from .device import DEVICE
 

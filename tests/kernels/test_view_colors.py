@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fourdgs_ns.kernels.view_colors import view_colors
-from fourdgs_ns.representation.spherical_harmonics import rgb_from_sh
+from fourdgs_ns.representation.parts.spherical_harmonics import rgb_from_sh
 
 from .device import DEVICE
 

@@ -19,7 +19,7 @@ from fourdgs_ns.rasterization.types import (
     TRANSMITTANCE_MIN,
     PinholeCameras,
 )
-from fourdgs_ns.representation.spherical_harmonics import rgb_from_sh
+from fourdgs_ns.representation.parts.spherical_harmonics import rgb_from_sh
 
 
 class Pictures(NamedTuple):

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.rasterization.gsplat_backend import load_gsplat
 
 

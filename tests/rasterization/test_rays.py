@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from fourdgs_ns.rasterization.rays import pixel_rays
+from fourdgs_ns.geometry.rays import pixel_rays
+from fourdgs_ns.geometry.rotations import rotation_matrices
 from fourdgs_ns.rasterization.types import PinholeCameras
-from fourdgs_ns.representation.rotations import rotation_matrices
 
 
 def test_points_on_a_ray_project_to_its_pixel():

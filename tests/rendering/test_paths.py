@@ -7,7 +7,7 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.rendering import paths
 from fourdgs_ns.representation.base import Clip
 

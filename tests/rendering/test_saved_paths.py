@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.rendering.plans import Timing, saved_plan
 from fourdgs_ns.representation.base import Clip
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.rendering import sequence as module
 from fourdgs_ns.rendering.sequence import Sequence, write_sequence
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fourdgs_ns.representation.fourd import STATIC_MARK
-from fourdgs_ns.representation.rotations4d import rotation_matrices_4d
+from fourdgs_ns.representation.parts.rotations4d import rotation_matrices_4d
 
 from .fourd_rows import random_rows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from fourdgs_ns.representation.rotations import rotation_matrices
-from fourdgs_ns.representation.rotations4d import (
+from fourdgs_ns.geometry.rotations import rotation_matrices
+from fourdgs_ns.representation.parts.rotations4d import (
     other_convention,
     quats_from_rotations_4d,
     quats_of_static,

@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from scipy.special import sph_harm_y
 
-from fourdgs_ns.representation.spherical_harmonics import SH_C0, rgb_from_sh, rotate_sh, sh_basis, sh_from_rgb
+from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, rgb_from_sh, rotate_sh, sh_basis, sh_from_rgb
 
 
 def random_directions(n: int, seed: int = 0) -> torch.Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.representation.ellipsoids import axes_of, largest_deviation, quats_from_matrices
-from fourdgs_ns.representation.rotations import rotation_matrices
-from fourdgs_ns.representation.rotations4d import rotation_matrices_4d
-from fourdgs_ns.representation.velocity_form import QuaternionForm, VelocityForm, quaternion_form, velocity_form
+from fourdgs_ns.geometry.rotations import rotation_matrices
+from fourdgs_ns.representation.parts.ellipsoids import axes_of, largest_deviation, quats_from_matrices
+from fourdgs_ns.representation.parts.rotations4d import rotation_matrices_4d
+from fourdgs_ns.representation.parts.velocity_form import QuaternionForm, VelocityForm, quaternion_form, velocity_form
 
 from .test_rotations4d import random_quats
 

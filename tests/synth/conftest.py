@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fourdgs_ns.synth.capture import Recipe, build_renderer, build_rig
+from fourdgs_ns.synth.generate import Recipe, build_renderer, build_rig
 
 
 @pytest.fixture(scope="session")

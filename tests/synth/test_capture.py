@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from plyfile import PlyData
 
-from fourdgs_ns.data.layouts import read_capture
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.synth.capture import build_renderer, build_rig, generate
+from fourdgs_ns.capture.layouts import read_capture
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.synth.generate import build_renderer, build_rig, generate
 from fourdgs_ns.synth.ground_truth import read_depth
-from fourdgs_ns.synth.layouts import dnerf_splits, llff_row, num_views
+from fourdgs_ns.synth.writers import dnerf_splits, llff_row, num_views
 
 
 def _generate(recipe, out, overwrite=False):

@@ -10,7 +10,7 @@ import pytest
 import tyro
 
 from fourdgs_ns.cli.synth import Synth
-from fourdgs_ns.errors import UserError
+from fourdgs_ns.common.errors import UserError
 
 
 def test_arguments_reach_the_files(tmp_path, capsys):

@@ -10,10 +10,10 @@ import pytest
 from scipy import ndimage
 
 from fourdgs_ns.synth import ground_truth
-from fourdgs_ns.synth import points as surface
-from fourdgs_ns.synth.capture import build_rig
+from fourdgs_ns.synth import surface_points as surface
+from fourdgs_ns.synth.generate import build_rig
 from fourdgs_ns.synth.scene import Clip
-from fourdgs_ns.synth.stages import stage
+from fourdgs_ns.synth.scenes import stage
 
 
 @pytest.fixture(scope="module")

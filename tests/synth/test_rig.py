@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fourdgs_ns.errors import UserError
-from fourdgs_ns.synth.capture import build_renderer
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.synth.generate import build_renderer
 from fourdgs_ns.synth.rig import look_at, moving_camera, rig
 
 

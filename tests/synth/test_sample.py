@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.cli.synth import Synth
-from fourdgs_ns.data.layouts import read_capture
-from fourdgs_ns.synth.capture import Recipe, build_renderer, build_rig
+from fourdgs_ns.synth.generate import Recipe, build_renderer, build_rig
 
 DATA = Path(__file__).parents[2] / "data"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.synth.scene import Clip, linear_color, text_bitmap
-from fourdgs_ns.synth.stages import SCENES
+from fourdgs_ns.synth.scenes import SCENES
 
 
 def test_balloon_is_seen_exactly_during_its_lifetime(renderer, cameras):

@@ -9,7 +9,7 @@ import pytest
 import splines
 from splines.quaternion import UnitQuaternion
 
-from fourdgs_ns import _compat
+from fourdgs_ns.plugin import compat
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def stock():
 
 def test_a_keyframe_is_of_the_time_that_is_shown(stock):
     times = iter([0.25, 0.75])
-    _compat.keyframes_take_time(lambda: -1.0)
-    _compat.keyframes_take_time(lambda: next(times))  # a second viewer replaces the first
+    compat.keyframes_take_time(lambda: -1.0)
+    compat.keyframes_take_time(lambda: next(times))  # a second viewer replaces the first
     camera = SimpleNamespace(position=np.zeros(3), wxyz=np.array([1.0, 0.0, 0.0, 0.0]), fov=0.8)
     first, second = (stock.from_camera(camera, 1.5) for _ in range(2))
     assert (first.override_time_val, second.override_time_val) == (0.25, 0.75)
@@ -41,7 +41,7 @@ def angle(rotation: UnitQuaternion) -> float:
 
 
 def test_two_keyframes_turn_evenly(stock):
-    _compat.mend_paths_of_two_keyframes()
+    compat.mend_paths_of_two_keyframes()
     path = splines.quaternion.KochanekBartels([turned(10), turned(70)], tcb=(0.5, 0, 0), endconditions="natural")
     assert [angle(path.evaluate(t)) for t in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([10, 25, 40, 70])
 
@@ -49,6 +49,6 @@ def test_two_keyframes_turn_evenly(stock):
 def test_more_keyframes_turn_as_before(stock):
     stations = [turned(10), turned(70), turned(20)]
     own = splines.quaternion.KochanekBartels(stations, tcb=(0.5, 0, 0), endconditions="natural")
-    _compat.mend_paths_of_two_keyframes()
+    compat.mend_paths_of_two_keyframes()
     path = splines.quaternion.KochanekBartels(stations, tcb=(0.5, 0, 0), endconditions="natural")
     assert all(angle(path.evaluate(t)) == angle(own.evaluate(t)) for t in (0.0, 0.4, 1.3, 2.0))

@@ -1,0 +1,166 @@
+"""The file that holds one camera's frames in the frame store: its name, its sidecar, its soundness."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import zlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fourdgs_ns.capture.capture import Capture, CaptureCamera, FrameSource, ImageFrames, VideoFrames
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.undistortion import TrainingCamera, training_camera
+
+STORE_VERSION = 1
+"""Part of every key; raise it when the same source would give other pixels."""
+
+Shape = tuple[int, int, int, int]
+"""Frames, height, width, channels."""
+
+
+@dataclass(frozen=True, eq=False)
+class CameraFile:
+    """What one camera's file will hold, finished or not."""
+
+    camera: CaptureCamera
+    training: TrainingCamera
+    masks: FrameSource | None
+    masks_are_mattes: bool
+    directory: Path
+    key: str
+
+    def path(self, suffix: str) -> Path:
+        """The file of this camera with the given ending; characters that file systems refuse are replaced."""
+        name = re.sub(r"[^\w.-]", "_", self.camera.name)
+        return self.directory / f"{name}-{self.key}{suffix}"
+
+    def data_path(self, shape: Shape) -> Path:
+        """Where the finished frames are."""
+        return self.path(".rgba" if shape[3] == 4 else ".rgb")
+
+
+@dataclass
+class Sidecar:
+    """The JSON beside a file: its shape and the checksum of every frame written so far."""
+
+    shape: Shape
+    source: str
+    """Video or first image, for the reader of the file."""
+    crc32: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the user that came up while decoding."""
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame."""
+        return int(np.prod(self.shape[1:]))
+
+    @staticmethod
+    def load(path: Path) -> Sidecar | None:
+        """None when there is none or it is damaged."""
+        try:
+            sidecar = Sidecar(**json.loads(path.read_text()))
+            n, h, w, c = (int(size) for size in sidecar.shape)
+        except (OSError, ValueError, TypeError):
+            return None
+        sidecar.shape = (n, h, w, c)
+        return sidecar
+
+    def save(self, path: Path) -> None:
+        """Write it to ``path``, whole or not at all."""
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            temporary.write_text(json.dumps(asdict(self)))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def camera_file(
+    capture: Capture, camera: CaptureCamera, downscale: float, use_masks: bool, directory: Path
+) -> CameraFile:
+    """The file of ``camera`` at source size / ``downscale``; reads only the sources' sizes and times.
+
+    Raises UserError when a source is missing, or when there are no frames or not one mask per frame.
+    """
+    masks = camera.masks if use_masks else None
+    if len(camera.frames) == 0:
+        raise UserError(f"camera '{camera.name}' of {capture.root} has no frames; remove it from the calibration")
+    if masks is not None and len(masks) != len(camera.frames):
+        raise UserError(
+            f"camera '{camera.name}' has {len(camera.frames)} frames but {len(masks)} masks; add the missing masks, "
+            "or train without masks"
+        )
+    training = training_camera(camera, downscale)
+    lens = training.undistortion
+    # Poses and the matrix of an undistorted camera are left out: calibrating again keeps the frames.
+    facts = {
+        "version": STORE_VERSION,
+        "camera": camera.name,
+        "frames": _fingerprint(camera.frames, capture.root),
+        "masks": None if masks is None else [capture.masks_are_mattes, _fingerprint(masks, capture.root)],
+        "source_size": [camera.width, camera.height],
+        "size": [training.width, training.height],
+        "lens": None
+        if lens is None
+        else [lens.fisheye, *(m.tolist() for m in (lens.source_matrix, lens.pinhole_matrix, lens.distortion))],
+    }
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+    return CameraFile(camera, training, masks, capture.masks_are_mattes, directory, key)
+
+
+def _fingerprint(source: FrameSource, root: Path) -> list:
+    """Which files and frames: paths relative to the capture (it may be moved), sizes and times of modification."""
+    indices = [int(i) for i in source.indices] if isinstance(source, VideoFrames) else None
+    files = []
+    for path in [source.path] if isinstance(source, VideoFrames) else source.paths:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read ({error.strerror}); put the file back, or correct the capture's description"
+            ) from error
+        files.append([os.path.relpath(path, root), stat.st_size, stat.st_mtime_ns])
+    return [files, "opaque" if isinstance(source, ImageFrames) and source.opaque else indices]
+
+
+def damage_of(path: Path, sidecar: Sidecar) -> str | None:
+    """What is wrong with a finished file, judged by its size and its first, middle and last frame."""
+    n, size = sidecar.shape[0], path.stat().st_size
+    if len(sidecar.crc32) != n or size != n * sidecar.frame_bytes:
+        return f"{size} bytes instead of {n * sidecar.frame_bytes}"
+    with open(path, "rb", buffering=0) as file:
+        for index in sorted({0, n // 2, n - 1}):
+            if not frame_is_sound(file.fileno(), path, sidecar, index):
+                return f"wrong checksum of frame {index}"
+    return None
+
+
+def frame_is_sound(fd: int, path: Path, sidecar: Sidecar, index: int) -> bool:
+    """True when frame ``index`` of the open file has the checksum that the sidecar recorded."""
+    frame = np.empty(sidecar.frame_bytes, np.uint8)
+    read_into(fd, frame, index * sidecar.frame_bytes, path)
+    return zlib.crc32(frame.data) == sidecar.crc32[index]
+
+
+def read_into(fd: int, out: np.ndarray, offset: int, path: Path) -> None:
+    """Fill the C-contiguous ``out`` with the bytes at ``offset``; the file's own position is neither used nor moved."""
+    rest = out.data.cast("B")
+    while rest:
+        count = os.preadv(fd, [rest], offset)
+        if count == 0:
+            raise UserError(f"{path} became shorter while it was in use; start again, its frames are then decoded anew")
+        rest, offset = rest[count:], offset + count
+
+
+def write_at(fd: int, pixels: np.ndarray, offset: int) -> None:
+    """Write the C-contiguous ``pixels`` at ``offset``."""
+    rest = pixels.data.cast("B")
+    while rest:
+        count = os.pwrite(fd, rest, offset)
+        rest, offset = rest[count:], offset + count

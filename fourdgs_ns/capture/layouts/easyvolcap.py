@@ -1,0 +1,190 @@
+"""EasyVolcap and EasyMocap: intri.yml and extri.yml with images/<camera>/<frame>.jpg or videos/<camera>.mp4.
+
+The YAML is OpenCV's: K_<camera>, D_<camera> (k1 k2 p1 p2 k3), H_ and W_; R_ (Rodrigues) or Rot_ and T_ map world to
+camera with OpenCV axes. Refined files in optimized/ are preferred. sync.json {camera: seconds} says that frame k of
+that camera was exposed at k / fps minus these seconds (SelfCap). The first camera is held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from fourdgs_ns.capture.capture import Capture
+from fourdgs_ns.capture.layouts.calibration import (
+    checked_distortion,
+    checked_intrinsics,
+    pose_from_world_to_camera,
+    scaled_intrinsics,
+)
+from fourdgs_ns.capture.layouts.reading import metadata_fps, number, opencv_matrix, read_json, read_opencv_yaml
+from fourdgs_ns.capture.layouts.rig import Lens, RigCamera, require_cameras, rig_capture, rig_fps
+from fourdgs_ns.capture.layouts.sequences import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Track,
+    by_stem,
+    files_in,
+    folders_in,
+    image_track,
+    listed,
+    mask_source,
+    natural_key,
+    video_track,
+)
+from fourdgs_ns.common.errors import UserError
+
+name = "easyvolcap"
+looks_for = "intri.yml and extri.yml (also in optimized/) with images/ or videos/"
+
+
+def recognizes(root: Path) -> bool:
+    return any((folder / "intri.yml").is_file() and (folder / "extri.yml").is_file() for folder in _calibrations(root))
+
+
+def read(root: Path) -> Capture:
+    """Read an EasyVolcap folder; cameras that lack calibration or frames are left out with a note."""
+    folder = next((f for f in _calibrations(root) if (f / "intri.yml").is_file() and (f / "extri.yml").is_file()), root)
+    intri_file, extri_file = folder / "intri.yml", folder / "extri.yml"
+    intri, extri = read_opencv_yaml(intri_file), read_opencv_yaml(extri_file)
+    posed = camera_names(extri, extri_file)
+    calibrated = [c for c in dict.fromkeys(camera_names(intri, intri_file)) if c in posed]
+    found, notes = _find_frames(root)
+    if folder != root and (root / "intri.yml").is_file():
+        notes.append(
+            f"the calibration in {folder} is used instead of the one in {root}; rename that folder to prevent it"
+        )
+    usable = sorted((c for c in calibrated if c in found), key=natural_key)
+    for what, names in (
+        ("no calibration", [c for c in found if c not in calibrated]),
+        ("no frames", [c for c in calibrated if c not in found]),
+    ):
+        if names:
+            notes.append(f"cameras without use, because they have {what}: {listed(names)}")
+    if not usable:
+        raise UserError(
+            f"no camera has both calibration and frames in {root}: {intri_file.name} and {extri_file.name} name "
+            f"{listed(calibrated) or 'none'}, the frames are of {listed(list(found))}; give both the same names"
+        )
+    require_cameras(root, usable)
+    cameras = []
+    for camera in usable:
+        paths = found[camera]
+        track = video_track(paths[0]) if paths[0].suffix.lower() in VIDEO_SUFFIXES else image_track(paths, camera)
+        lens = _lens(intri, camera, intri_file, track)
+        pose = camera_pose(extri, camera, extri_file)
+        cameras.append(RigCamera(camera, track, lens, pose, mask_source(root, camera, track)))
+    fps, fps_notes = rig_fps(root, {c.name: c.track for c in cameras})
+    cameras = _synchronised(root, folder, cameras, fps)
+    return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=(*notes, *fps_notes))
+
+
+def _calibrations(root: Path) -> tuple[Path, Path]:
+    return root / "optimized", root
+
+
+def camera_names(content: Mapping[str, Any], path: Path) -> list[str]:
+    """The list 'names'."""
+    names = content.get("names")
+    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+        raise UserError(f'{path} has no list \'names\' of its cameras; add it, such as names: ["00", "01"]')
+    return names
+
+
+def _find_frames(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """Files by camera: images in a folder per camera, one image per camera, else videos."""
+    images = {f.name: paths for f in folders_in(root / "images") if (paths := files_in(f, IMAGE_SUFFIXES))}
+    if not images:
+        images = {camera: [p] for camera, p in by_stem(files_in(root / "images", IMAGE_SUFFIXES)).items()}
+    videos = {camera: [p] for camera, p in by_stem(files_in(root / "videos", VIDEO_SUFFIXES)).items()}
+    for folder in folders_in(root / "videos"):
+        inside = files_in(folder, VIDEO_SUFFIXES)
+        if len(inside) > 1:
+            raise UserError(f"{folder} holds {len(inside)} videos ({listed([p.name for p in inside])}); keep one there")
+        if inside:
+            videos[folder.name] = inside
+    if not images and not videos:
+        raise UserError(
+            f"{root} has intri.yml and extri.yml but neither images/<camera>/<frame>.jpg nor videos/<camera>.mp4; "
+            f"put the frames there"
+        )
+    notes = [f"{root / 'images'} is used and {root / 'videos'} is not read"] if images and videos else []
+    return images or videos, notes
+
+
+def _entry(content: Mapping[str, Any], keys: tuple[str, ...], size: int, path: Path) -> Float[np.ndarray, "r c"] | None:
+    """The first of ``keys`` that exists, as a matrix of ``size`` numbers (0: any)."""
+    for key in keys:
+        if key in content:
+            array = opencv_matrix(content[key], key, path)
+            if size and array.size != size:
+                raise UserError(
+                    f"{key} in {path} has {array.size} numbers instead of {size}; export the calibration again"
+                )
+            return array
+    return None
+
+
+def _lens(intri: Mapping[str, Any], camera: str, path: Path, track: Track) -> Lens:
+    lens = camera_lens(intri, camera, path)
+    size = [number(intri.get(f"{side}_{camera}", -1), f"{side}_{camera}", path) for side in "WH"]
+    if min(size) <= 0:
+        return lens
+    actual = (track.width, track.height)
+    return replace(lens, intrinsics=scaled_intrinsics(lens.intrinsics, (size[0], size[1]), actual, camera, path))
+
+
+def camera_lens(intri: Mapping[str, Any], camera: str, path: Path) -> Lens:
+    """The lens of a camera at the size that intri.yml was written for."""
+    intrinsics = _entry(intri, (f"K_{camera}",), 9, path)
+    if intrinsics is None:
+        raise UserError(f"{path} lists camera '{camera}' but has no K_{camera}; add it or remove the name")
+    intrinsics = checked_intrinsics(intrinsics.reshape(3, 3), camera, path)
+    fisheye = _entry(intri, (f"rdist_{camera}",), 0, path)
+    if fisheye is not None and np.any(fisheye != 0):
+        return Lens(intrinsics, checked_distortion(fisheye.ravel().tolist(), camera, path, fisheye=True), fisheye=True)
+    distortion = _entry(intri, (f"D_{camera}", f"dist_{camera}"), 0, path)
+    return Lens(intrinsics, checked_distortion([] if distortion is None else distortion.ravel().tolist(), camera, path))
+
+
+def camera_pose(extri: Mapping[str, Any], camera: str, path: Path) -> Float[np.ndarray, "4 4"]:
+    """world_from_camera, OpenCV axes."""
+    rotation = _entry(extri, (f"Rot_{camera}",), 9, path)
+    translation = _entry(extri, (f"T_{camera}",), 3, path)
+    if rotation is None:
+        rodrigues = _entry(extri, (f"R_{camera}",), 0, path)
+        if rodrigues is not None and rodrigues.size == 9:
+            rotation = rodrigues
+        elif rodrigues is not None and rodrigues.size == 3:
+            rotation = np.asarray(cv2.Rodrigues(rodrigues.reshape(3, 1))[0])
+    if rotation is None or translation is None:
+        lacking = f"T_{camera}" if rotation is not None else f"Rot_{camera} (3x3) and no R_{camera} (3 numbers)"
+        raise UserError(f"{path} lists camera '{camera}' but has no {lacking}; add it or remove the name")
+    matrix = np.hstack([rotation.reshape(3, 3), translation.reshape(3, 1)])
+    return pose_from_world_to_camera(matrix, camera, path)
+
+
+def _synchronised(root: Path, folder: Path, cameras: list[RigCamera], fps: float) -> list[RigCamera]:
+    """Shift frame numbers by the whole frames in sync.json and keep the rest as the camera's time offset."""
+    path = next((p for p in (folder / "sync.json", root / "sync.json") if p.is_file()), None)
+    if path is None:
+        return cameras
+    if all(c.track.fps is None for c in cameras) and metadata_fps(root) is None:
+        raise UserError(
+            f"{path} gives offsets in seconds but nothing states the frame rate of the images; "
+            f'write it into {root / "metadata.json"}, such as {{"fps": 60}}'
+        )
+    content = read_json(path)
+    shifted = []
+    for camera in cameras:
+        late = -number(content.get(camera.name, 0.0), f"the offset of camera '{camera.name}'", path)
+        whole = round(late * fps)
+        track = replace(camera.track, numbers=camera.track.numbers + whole)
+        shifted.append(replace(camera, track=track, time_offset_seconds=late - whole / fps))
+    return shifted

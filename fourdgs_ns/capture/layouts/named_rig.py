@@ -1,0 +1,82 @@
+"""Captures of calibrated cameras whose frames lie under the cameras' names; shared by several layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fourdgs_ns.capture.capture import Capture
+from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
+from fourdgs_ns.capture.layouts.rig import Lens, RigCamera, require_cameras, rig_capture, rig_fps
+from fourdgs_ns.capture.layouts.sequences import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    by_stem,
+    files_in,
+    folders_in,
+    image_track,
+    listed,
+    mask_source,
+    natural_key,
+    video_track,
+)
+from fourdgs_ns.common.errors import UserError
+
+FRAME_PARENTS = ("", "images", "videos", "frames", "videos/dense")
+
+
+def frames_by_camera(root: Path) -> dict[str, list[Path]]:
+    """Videos, else folders of images, called like the cameras; in the folder itself or under a usual name."""
+    for parent in (root / name for name in FRAME_PARENTS):
+        videos = files_in(parent, VIDEO_SUFFIXES)
+        if videos:
+            return {camera: [path] for camera, path in by_stem(videos).items()}
+        found = {}
+        for folder in folders_in(parent):
+            images = files_in(folder, IMAGE_SUFFIXES)
+            if images and not (parent == root and folder.name in (*FRAME_PARENTS, "masks", "depth")):
+                found[folder.name] = images
+        if found:
+            return found
+    return {}
+
+
+def capture_of(
+    root: Path,
+    layout: str,
+    cameras: Sequence[CalibratedCamera],
+    frames: Mapping[str, Sequence[Path]],
+    calibration: Path,
+    held_out: str | None,
+    fps: float | None = None,
+) -> Capture:
+    """Cameras that have both calibration and frames; ``held_out`` (None or absent: the first one) is for scores.
+
+    Raises:
+        UserError: fewer than two such cameras, or frames of another aspect than was calibrated.
+    """
+    by_name = {camera.name: camera for camera in cameras}
+    usable = sorted((n for n in frames if n in by_name), key=natural_key)
+    if not usable:
+        raise UserError(
+            f"no camera has both calibration and frames in {root}: {calibration.name} names {listed(list(by_name)) or 'none'}, "
+            f"the frames are of {listed(list(frames)) or 'none'}; give both the same names"
+        )
+    require_cameras(root, usable)
+    notes = []
+    for what, names in (
+        ("no calibration", [n for n in frames if n not in by_name]),
+        ("no frames", [n for n in by_name if n not in frames]),
+    ):
+        if names:
+            notes.append(f"cameras without use, because they have {what}: {listed(names)}")
+    rig = []
+    for name in usable:
+        paths = list(frames[name])
+        track = video_track(paths[0]) if paths[0].suffix.lower() in VIDEO_SUFFIXES else image_track(paths, name)
+        camera = by_name[name].resized(track.width, track.height, calibration)
+        lens = Lens(camera.intrinsics, camera.distortion, camera.fisheye)
+        rig.append(RigCamera(name, track, lens, camera.world_from_camera, mask_source(root, name, track)))
+    found_fps, fps_notes = rig_fps(root, {c.name: c.track for c in rig}) if fps is None else (fps, ())
+    first = held_out if held_out in by_name and held_out in usable else usable[0]
+    return rig_capture(root, layout, rig, fps=found_fps, eval_cameras=(first,), notes=(*notes, *fps_notes))

@@ -1,0 +1,177 @@
+"""From calibrated cameras to a :class:`Capture`: fixed rigs cut to common frames, and views listed one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from fourdgs_ns.capture.capture import Capture, CaptureCamera, FrameSource, ImageFrames
+from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, metadata_fps
+from fourdgs_ns.capture.layouts.sequences import Track, align, check_same_size, common_fps, listed, natural_key
+from fourdgs_ns.capture.probe import probe_image
+from fourdgs_ns.common.errors import UserError
+
+ALPHA_NOTE = "images have an alpha channel, which is used as the matte"
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Intrinsics at the size of the frames, and distortion as in :class:`CaptureCamera`."""
+
+    intrinsics: Float[np.ndarray, "3 3"]
+    distortion: tuple[float, ...] = ()
+    fisheye: bool = False
+
+
+@dataclass(frozen=True)
+class RigCamera:
+    """A camera that stands still, with everything it recorded."""
+
+    name: str
+    track: Track
+    lens: Lens
+    world_from_camera: Float[np.ndarray, "4 4"]
+    masks: FrameSource | None = None
+    """One entry per frame of ``track``."""
+    time_offset_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class View:
+    """One image with its pose, at the instant ``index`` of the clip."""
+
+    path: Path
+    world_from_camera: Float[np.ndarray, "4 4"]
+    index: int
+
+
+def rig_fps(root: Path, tracks: Mapping[str, Track]) -> tuple[float, tuple[str, ...]]:
+    """Frame rate of a capture: from metadata.json, else from its videos' headers, else assumed with a note."""
+    if any(track.fps is not None for track in tracks.values()):
+        stored, notes = common_fps(tracks)
+        stated = metadata_fps(root)
+        if stated is None:
+            return stored, notes
+        if abs(stored / stated - 1) > 0.01:
+            notes = (f"the videos are stored at {stored:g} fps; metadata.json says {stated:g}, which is used",)
+        return stated, notes
+    if all(len(track) == 1 for track in tracks.values()):
+        return 1.0, ()  # a single instant has no rate
+    return image_fps(root)
+
+
+def rig_capture(
+    root: Path,
+    layout: str,
+    cameras: Sequence[RigCamera],
+    *,
+    fps: float,
+    eval_cameras: tuple[str, ...],
+    notes: Sequence[str] = (),
+) -> Capture:
+    """A capture of fixed cameras over the frames that all of them have; time starts at the first of these."""
+    require_cameras(root, [camera.name for camera in cameras])
+    alignment = align({camera.name: camera.track for camera in cameras})
+    frame_ids = np.arange(len(alignment.numbers))
+    done = []
+    for camera in cameras:
+        picks = alignment.picks[camera.name]
+        done.append(
+            CaptureCamera(
+                name=camera.name,
+                width=camera.track.width,
+                height=camera.track.height,
+                intrinsics=camera.lens.intrinsics,
+                world_from_camera=camera.world_from_camera[None],
+                frames=camera.track.source.take(picks),
+                frame_ids=frame_ids,
+                distortion=camera.lens.distortion,
+                fisheye=camera.lens.fisheye,
+                masks=None if camera.masks is None else camera.masks.take(picks),
+                time_offset_seconds=camera.time_offset_seconds,
+            )
+        )
+    unmasked = [camera.name for camera in cameras if camera.masks is None]
+    matte_notes = []
+    if 0 < len(unmasked) < len(cameras):
+        matte_notes.append(f"no masks for camera {listed(unmasked)}: the whole image is used there")
+    if any(camera.track.has_alpha for camera in cameras):
+        matte_notes.append(ALPHA_NOTE)
+    return Capture(
+        root=root,
+        layout=layout,
+        cameras=tuple(done),
+        times_seconds=(alignment.numbers - alignment.numbers[0]) / fps,
+        eval_cameras=eval_cameras,
+        frame_numbers=alignment.numbers,
+        point_files=find_point_files(root),
+        notes=(*notes, *alignment.notes, *matte_notes),
+    )
+
+
+def camera_from_views(
+    name: str, views: Sequence[View], lens_at: Callable[[str, int, int], Lens], listing: Path
+) -> CaptureCamera:
+    """One camera, fixed or moving, from images that ``listing`` names one by one.
+
+    ``lens_at(name, width, height)`` gives the lens at the size of the camera's images.
+
+    Raises:
+        UserError: an image is missing, or two show the same instant.
+    """
+    views = sorted(views, key=lambda view: (view.index, natural_key(view.path.name)))
+    for before, after in pairwise(views):
+        if before.index == after.index:
+            raise UserError(
+                f"camera '{name}' has two images of one instant in {listing}, {before.path.name} and "
+                f"{after.path.name}; give each physical camera its own 'camera_label' there"
+            )
+    require_files([view.path for view in views], listing)
+    poses = np.stack([view.world_from_camera for view in views])
+    scale = max(1.0, float(np.abs(poses[:, :3, 3]).max()))
+    if np.abs(poses - poses[0]).max() <= 1e-6 * scale:
+        poses = poses[:1]
+    header = probe_image(views[0].path)
+    check_same_size(views[0].path, views[-1].path, name)
+    lens = lens_at(name, header.width, header.height)
+    return CaptureCamera(
+        name=name,
+        width=header.width,
+        height=header.height,
+        intrinsics=lens.intrinsics,
+        world_from_camera=poses,
+        frames=ImageFrames(tuple(view.path for view in views)),
+        frame_ids=np.array([view.index for view in views]),
+        distortion=lens.distortion,
+        fisheye=lens.fisheye,
+    )
+
+
+def on_common_clock(cameras: Sequence[CaptureCamera], num_instants: int) -> tuple[str, ...]:
+    """Note which cameras lack some of the instants; views listed one by one may have holes."""
+    short = [f"{c.name} has {len(c.frames)}" for c in cameras if len(c.frames) != num_instants]
+    return (f"the clip has {num_instants} instants; {listed(short)}",) if short else ()
+
+
+def require_cameras(root: Path, names: Sequence[str]) -> None:
+    """Refuse fewer than two fixed cameras."""
+    if len(names) < 2:
+        raise UserError(
+            f"{root} has {len(names)} usable camera{'' if len(names) == 1 else 's'} ({', '.join(names) or 'none'}); "
+            f"a dynamic scene needs at least 2 fixed cameras or one that moves, add the files of the others"
+        )
+
+
+def require_files(paths: Sequence[Path], listing: Path) -> None:
+    """Refuse a file that ``listing`` names but that does not exist."""
+    present: dict[Path, set[str]] = {}
+    for path in paths:
+        if path.parent not in present:
+            present[path.parent] = {p.name for p in path.parent.iterdir()} if path.parent.is_dir() else set()
+        if path.name not in present[path.parent]:
+            raise UserError(f"{listing} names {path}, which does not exist; put that file back or remove its entry")

@@ -1,0 +1,172 @@
+"""Nerfstudio's transforms.json with cameras and time.
+
+Each entry of ``frames`` names an image by file_path with its camera-to-world matrix (OpenGL axes). Its camera is its
+camera_label (or camera, cam_id), else its folder; its instant is ``time`` (any unit), ``frame_id``, or the number in
+its name. An entry may also stand for a whole camera: it names a video, a folder of frames, or one file inside that
+folder (Diffuman4D, and captures processed by this project: frames/<camera>/ and metadata.json). The first camera is held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fourdgs_ns.capture.capture import Capture
+from fourdgs_ns.capture.layouts.entries import (
+    Entry,
+    camera_names,
+    cameras_of,
+    entry_numbers,
+    instants,
+    lens_of,
+    read_entries,
+    to_seconds,
+)
+from fourdgs_ns.capture.layouts.reading import find_point_files, frame_rate, image_fps, metadata_fps, number
+from fourdgs_ns.capture.layouts.rig import (
+    ALPHA_NOTE,
+    RigCamera,
+    on_common_clock,
+    require_cameras,
+    require_files,
+    rig_capture,
+    rig_fps,
+)
+from fourdgs_ns.capture.layouts.sequences import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Track,
+    files_in,
+    frame_numbers,
+    image_track,
+    mask_source,
+    natural_key,
+    video_track,
+)
+from fourdgs_ns.capture.probe import probe_image
+from fourdgs_ns.common.errors import UserError
+
+name = "transforms"
+looks_for = "transforms.json"
+
+TIME_KEYS = ("time", "frame_id", "frame_index")
+_NO_NOTES: tuple[str, ...] = ()
+
+
+def recognizes(root: Path) -> bool:
+    return (root / "transforms.json").is_file()
+
+
+def read(root: Path) -> Capture:
+    """Read transforms.json; see the module's description for what its entries may mean."""
+    listing = root / "transforms.json"
+    content, entries = read_entries(listing)
+    names = camera_names(entries)
+    timed = any(key in entry.fields for entry in entries for key in TIME_KEYS)
+    if names is None and len(entries) > 1 and not timed:
+        one_each = len({entry.path.parent for entry in entries}) == 1
+        where = f"all {len(entries)} entries lie in {entries[0].path.parent}" if one_each else "no entry says"
+        raise UserError(
+            f"{listing} tells neither cameras nor times apart ({where}, as in a static scene); "
+            f"add 'camera_label' and 'time' or 'frame_id' to each entry"
+        )
+    names = names or ["camera"] * len(entries)
+    by_camera: dict[str, list[Entry]] = {n: [] for n in sorted(set(names), key=natural_key)}
+    for camera, entry in zip(names, entries, strict=True):
+        by_camera[camera].append(entry)
+    if not timed and all(len(own) == 1 for own in by_camera.values()):
+        capture = _whole_cameras(root, content, {camera: own[0] for camera, own in by_camera.items()})
+    else:
+        capture = _single_views(root, content, by_camera)
+    cloud = content.get("ply_file_path")
+    if isinstance(cloud, str) and (root / cloud).is_file():
+        return replace(capture, point_files=(root / cloud,))
+    return capture
+
+
+def _whole_cameras(root: Path, content: dict[str, Any], entries: dict[str, Entry]) -> Capture:
+    """One entry per camera, which stands for all its frames."""
+    require_cameras(root, list(entries))
+    cameras = []
+    for camera, entry in entries.items():
+        track = _track(camera, entry, shared=sum(e.path.parent == entry.path.parent for e in entries.values()) > 1)
+        lens = lens_of([entry], camera, track.width, track.height)
+        late = number(entry.fields.get("time_offset_seconds", 0.0), f"time_offset_seconds of '{camera}'", entry.listing)
+        masks = mask_source(root, camera, track)
+        cameras.append(RigCamera(camera, track, lens, entry.world_from_camera, masks, late))
+    fps, notes = rig_fps(root, {c.name: c.track for c in cameras})
+    if "fps" in content:
+        fps, notes = frame_rate(content["fps"], "fps", root / "transforms.json"), ()
+    return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
+
+
+def _track(camera: str, entry: Entry, shared: bool) -> Track:
+    """Frames of a camera from its only entry; a folder ``shared`` by several cameras is not listed."""
+    path = entry.path
+    folder = path if path.is_dir() else path.parent
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        require_files([path], entry.listing)
+        return video_track(path)
+    images = files_in(folder, IMAGE_SUFFIXES)
+    if not path.is_dir():
+        require_files([path], entry.listing)
+        images = [path] if shared else images
+    if not images:
+        raise UserError(
+            f"{entry.listing} names {folder} for camera '{camera}', which holds no images; put its frames there"
+        )
+    return image_track(images, camera)
+
+
+def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list[Entry]]) -> Capture:
+    """Entries that are one image each."""
+    stated = content.get("fps")
+    fps = metadata_fps(root) if stated is None else frame_rate(stated, "fps", root / "transforms.json")
+    entries = [entry for own in by_camera.values() for entry in own]
+    numbers, notes = None, _NO_NOTES
+    key = next((k for k in TIME_KEYS if any(k in e.fields for e in entries)), None)
+    if key == "time":
+        values, index = instants(entry_numbers(entries, key))
+        times, notes = to_seconds(values, fps)
+    else:
+        if key is None:
+            values = np.concatenate([_numbers_in_names(camera, own) for camera, own in by_camera.items()])
+        else:
+            values = entry_numbers(entries, key)
+            fraction = np.flatnonzero(values != np.round(values))
+            if len(fraction):
+                odd = entries[fraction[0]]
+                raise UserError(
+                    f"{key} of {odd.path.name} in {odd.listing} is no whole number; write fractions as 'time'"
+                )
+        numbers, index = np.unique(np.round(values).astype(np.int64), return_inverse=True)
+        if fps is None:
+            fps, notes = image_fps(root)
+        times = (numbers - numbers[0]) / fps
+    cameras = cameras_of(by_camera, index)
+    if any("mask_path" in entry.fields for entry in entries):
+        notes = (*notes, "mask_path is not read; give images an alpha channel to cut the subject out")
+    if probe_image(entries[0].path).has_alpha:
+        notes = (*notes, ALPHA_NOTE)
+    if all(len(c.world_from_camera) == 1 for c in cameras):
+        require_cameras(root, [c.name for c in cameras])
+    return Capture(
+        root=root,
+        layout=name,
+        cameras=tuple(cameras),
+        times_seconds=times,
+        # The only camera of a monocular clip cannot be held out.
+        eval_cameras=(cameras[0].name,) if len(cameras) > 1 else (),
+        frame_numbers=numbers,
+        point_files=find_point_files(root),
+        notes=(*notes, *on_common_clock(cameras, len(times))),
+    )
+
+
+def _numbers_in_names(camera: str, entries: Sequence[Entry]) -> np.ndarray:
+    paths = [entry.path for entry in entries]
+    return frame_numbers(paths, camera) if len(paths) > 1 else np.zeros(1, dtype=np.int64)

@@ -1,0 +1,180 @@
+"""The similarity between a capture's world and the scene that is trained, and its inverse for exports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.representation.parts.spherical_harmonics import rotate_sh
+
+
+@dataclass(frozen=True)
+class SceneFrame:
+    """x_scene = scale * (rotation @ x_capture + translation)."""
+
+    rotation: Float[np.ndarray, "3 3"]
+    translation: Float[np.ndarray, "3"]
+    scale: float
+
+    def points_from_capture(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Capture coordinates -> scene coordinates."""
+        return (self.scale * (points @ self.rotation.T + self.translation)).astype(np.float32)
+
+    def vectors_from_capture(self, vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Displacements in the capture -> displacements in the scene."""
+        return (self.scale * (vectors @ self.rotation.T)).astype(np.float32)
+
+    def poses_from_capture(self, world_from_camera: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "n 4 4"]:
+        """Poses in the capture's world -> poses in the scene (camera axes unchanged)."""
+        poses = world_from_camera.copy()
+        poses[:, :3, :3] = self.rotation @ world_from_camera[:, :3, :3]
+        poses[:, :3, 3] = self.points_from_capture(world_from_camera[:, :3, 3])
+        return poses
+
+    def poses_to_capture(self, world_from_camera: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "n 4 4"]:
+        """Inverse of :meth:`poses_from_capture`."""
+        poses = np.array(world_from_camera, np.float64)
+        poses[:, :3, 3] = (poses[:, :3, 3] / self.scale - self.translation) @ self.rotation
+        poses[:, :3, :3] = self.rotation.T @ poses[:, :3, :3]
+        return poses
+
+    def vectors_from_scene(self, vectors: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+        """Displacements in the scene -> displacements in the capture."""
+        return (vectors / self.scale) @ torch.from_numpy(self.rotation).to(vectors)
+
+    def quats_from_scene(self, quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+        """Rotations of Gaussians, or their rates, in the scene -> in the capture."""
+        inverse = torch.from_numpy(quaternion_from_matrix(self.rotation.T)).to(quats)
+        return multiply_quats(inverse[None], quats)
+
+    def capture_from_scene(
+        self, means: Float[Tensor, "n 3"], quats: Float[Tensor, "n 4"], log_scales: Float[Tensor, "n 3"]
+    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"], Float[Tensor, "n 3"]]:
+        """Gaussians of the scene -> the same Gaussians in the capture's world."""
+        rotation = torch.from_numpy(self.rotation).to(means)
+        translation = torch.from_numpy(self.translation).to(means)
+        turned = (means / self.scale - translation) @ rotation
+        return turned, self.quats_from_scene(quats), log_scales - float(np.log(self.scale))
+
+    def harmonics_from_scene(self, coefficients: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
+        """Spherical harmonics for directions of the scene -> for directions of the capture's world."""
+        return rotate_sh(coefficients, torch.from_numpy(self.rotation.T.copy()))
+
+    def as_plain(self) -> dict[str, Any]:
+        """Lists and numbers, for checkpoints and headers of files."""
+        return {
+            "rotation": np.asarray(self.rotation, np.float64).tolist(),
+            "translation": np.asarray(self.translation, np.float64).tolist(),
+            "scale": float(self.scale),
+        }
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> SceneFrame:
+        """Inverse of :meth:`as_plain`.
+
+        Raises ValueError, KeyError, TypeError or OverflowError for what is no similarity.
+        """
+        rotation = np.array(values["rotation"], np.float64)
+        translation = np.array(values["translation"], np.float64)
+        scale = float(values["scale"])
+        if rotation.shape != (3, 3) or translation.shape != (3,) or not np.isfinite(translation).all():
+            raise ValueError("the scene frame has the wrong shape")
+        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or not 0 < scale < np.inf:
+            raise ValueError("the scene frame is no similarity")
+        return cls(rotation, translation, scale)
+
+    def as_matrix(self) -> Float[np.ndarray, "3 4"]:
+        """[rotation | translation], what Nerfstudio calls the dataparser transform (its scale is kept apart)."""
+        return np.concatenate([self.rotation, self.translation[:, None]], axis=1).astype(np.float32)
+
+
+def check_same_frame(stored: SceneFrame | None, mine: SceneFrame) -> None:
+    """Refuse to go on with Gaussians of one scene in another.
+
+    Args:
+        stored: the frame that a checkpoint names; None: the capture's own world.
+        mine: what the capture gives as it is read now.
+
+    Raises:
+        UserError: they differ by more than a thousandth.
+    """
+    theirs = SceneFrame(np.eye(3), np.zeros(3), 1.0) if stored is None else stored
+    close = np.allclose(theirs.as_matrix(), mine.as_matrix(), rtol=1e-3, atol=1e-3)
+    if close and np.isclose(theirs.scale, mine.scale, rtol=1e-3):
+        return
+    if stored is None:
+        raise UserError(
+            "the checkpoint holds a converted model, which is in the capture's own world; go on with it by adding at the end: "
+            "multiview-video-data --orientation none --center none --scale-scene False"
+        )
+    raise UserError(
+        "the checkpoint's scene is turned, moved or scaled otherwise than the capture's as it is read now: other training "
+        "cameras, or other options of multiview-video-data; give those of the config.yml beside the checkpoint"
+    )
+
+
+def multiply_quats(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "m 4"]:
+    """Hamilton product a b of (w, x, y, z) quaternions."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        dim=-1,
+    )
+
+
+def quaternion_from_matrix(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
+    """Unit quaternion (w, x, y, z) of a rotation matrix."""
+    from scipy.spatial.transform import Rotation
+
+    x, y, z, w = Rotation.from_matrix(rotation.astype(np.float64)).as_quat()
+    return np.array([w, x, y, z], dtype=np.float32)
+
+
+def make_scene_frame(
+    world_from_camera: Float[np.ndarray, "n 4 4"],
+    *,
+    orient: Literal["up", "none"],
+    center: Literal["attention", "cameras", "none"],
+    attention: Float[np.ndarray, "3"],
+    extent: float,
+) -> SceneFrame:
+    """Choose the scene frame from the training cameras.
+
+    Args:
+        world_from_camera: OpenCV axes.
+        orient: ``up`` turns the cameras' mean up direction (-y of the camera) to +z, which viewers expect.
+        center: the scene's origin: where the optical axes nearly meet, the mean camera centre, or unchanged.
+        attention: the point where the optical axes nearly meet, capture coordinates.
+        extent: length in the capture that becomes 1 in the scene.
+    """
+    rotation = np.eye(3)
+    if orient == "up":
+        up = -world_from_camera[:, :3, 1].mean(axis=0)
+        if np.linalg.norm(up) > 1e-3:
+            rotation = rotation_between(up / np.linalg.norm(up), np.array([0.0, 0.0, 1.0]))
+    origin = {"attention": attention, "cameras": world_from_camera[:, :3, 3].mean(axis=0), "none": np.zeros(3)}[center]
+    return SceneFrame(rotation, -rotation @ origin, 1.0 / extent)
+
+
+def rotation_between(a: Float[np.ndarray, "3"], b: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """The smallest rotation that turns unit vector ``a`` into unit vector ``b`` (Rodrigues)."""
+    axis, cosine = np.cross(a, b), float(a @ b)
+    if cosine < -1 + 1e-8:
+        # Opposite vectors: turn by 180 degrees about any perpendicular axis.
+        helper = np.eye(3)[int(np.argmin(np.abs(a)))]
+        axis = np.cross(a, helper) / np.linalg.norm(np.cross(a, helper))
+        return 2 * np.outer(axis, axis) - np.eye(3)
+    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + skew + skew @ skew / (1 + cosine)

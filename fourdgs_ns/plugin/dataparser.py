@@ -1,0 +1,228 @@
+"""The dataparser ``multiview-video-data``: any known layout of synchronised video as Nerfstudio cameras with time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Optional
+
+import numpy as np
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+
+from fourdgs_ns.capture.capture import Capture, CaptureCamera, ImageFrames
+from fourdgs_ns.capture.frame_range import parse_frames
+from fourdgs_ns.capture.layouts import read_capture
+from fourdgs_ns.capture.layouts.rig import ALPHA_NOTE
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.undistortion import TrainingCamera, training_camera
+from fourdgs_ns.geometry.view_volume import attention_point, camera_extent
+from fourdgs_ns.geometry.world import SceneFrame, make_scene_frame
+from fourdgs_ns.representation.base import Clip
+
+MAX_AUTO_SIDE = 1600
+"""Without --downscale-factor, frames are reduced by the smallest whole number that brings their longer side under this."""
+
+
+@dataclass
+class MultiViewVideoDataParserConfig(DataParserConfig):
+    """Synchronised multi-view video of one scene, in any layout that fourdgs-ns knows."""
+
+    _target: type = field(default_factory=lambda: MultiViewVideoDataParser)
+    data: Path = Path()
+    """Folder of the capture."""
+    layout: str = "auto"
+    """Convention of the folder: n3dv, easyvolcap, transforms, dynamic3dgs, hyfluid; auto recognises it."""
+    eval_cameras: tuple[str, ...] = ()
+    """Cameras held out for scores. Empty: what the layout's protocol holds out, usually the first camera."""
+    train_cameras: tuple[str, ...] = ()
+    """Cameras to train on. Empty: all that are not held out."""
+    frames: Optional[str] = None  # noqa: UP045  (tyro on Python 3.10 and nerfstudio's YAML want the long form)
+    """Part of the clip as start:stop:step, like a Python slice: 0:50 is the first 50 frames, ::2 every other one."""
+    downscale_factor: Optional[float] = None  # noqa: UP045
+    """Reduce frames by this factor. Default: the smallest whole number that brings the longer side to 1600 pixels or less."""
+    masks: Literal["auto", "alpha", "ignore"] = "auto"
+    """alpha: masks cut the subject out (RGBA training). ignore: train on whole frames, without images' own alpha. auto: alpha
+    when the layout's masks are mattes, ignore when they only label the foreground; images' own alpha counts."""
+    orientation: Literal["up", "none"] = "up"
+    """up: turn the scene so that the cameras' mean up direction is +z, as the viewer expects. Undone on export."""
+    center: Literal["attention", "cameras", "none"] = "attention"
+    """Origin of the scene: the point the cameras look at, their mean position, or unchanged. Undone on export."""
+    scale_scene: bool = True
+    """Scale the scene so that the rig's extent is 1. Undone on export."""
+    initial_points: Literal["auto", "ply", "triangulate", "random"] = "auto"
+    """Where the first Gaussians come from: a PLY in the capture, triangulation of matches with the known poses (cached in the
+    capture), or random in the common view volume. auto tries them in this order."""
+    matcher: Literal["sift", "dense", "roma"] = "sift"
+    """Where triangulated points come from. sift: features, few and exact. dense: a plane sweep, many points on all textured
+    surfaces, about ten times slower. roma: a pretrained network (pip install 'fourdgs-ns[roma]', weights, better a GPU)."""
+    key_frames: Optional[int] = None  # noqa: UP045
+    """Instants at which points are triangulated, spread evenly over the clip. Default: three per second, 10 to 30."""
+    max_points: Optional[int] = None  # noqa: UP045
+    """Most triangulated points per key frame. Default: all of sift, 30000 of dense and roma."""
+    velocities: Literal["flow", "neighbors", "none"] = "flow"
+    """How triangulated points get their velocity. flow: optical flow to the frames around a key frame. neighbors: the nearest
+    points of the next key frame. none: all start at rest."""
+    thin_points: Literal["none", "static", "sparse"] = "none"
+    """What later key frames add to triangulated or given points. none: all their points, so that each instant has its own
+    (triangulated ones that rest come once in any case). static: only those without a twin of the same colour at the same place,
+    for long-lived Gaussians. sparse: the loneliest 25 % of each, as published for the lite variant."""
+    num_random_points: int = 50_000
+    """Number of points when they are random."""
+
+
+@dataclass
+class MultiViewVideoDataParser(DataParser):
+    """Reads calibration and file names; decodes nothing."""
+
+    config: MultiViewVideoDataParserConfig
+    includes_time: bool = True
+    downscale_factor: Optional[float] = None  # noqa: UP045  (Nerfstudio sets this to 1 when it renders without data)
+
+    def __init__(self, config: MultiViewVideoDataParserConfig) -> None:
+        super().__init__(config=config)
+        self.config = config
+        self.includes_time = True
+        self.downscale_factor = config.downscale_factor
+        self._capture: Capture | None = None
+
+    def capture(self) -> Capture:
+        """The capture after ``frames``, with held-out and training cameras only."""
+        if self._capture is None:
+            capture = read_capture(self.config.data, None if self.config.layout == "auto" else self.config.layout)
+            capture = capture.only_frames(*parse_frames(self.config.frames))
+            if self.config.masks == "ignore":
+                capture = without_alpha(capture)
+            capture = capture.exposed_within()
+            held_out, train = choose_cameras(capture, self.config.eval_cameras, self.config.train_cameras)
+            capture = replace(capture, eval_cameras=tuple(held_out)).only_cameras([*held_out, *train])
+            self._capture = capture
+        return self._capture
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
+        capture = self.capture()
+        downscale = self.downscale_factor or automatic_downscale(capture)
+        if downscale < 1:
+            raise UserError(f"--downscale-factor is {downscale}; give 1 or more")
+        train = [c for c in capture.cameras if c.name not in capture.eval_cameras]
+        chosen = train if split == "train" else [capture.camera(name) for name in capture.eval_cameras]
+        poses = np.concatenate([c.world_from_camera for c in train])
+        extent = camera_extent(poses)
+        focus = attention_point(poses)
+        frame = make_scene_frame(
+            poses,
+            orient=self.config.orientation,
+            center=self.config.center,
+            attention=focus,
+            extent=extent if self.config.scale_scene else 1.0,
+        )
+        sizes = {c.name: training_camera(c, downscale) for c in chosen}
+        cameras, filenames = assemble_cameras(capture, chosen, sizes, frame)
+        masks = self.config.masks == "alpha" or (self.config.masks == "auto" and capture.masks_are_mattes)
+        return DataparserOutputs(
+            image_filenames=filenames,
+            cameras=cameras,
+            scene_box=SceneBox(aabb=torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]) * 2),
+            alpha_color=torch.tensor(capture.background or (0.0, 0.0, 0.0)),
+            metadata={
+                "capture": capture,
+                "downscale": downscale,
+                "masks_as_alpha": masks,
+                "camera_names": [c.name for c in chosen],
+                "train_camera_names": [c.name for c in train],
+                "clip": Clip(capture.num_frames, capture.duration_seconds, int(capture.numbers()[0])),
+                "scene_frame": frame,
+                "scene_extent": extent * frame.scale,
+                "train_camera_centers": torch.from_numpy(frame.points_from_capture(poses[:, :3, 3])),
+                "focus_distance": float(np.median(np.linalg.norm(poses[:, :3, 3] - focus, axis=1))) * frame.scale,
+            },
+            dataparser_transform=torch.from_numpy(frame.as_matrix()),
+            dataparser_scale=frame.scale,
+        )
+
+
+def without_alpha(capture: Capture) -> Capture:
+    """The same capture with images read as if they had no alpha channel. Masks in files of their own stay: scores use them."""
+    cameras = tuple(
+        replace(c, frames=replace(c.frames, opaque=True)) if isinstance(c.frames, ImageFrames) else c
+        for c in capture.cameras
+    )
+    return replace(capture, cameras=cameras, notes=tuple(n for n in capture.notes if not n.startswith(ALPHA_NOTE)))
+
+
+def choose_cameras(capture: Capture, held_out: tuple[str, ...], train: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Names of the held-out and of the training cameras."""
+    names = [c.name for c in capture.cameras]
+    held_out, train = tuple(dict.fromkeys(held_out)), tuple(dict.fromkeys(train))  # one typed twice counts once
+    for name in (*held_out, *train):
+        capture.camera(name)
+    eval_names = list(held_out) or [name for name in capture.eval_cameras if name in names]
+    train_names = list(train) or [name for name in names if name not in eval_names]
+    both = sorted(set(eval_names) & set(train))
+    if both and held_out:
+        raise UserError(f"camera {both[0]} is in --eval-cameras and in --train-cameras; name it in one of them only")
+    eval_names = [name for name in eval_names if name not in train_names] if train and not held_out else eval_names
+    if not train_names:
+        raise UserError(f"no camera of {capture.root} is left to train on; hold out fewer with --eval-cameras")
+    if not eval_names:
+        raise UserError(
+            f"no camera of {capture.root} is held out; name one with --eval-cameras, it has: {', '.join(names)}"
+        )
+    return eval_names, train_names
+
+
+def automatic_downscale(capture: Capture) -> int:
+    """Smallest whole factor that brings the longest side of any camera to ``MAX_AUTO_SIDE`` or less."""
+    longest = max(max(c.width, c.height) for c in capture.cameras)
+    return -(-longest // MAX_AUTO_SIDE)
+
+
+def assemble_cameras(
+    capture: Capture, chosen: list[CaptureCamera], sizes: dict[str, TrainingCamera], frame: SceneFrame
+) -> tuple[Cameras, list[Path]]:
+    """All views of the chosen cameras, camera by camera and frame by frame.
+
+    Returns Nerfstudio cameras (OpenGL axes, times [v, 1] in [0, 1], metadata cam_id and frame_id [v, 1]; cam_id counts the
+    chosen cameras) and one unique name per view, which need not exist as a file.
+    """
+    poses, intrinsics, shapes, times, camera_ids, frame_ids = [], [], [], [], [], []
+    names: list[Path] = []
+    duration = capture.duration_seconds or 1.0
+    digits = max(6, len(str(int(capture.numbers().max()))))
+    for camera_id, camera in enumerate(chosen):
+        size = sizes[camera.name]
+        opencv = np.stack([camera.pose(i) for i in range(len(camera.frames))])
+        opengl = frame.poses_from_capture(opencv)[:, :3] * np.array([1.0, -1.0, -1.0, 1.0])
+        poses.append(opengl)
+        k = size.intrinsics
+        count = len(camera.frames)
+        intrinsics.append(np.tile([k[0, 0], k[1, 1], k[0, 2], k[1, 2]], (count, 1)))
+        shapes.append(np.tile([size.height, size.width], (count, 1)))
+        seconds = capture.times_seconds[camera.frame_ids] + camera.time_offset_seconds
+        times.append(np.clip(seconds / duration, 0.0, 1.0))
+        camera_ids.append(np.full(count, camera_id))
+        frame_ids.append(camera.frame_ids)
+        as_they_are = size.undistortion is None and (size.width, size.height) == (camera.width, camera.height)
+        if isinstance(camera.frames, ImageFrames) and as_they_are:
+            # Pictures that are used as they lie on disk: methods that read files by name can train on them, too.
+            names += camera.frames.paths
+        else:
+            numbers = capture.numbers()[camera.frame_ids]
+            names += [capture.root / "views" / camera.name / f"{int(n):0{digits}d}.png" for n in numbers]
+    flat = {key: torch.from_numpy(np.concatenate(v)) for key, v in
+            {"k": intrinsics, "shape": shapes, "t": times, "cam": camera_ids, "frame": frame_ids}.items()}  # fmt: skip
+    cameras = Cameras(
+        camera_to_worlds=torch.from_numpy(np.concatenate(poses)).float(),
+        fx=flat["k"][:, 0:1].float(),
+        fy=flat["k"][:, 1:2].float(),
+        cx=flat["k"][:, 2:3].float(),
+        cy=flat["k"][:, 3:4].float(),
+        height=flat["shape"][:, 0:1].long(),
+        width=flat["shape"][:, 1:2].long(),
+        camera_type=CameraType.PERSPECTIVE,
+        times=flat["t"][:, None].float(),
+        metadata={"cam_id": flat["cam"][:, None].long(), "frame_id": flat["frame"][:, None].long()},
+    )
+    return cameras, names

@@ -1,0 +1,61 @@
+"""Views served from the frame store, in the form Nerfstudio's viewer and renderers expect."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from fourdgs_ns.capture.capture import Capture
+from fourdgs_ns.capture.frames.store import FrameStore, open_frame_store
+
+
+class MultiViewVideoDataset(InputDataset):
+    """One item per view (camera and frame). Building it decodes nothing; the first frame asked for builds the store."""
+
+    capture: Capture
+    store_holder: dict[str, FrameStore]
+    """Shared by the training and the evaluation dataset, so that one store serves both."""
+
+    def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0) -> None:
+        # The parent copies metadata deeply; a capture is immutable and its stores are shared on purpose.
+        super().__init__(dataparser_outputs, scale_factor)
+        self.metadata = dict(dataparser_outputs.metadata)
+        self.capture = dataparser_outputs.metadata["capture"]
+        self.camera_names: list[str] = dataparser_outputs.metadata["camera_names"]
+        metadata = dataparser_outputs.cameras.metadata
+        assert metadata is not None
+        self.camera_ids: npt.NDArray[np.int64] = metadata["cam_id"][:, 0].numpy()
+        self.frame_ids: npt.NDArray[np.int64] = metadata["frame_id"][:, 0].numpy()
+        counts = np.bincount(self.camera_ids, minlength=len(self.camera_names))
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        self.store_index = np.arange(len(self.camera_ids)) - starts[self.camera_ids]
+        """Position of each view among its camera's frames, which is its index in the store."""
+        self.store_holder = {}
+
+    @property
+    def store(self) -> FrameStore:
+        """The frame store of this dataset's capture and resolution, built on first use."""
+        if "store" not in self.store_holder:
+            store = open_frame_store(self.capture, self.metadata["downscale"], masks=self.metadata["masks_as_alpha"])
+            for note in store.notes:
+                CONSOLE.log(note)
+            self.store_holder["store"] = store
+        return self.store_holder["store"]
+
+    def camera_name(self, view: int) -> str:
+        """Physical camera of a view."""
+        return self.camera_names[self.camera_ids[view]]
+
+    def frame_number(self, view: int) -> int:
+        """Frame of a view in the capture's own counting."""
+        return int(self.capture.numbers()[self.frame_ids[view]])
+
+    def get_numpy_image(self, image_idx: int) -> npt.NDArray[np.uint8]:
+        return self.store.read(self.camera_name(image_idx), int(self.store_index[image_idx]))
+
+    def get_image_uint8(self, image_idx: int) -> torch.Tensor:
+        return (self.get_image_float32(image_idx) * 255).round().to(torch.uint8)

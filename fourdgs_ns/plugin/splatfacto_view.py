@@ -1,0 +1,126 @@
+"""What Nerfstudio's exporter and viewer read from a Splatfacto model, answered with a slice."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from nerfstudio.models.splatfacto import SplatfactoModel
+from torch import Tensor
+
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.representation.base import GaussiansAtTime, finite_rows
+from fourdgs_ns.representation.parts.ellipsoids import slice_axes
+from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
+
+if TYPE_CHECKING:
+    from fourdgs_ns.geometry.world import SceneFrame
+    from fourdgs_ns.plugin.model_config import DynamicGaussiansModelConfig
+    from fourdgs_ns.representation.base import Representation
+
+EXPORT_TIME_VARIABLE = "FOURDGS_TIME"
+
+
+class SplatfactoView(SplatfactoModel):
+    """Splatfacto's properties. While ``exporting`` they show the slice at the default time in the capture's own world, else the
+    canonical rows in the scene's frame."""
+
+    config: DynamicGaussiansModelConfig  # type: ignore[assignment]
+    exporting: bool
+    representation: Representation
+    scene_frame: SceneFrame | None
+
+    @abstractmethod
+    def slice(self, t: float | Tensor) -> GaussiansAtTime:
+        """The Gaussians alive at ``t``."""
+
+    def default_time(self) -> float:
+        """t that is drawn or exported when nothing else says."""
+        text = os.environ.get(EXPORT_TIME_VARIABLE)
+        if text is None:
+            return self.config.default_time
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not 0.0 <= value <= 1.0:
+            raise UserError(f"{EXPORT_TIME_VARIABLE} is '{text}'; give a number from 0 (first frame) to 1 (last frame)")
+        return value
+
+    @torch.no_grad()
+    def exported(self, t: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Finite Gaussians at ``t`` in the capture's world: means, quats, log scales, opacities, spherical harmonics [n, k, 3].
+
+        Raises:
+            UserError: nothing is visible at ``t``.
+        """
+        gaussians = self.slice(t)
+        fields = {name: value for name, value in gaussians.tensors().items() if name != "ids"}
+        gaussians = gaussians.select(finite_rows(fields))
+        if len(gaussians.ids) == 0:
+            raise UserError(f"no Gaussian is visible at t = {t:g}; set {EXPORT_TIME_VARIABLE} to another t from 0 to 1")
+        quats, scales = slice_axes(gaussians)
+        harmonics, log_scales = self.representation.spherical_harmonics(gaussians), scales.log()
+        if self.scene_frame is None:
+            return gaussians.means, quats, log_scales, gaussians.opacities, harmonics
+        means, quats, log_scales = self.scene_frame.capture_from_scene(gaussians.means, quats, log_scales)
+        return means, quats, log_scales, gaussians.opacities, self.scene_frame.harmonics_from_scene(harmonics)
+
+    def _shown(self) -> GaussiansAtTime:
+        return self.slice(self.default_time())
+
+    def _exported(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.exported(self.default_time())
+
+    @property
+    def means(self) -> Tensor:
+        return self._exported()[0] if self.exporting else self.gauss_params["means"]
+
+    @property
+    def quats(self) -> Tensor:
+        if self.exporting:
+            return self._exported()[1]
+        # Where the method has no quaternions of three axes, those of the slice: Nerfstudio's viewer reads every property.
+        return self.gauss_params["quats"] if "quats" in self.gauss_params else slice_axes(self._shown())[0]
+
+    @property
+    def scales(self) -> Tensor:
+        return self._exported()[2] if self.exporting else self.gauss_params["scales"]
+
+    @property
+    def opacities(self) -> Tensor:
+        if not self.exporting:
+            return self.gauss_params["opacities"]
+        return torch.logit(self._exported()[3].clamp(1e-6, 1 - 1e-6))[:, None]
+
+    def _harmonics(self) -> Tensor:
+        if self.exporting:
+            return self._exported()[4]
+        return self.representation.spherical_harmonics(self._shown())
+
+    @property
+    def colors(self) -> Tensor:
+        """RGB without view dependence."""
+        return (self.shs_0 * SH_C0 + 0.5).clamp(0.0, 1.0)
+
+    @property
+    def shs_0(self) -> Tensor:
+        return self._harmonics()[:, 0]
+
+    @property
+    def shs_rest(self) -> Tensor:
+        return self._harmonics()[:, 1:]
+
+    @property
+    def features_dc(self) -> Tensor:
+        return self.shs_0
+
+    @property
+    def features_rest(self) -> Tensor:
+        return self.shs_rest
+
+    @property
+    def num_points(self) -> int:
+        return self.gauss_params["means"].shape[0]

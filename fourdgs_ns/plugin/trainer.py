@@ -1,0 +1,364 @@
+"""Nerfstudio's trainer with checkpoints that survive, Ctrl-C without loss, real resuming and a readable log."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import functools
+import json
+import os
+import pickle
+import signal
+import threading
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
+from nerfstudio.utils import writer
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from fourdgs_ns.common.cores import available_cores
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.plugin import compat
+from fourdgs_ns.plugin.model_config import DynamicGaussiansModelConfig
+from fourdgs_ns.plugin.optimizers import JointOptimizers
+from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
+from fourdgs_ns.plugin.refined_cameras import refined_calibration
+from fourdgs_ns.plugin.schedulers import LogLinearSchedulerConfig
+from fourdgs_ns.training import memory
+
+EVAL_VIEWS_WHILE_TRAINING = 8
+
+
+@dataclass
+class DynamicGaussiansTrainerConfig(TrainerConfig):
+    """Nerfstudio's options; ``max_num_iterations`` is the total, also for a resumed run."""
+
+    _target: type = field(default_factory=lambda: DynamicGaussiansTrainer)
+
+    def save_config(self) -> None:
+        """Refuses several processes here, before Nerfstudio starts them: their errors come out as tracebacks."""
+        if self.machine.num_devices * self.machine.num_machines != 1:
+            raise UserError(
+                "training on several GPUs or machines is not supported: densification would diverge between them; use "
+                "--machine.num-devices 1 --machine.num-machines 1"
+            )
+        super().save_config()
+
+
+class DynamicGaussiansTrainer(Trainer):
+    """See the module's first line."""
+
+    pipeline: DynamicGaussiansPipeline  # type: ignore[assignment]
+    optimizers: JointOptimizers
+
+    def __init__(self, config: TrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        check_options(config)
+        follow_length(config)
+        super().__init__(config, local_rank, world_size)
+        if config.machine.device_type == "cuda" and not torch.cuda.is_available():
+            raise UserError(
+                "--machine.device-type is cuda but PyTorch sees no CUDA device; use --machine.device-type cpu"
+            )
+        where = (
+            torch.cuda.get_device_name() if config.machine.device_type == "cuda" else f"{available_cores()} CPU cores"
+        )
+        CONSOLE.log(f"Training on {config.machine.device_type}: {where}")
+        self.finished_step = -1
+        self.interrupted = False
+        self._log_started = perf_counter()
+        self._log_step = 0
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        if self.config.load_dir is not None:
+            check_checkpoint(latest_checkpoint(self.config.load_dir, self.config.load_step))
+        elif self.config.load_checkpoint is not None:
+            check_checkpoint(self.config.load_checkpoint)
+        super().setup(test_mode)
+        model = self.pipeline.gaussians
+        model.total_steps = self.config.max_num_iterations
+        model.metrics_every = self.config.logging.steps_per_log
+        model.training_views.learn(self.pipeline.datamanager.train_cameras, model.device)
+        self.finished_step = compat.start_step(self) - 1
+        self.plan_memory()
+        self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.summarize))
+
+    def plan_memory(self) -> None:
+        """On a GPU: no more Gaussians than its free memory holds, and that much of it kept from the frames."""
+        if torch.device(self.device).type != "cuda":
+            return
+        model, free = self.pipeline.gaussians, memory.gpu_memory()[0]
+        options = model.config.densification
+        allowed, reason = memory.affordable(model.representation, options.max_gaussians, model.num_points, free)
+        if reason is not None:
+            CONSOLE.log(f"[yellow]{reason}")
+            options.max_gaussians = allowed
+        self.pipeline.datamanager.reserved_bytes = memory.training_bytes(model.representation, allowed)
+
+    def setup_optimizers(self) -> JointOptimizers:
+        """Learning rates of everything measured in world units are given for a rig of extent 1 and scaled here, as are those
+        that are given per second (Adam's steps have the unit of their parameter)."""
+        model = self.pipeline.gaussians
+        groups = self.pipeline.get_param_groups()
+        config = {
+            name: copy.deepcopy(self.config.optimizers[name]) for name in groups if name in self.config.optimizers
+        }
+        for name, spec in model.representation.parameters.items():
+            if spec.spatial:
+                config[name]["optimizer"].lr *= model.densifier.extent
+            if spec.per_second and model.clip.duration_seconds > 0:
+                config[name]["optimizer"].lr /= model.clip.duration_seconds**spec.per_second
+        if "camera_times" in config and model.clip.duration_seconds > 0:
+            config["camera_times"]["optimizer"].lr /= model.clip.duration_seconds
+        return JointOptimizers(config, groups)
+
+    # ------------------------------------------------------------------ the loop
+
+    def train(self) -> None:
+        total, start = self.config.max_num_iterations, compat.start_step(self)
+        if start >= total:
+            raise UserError(
+                f"the checkpoint has finished {start} steps and --max-num-iterations is {total}; give a larger number to go on"
+            )
+        self._log_started, self._log_step = perf_counter(), start
+        restore = self._stop_gently_on_interrupt()
+        # Nerfstudio runs this many steps more; for us it is the total.
+        self.config.max_num_iterations = total - start
+        try:
+            with memory.one_line("training", self.pipeline.gaussians.memory_use):
+                super().train()
+        except memory.OutOfMemory as error:
+            saved = sorted(self.checkpoint_dir.glob("step-*.ckpt"))
+            rest = (
+                f"; {saved[-1].name} is intact: go on from there with --load-dir {self.checkpoint_dir}" if saved else ""
+            )
+            raise memory.OutOfMemory(f"{error}{rest}") from None
+        finally:
+            self.config.max_num_iterations = total
+            restore()
+
+    def _stop_gently_on_interrupt(self):
+        """First Ctrl-C: finish the step, save, stop. Second: Python's usual interrupt. Returns a function that undoes it."""
+        if threading.current_thread() is not threading.main_thread():
+            return lambda: None
+        previous = signal.getsignal(signal.SIGINT)
+
+        def on_interrupt(number: int, frame: FrameType | None) -> None:
+            CONSOLE.print("\nStopping after this step and saving; press Ctrl-C again to stop at once.")
+            self.interrupted = self.stop_training = True
+            signal.signal(signal.SIGINT, previous)
+
+        signal.signal(signal.SIGINT, on_interrupt)
+        return lambda: signal.signal(signal.SIGINT, previous)
+
+    def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
+        """One step, without what Nerfstudio does for mixed precision and gradient accumulation."""
+        self.optimizers.zero_grad_all()
+        _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
+        loss = functools.reduce(torch.add, loss_dict.values())
+        loss.backward()
+        self.optimizers.step_all()
+        self.optimizers.scheduler_step_all(step, log=step % self.config.logging.steps_per_log == 0)
+        self.finished_step = step
+        # Nerfstudio turns these into plain numbers, for which torch wants them without history.
+        return loss.detach(), {name: value.detach() for name, value in loss_dict.items()}, metrics_dict
+
+    def eval_iteration(self, step: int) -> None:
+        """Held-out scores and the log line, whichever loggers are on."""
+        done = step + 1
+        if done % self.config.steps_per_eval_image == 0:
+            model = self.pipeline.gaussians
+            seconds = perf_counter() - self._log_started
+            rate = (done - self._log_step) / max(seconds, 1e-9)
+            scores = self.pipeline.sampled_scores(EVAL_VIEWS_WHILE_TRAINING)
+            times = torch.linspace(0, 1, 5).tolist()
+            with torch.no_grad():
+                alive = sum(float(len(model.slice(t).ids)) for t in times) / len(times)
+            numbers = {
+                "held_out_psnr": scores["psnr"],
+                "held_out_ssim": scores["ssim"],
+                "gaussians": float(model.num_points),
+                "share_alive": alive / max(model.num_points, 1),
+                "steps_per_second": rate,
+                "memory_gb": self.peak_memory_gb(),
+            }
+            writer.put_dict(name="Held-out", scalar_dict=numbers, step=step)
+            self._print_row(done, numbers)
+            self._log_started, self._log_step = perf_counter(), done
+        if done % self.config.steps_per_eval_all_images == 0 and done < self.config.max_num_iterations:
+            scores = self.pipeline.get_average_eval_image_metrics(step=step)
+            writer.put_dict(name="Held-out, all views", scalar_dict=scores, step=step)
+
+    def _print_row(self, done: int, numbers: dict[str, float]) -> None:
+        total = compat.start_step(self) + self.config.max_num_iterations
+        eta = int((total - done) / max(numbers["steps_per_second"], 1e-9))
+        CONSOLE.print(
+            f"step {done:>6}/{total} | held-out {numbers['held_out_psnr']:5.2f} dB, SSIM {numbers['held_out_ssim']:.3f} | "
+            f"{int(numbers['gaussians']):>8,} Gaussians, {numbers['share_alive']:4.0%} alive | "
+            f"{numbers['steps_per_second']:6.1f} it/s | {numbers['memory_gb']:.1f} GB | ETA {eta // 60}:{eta % 60:02d}",
+            highlight=False,
+        )
+
+    def peak_memory_gb(self) -> float:
+        """Peak GPU memory on CUDA, else peak resident memory of the process."""
+        if self.config.machine.device_type == "cuda":
+            return torch.cuda.max_memory_allocated() / 1024**3
+        return memory.peak_host_memory() / 1024**3
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def save_checkpoint(self, step: int) -> None:
+        """Writes beside the final name and renames, so that a crash or a full disk never damages what is there."""
+        step = min(step, self.finished_step)
+        if step < 0:
+            return
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        # Not beside the checkpoints: Nerfstudio takes every file there for one.
+        temporary = self.base_dir / "checkpoint.part"
+        state = {
+            "step": step,
+            "pipeline": self.pipeline.state_dict(),
+            "optimizers": self.optimizers.state_dicts(),
+            "schedulers": {k: v.state_dict() for k, v in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        try:
+            self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+            torch.save(state, temporary)
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:
+            # torch reports a full disk as a RuntimeError of its archive writer.
+            temporary.unlink(missing_ok=True)
+            full = getattr(error, "errno", None) == errno.ENOSPC or isinstance(error, RuntimeError)
+            raise UserError(
+                f"could not write {path} ({'disk full?' if full else error}); earlier checkpoints are intact: free some "
+                f"space and go on with --load-dir {self.checkpoint_dir}"
+            ) from error
+        if self.config.save_only_latest_checkpoint:
+            for other in self.checkpoint_dir.glob("*.ckpt"):
+                if other != path:
+                    other.unlink()
+
+    # ------------------------------------------------------------------ the end
+
+    def summarize(self, step: int) -> None:
+        """Scores, size and the commands to type next."""
+        run = self.base_dir
+        if self.interrupted:
+            CONSOLE.print(
+                f"Stopped after step {self.finished_step + 1}. Go on with the same command and [bold]--load-dir "
+                f"{self.checkpoint_dir}[/bold]"
+            )
+            return
+        scores = self.pipeline.get_average_eval_image_metrics(step=step)
+        model = self.pipeline.gaussians
+        size = sum(value.numel() * 4 for value in model.gauss_params.values()) / 1e6
+        record: dict[str, Any] = {
+            **scores,
+            "gaussians": model.num_points,
+            "megabytes": size,
+            "steps": self.finished_step + 1,
+        }
+        record["peak_memory_gb"] = self.peak_memory_gb()
+        extra = f", LPIPS {scores['lpips']:.3f}" if "lpips" in scores else ""
+        CONSOLE.print(
+            f"\nHeld-out views: [bold]{scores['psnr']:.2f} dB PSNR[/bold], SSIM {scores['ssim']:.4f}{extra}; "
+            f"{model.num_points:,} Gaussians, {size:.1f} MB, {scores['fps']:.0f} pictures/s",
+            highlight=False,
+        )
+        if model.camera_times is not None:
+            offsets = model.camera_times.in_frames(model.clip.frame_interval).tolist()
+            record["camera_offset_frames"] = dict(zip(model.capture_metadata["train_camera_names"], offsets))
+        self._write_refined_cameras(run / "refined_cameras.json")
+        write_text(run / "scores.json", json.dumps(record, indent=2))
+        config = run / "config.yml"
+        CONSOLE.print(
+            f"  see it      ns-viewer --load-config {config} --viewer.websocket-host 127.0.0.1\n"
+            f"  score it    ns-eval --load-config {config} --output-path {run / 'eval.json'}\n"
+            f"  render it   ns-render dataset --load-config {config} --output-path {run / 'renders'} "
+            "--rendered-output-names rgb\n"
+            f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}\n"
+            f"  share it    fourdgs-ns export {run} --format html",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+    def _write_refined_cameras(self, path: Path) -> None:
+        """What was learned about the cameras, if anything was to be."""
+        model, dataset = self.pipeline.gaussians, self.pipeline.datamanager.train_dataset
+        if model.camera_poses is None and model.camera_times is None and model.camera_colors is None:
+            return
+        content, told = refined_calibration(model, dataset, dataset.capture)
+        write_text(path, json.dumps(content, indent=2))
+        for line in told:
+            CONSOLE.print(line, highlight=False, soft_wrap=True)
+        CONSOLE.print(f"  calibration {path}", highlight=False, soft_wrap=True)
+
+
+def check_options(config: TrainerConfig) -> None:
+    """Refuse Nerfstudio's options that these methods cannot honour."""
+    unsupported = {
+        "--mixed-precision": config.mixed_precision,
+        "--use-grad-scaler": config.use_grad_scaler,
+        "--log-gradients": config.log_gradients,
+        "--gradient-accumulation-steps": any(n != 1 for n in config.gradient_accumulation_steps.values()),
+    }
+    for option, given in unsupported.items():
+        if given:
+            raise UserError(
+                f"{option} means nothing to this method, which trains in float32 step by step; leave it away"
+            )
+
+
+def follow_length(config: TrainerConfig) -> None:
+    """Fill in what by default depends on the length of the training: learning rates' ends and the end of densification."""
+    for group in config.optimizers.values():
+        scheduler = group["scheduler"]
+        if isinstance(scheduler, LogLinearSchedulerConfig) and scheduler.max_steps is None:
+            scheduler.max_steps = config.max_num_iterations
+    model = config.pipeline.model
+    if isinstance(model, DynamicGaussiansModelConfig):
+        model.densification.follow_length(config.max_num_iterations)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file under a temporary name, then rename."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, "utf8")
+    os.replace(temporary, path)
+
+
+def latest_checkpoint(directory: Path, step: int | None) -> Path:
+    """The checkpoint that ``--load-dir`` means."""
+    if not directory.is_dir():
+        raise UserError(f"--load-dir {directory} is no directory; give the nerfstudio_models folder of a run")
+    if step is not None:
+        path = directory / f"step-{step:09d}.ckpt"
+        if not path.exists():
+            raise UserError(
+                f"{directory} holds no checkpoint of step {step}; leave --load-step away for the latest one"
+            )
+        return path
+    found = sorted(directory.glob("step-*.ckpt"))
+    if not found:
+        raise UserError(f"{directory} holds no step-*.ckpt; give the nerfstudio_models folder of a run to --load-dir")
+    return found[-1]
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse files that are no checkpoint of this package before anything is built around them."""
+    if not path.exists():
+        raise UserError(f"checkpoint {path} does not exist; give a file named step-*.ckpt")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(f"{path} is no readable checkpoint ({reason}); use another one with --load-step") from error
+    wanted = {"step", "pipeline", "optimizers", "schedulers", "scalers"}
+    if not isinstance(state, dict) or not wanted <= set(state) or "_model._extra_state" not in state["pipeline"]:
+        raise UserError(f"{path} was not written by a fourdgs-ns method; give the checkpoint of a run of this method")

@@ -1,0 +1,84 @@
+"""What every matcher of cameras offers: the images of one instant in, points with the cameras that see them out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from fourdgs_ns.points.instants import PosedImage
+
+MatcherName = Literal["sift", "dense", "roma"]
+
+
+@dataclass(frozen=True, eq=False)
+class TriangulatedPoints:
+    """Points of one instant."""
+
+    positions: Float[np.ndarray, "n 3"]
+    """World coordinates of the poses."""
+    colors: UInt8[np.ndarray, "n 3"]
+    """RGB, mean over the observations."""
+    seen_by: Bool[np.ndarray, "n c"]
+    """Which of the c images each point was observed in."""
+    errors: Float[np.ndarray, " n"]
+    """Root mean square reprojection error in pixels of the matched images."""
+
+    def take(self, keep: np.ndarray) -> TriangulatedPoints:
+        """The points selected by an index array or a mask."""
+        return TriangulatedPoints(self.positions[keep], self.colors[keep], self.seen_by[keep], self.errors[keep])
+
+    @property
+    def num_views(self) -> np.ndarray:
+        """Number of observations of each point."""
+        return self.seen_by.sum(axis=1)
+
+
+class Matcher(Protocol):
+    """Finds the points of one instant."""
+
+    def facts(self) -> dict:
+        """Everything about the matcher that decides the points, as JSON: part of the key of cached results."""
+
+    def points(self, images: Sequence[PosedImage]) -> TriangulatedPoints:
+        """Points that are consistent between ``images``, world coordinates of their poses.
+
+        Filtered by reprojection error, by lying in front of the cameras, and by parallax. None for images without
+        matches.
+        """
+
+
+def no_points(num_images: int) -> TriangulatedPoints:
+    """The result of an instant in which nothing matched."""
+    return TriangulatedPoints(
+        np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros((0, num_images), bool), np.zeros(0)
+    )
+
+
+def subsample(points: TriangulatedPoints, max_points: int | None, seed: int = 0) -> TriangulatedPoints:
+    """At most ``max_points`` of the points, drawn without replacement; the same ones at every call."""
+    if max_points is None or len(points.positions) <= max_points:
+        return points
+    chosen = np.random.default_rng(seed).choice(len(points.positions), max_points, replace=False)
+    return points.take(np.sort(chosen))
+
+
+def make_matcher(name: MatcherName, max_points: int | None = None) -> Matcher:
+    """The matcher of that name; ``max_points`` limits its points per key frame (None: its own default).
+
+    Raises UserError when the matcher cannot run here.
+    """
+    if name == "dense":
+        from fourdgs_ns.points.plane_sweep import DenseMatcher
+
+        return DenseMatcher(max_points)
+    if name == "roma":
+        from fourdgs_ns.points.roma import RomaMatcher
+
+        return RomaMatcher(max_points)
+    from fourdgs_ns.points.sift import SiftMatcher
+
+    return SiftMatcher(max_points)

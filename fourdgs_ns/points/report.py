@@ -1,0 +1,97 @@
+"""What an initialisation found, on one screen."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+from rich.table import Table
+
+from fourdgs_ns.capture.capture import Capture
+from fourdgs_ns.points.initialize import Initialization
+from fourdgs_ns.points.truth import TruthReport
+
+MOST_ROWS = 12
+"""Lines of key frames; of more, some spread evenly over the clip are shown."""
+BAR = 36
+"""Length in characters of the histogram's longest bar."""
+BINS = 8
+
+
+def print_report(console: Console, capture: Capture, stage: Initialization) -> None:
+    """Points per key frame, their errors, what rests and what moves how fast."""
+    merged, cloud = stage.merged, stage.cloud
+    table = Table(title=f"{stage.matcher} on {len(stage.cameras)} cameras of {capture.root}")
+    for name in ("frame", "seconds", "points", "error (px)", "at rest", "velocity known"):
+        table.add_column(name, justify="right")
+    shown = np.unique(np.linspace(0, len(merged.summaries) - 1, MOST_ROWS).round().astype(int))
+    for line in (merged.summaries[i] for i in shown):
+        table.add_row(
+            str(int(capture.numbers()[line.frame])),
+            f"{capture.times_seconds[line.frame]:.2f}",
+            str(line.points),
+            _number(line.error_pixels, ".2f"),
+            _number(line.static, ".0%"),
+            _number(line.known, ".0%"),
+        )
+    if len(shown) < len(merged.summaries):
+        table.caption = f"{len(shown)} of {len(merged.summaries)} key frames"
+    console.print(table)
+    moving = ~cloud.static
+    console.print(
+        f"{len(merged.sightings.positions)} points in all; merged: {int(cloud.static.sum())} at rest, kept once, and "
+        f"{int(moving.sum())} others with their key frame",
+        highlight=False,
+    )
+    if moving.any() and capture.duration_seconds > 0:
+        console.print("speed of the others, world units per second:", highlight=False)
+        speeds = np.linalg.norm(cloud.velocities[moving], axis=1) / capture.duration_seconds
+        for line in histogram(speeds):
+            console.print(line, highlight=False)
+    for note in stage.notes:
+        console.print(f"note: {note}", highlight=False)
+    console.print(f"kept in {stage.key_frames.directory}", highlight=False, soft_wrap=True)
+
+
+def print_truth(console: Console, truth: TruthReport) -> None:
+    """How right the points are."""
+    table = Table(
+        title=f"against the ground truth ({truth.points} points of all key frames, size {truth.scene_size:.2f} units)"
+    )
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    rows = {
+        "median distance to the surface, of the scene's size": _number(truth.position_error, ".3%"),
+        "points within 1 % of the scene's size": _number(truth.within_1_percent, ".1%"),
+        "points on what moves": str(truth.moving),
+        "of these with a velocity": _number(truth.velocity_known, ".1%"),
+        "median angle to the true velocity (degrees)": _number(truth.angle_degrees, ".1f"),
+        "median relative error of the velocity": _number(truth.relative_error, ".1%"),
+        "moving points with a velocity within 20 %": _number(truth.within_20_percent, ".1%"),
+        "moving points taken to rest": _number(truth.moving_called_static, ".2%"),
+        "points on what never moves, recognised": _number(truth.resting_called_static, ".1%"),
+        "95 % of these are slower than (sizes per clip)": _number(truth.resting_speed, ".4f"),
+    }
+    for row in rows.items():
+        table.add_row(*row)
+    console.print(table)
+
+
+def histogram(speeds: Float[np.ndarray, " n"]) -> list[str]:
+    """One line per bin: exactly zero (unknown), then bins that double, up to the largest."""
+    counts = [int((speeds == 0).sum())]
+    labels = ["none"]
+    top = float(speeds.max(initial=0.0))
+    if top > 0:
+        edges = top * 0.5 ** np.arange(BINS - 1, -1, -1)
+        lower = np.concatenate([[0.0], edges[:-1]])
+        for low, high in zip(lower, edges):
+            counts.append(int(((speeds > low) & (speeds <= high)).sum()))
+            labels.append(f"to {high:.3g}")
+    longest = max(*counts, 1)
+    width = max(len(label) for label in labels)
+    return [f"  {label:>{width}} {'█' * round(BAR * n / longest)} {n}" for label, n in zip(labels, counts)]
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if np.isnan(value) else format(value, form)

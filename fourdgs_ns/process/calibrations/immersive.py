@@ -1,0 +1,19 @@
+"""The cameras of the layout immersive, see :mod:`fourdgs_ns.capture.layouts.immersive`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
+from fourdgs_ns.capture.layouts.immersive import CALIBRATION, read_cameras
+
+name = "immersive"
+looks_for = CALIBRATION
+
+
+def recognizes(path: Path) -> bool:
+    return path.name == CALIBRATION or (path / CALIBRATION).is_file()
+
+
+def read(path: Path) -> list[CalibratedCamera]:
+    return read_cameras(path / CALIBRATION if path.is_dir() else path)

@@ -1,0 +1,80 @@
+"""Last stage: ``transforms.json`` and ``metadata.json``, which make the folder a capture.
+
+The frames stay as they were shot: training undistorts them once when it builds its own store of frames, so a second set
+of resampled JPEGs would cost disk and sharpness for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
+from fourdgs_ns.capture.layouts.calibration import OPENCV_FROM_OPENGL
+from fourdgs_ns.common.workspace import write_json
+
+POINTS = "points3D.ply"
+
+
+def transforms(
+    cameras: Sequence[CalibratedCamera],
+    files: Mapping[str, str],
+    fps: float,
+    late_seconds: Mapping[str, float] | None = None,
+    points: str | None = None,
+) -> dict[str, Any]:
+    """Content of transforms.json: one entry per camera that names its first frame, its video or its folder."""
+    entries = []
+    for camera in cameras:
+        k = camera.intrinsics
+        entry: dict[str, Any] = {
+            "file_path": files[camera.name],
+            "camera_label": camera.name,
+            "w": camera.width,
+            "h": camera.height,
+            "fl_x": float(k[0, 0]),
+            "fl_y": float(k[1, 1]),
+            "cx": float(k[0, 2]),
+            "cy": float(k[1, 2]),
+            "camera_model": "OPENCV_FISHEYE" if camera.fisheye else "OPENCV",
+            **lens_fields(camera),
+            "transform_matrix": (camera.world_from_camera @ OPENCV_FROM_OPENGL).tolist(),
+        }
+        late = 0.0 if late_seconds is None else late_seconds.get(camera.name, 0.0)
+        if abs(late) > 1e-6:
+            entry["time_offset_seconds"] = late
+        entries.append(entry)
+    content: dict[str, Any] = {"fps": fps, "frames": entries}
+    if points is not None:
+        content["ply_file_path"] = points
+    return content
+
+
+def lens_fields(camera: CalibratedCamera) -> dict[str, float]:
+    """Distortion coefficients under Nerfstudio's names (k5 and k6 of the rational model have none in its own parser)."""
+    order = ("k1", "k2", "k3", "k4") if camera.fisheye else ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+    values = np.asarray(camera.distortion, np.float64)
+    return {key: float(value) for key, value in zip(order, values) if value or camera.fisheye}
+
+
+def write_capture(
+    root: Path,
+    cameras: Sequence[CalibratedCamera],
+    fps: float,
+    frames: int,
+    late_seconds: Mapping[str, float],
+    points: bool,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write both files; transforms.json last, because a folder with it is a capture.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    names = [camera.name for camera in cameras]
+    write_json(root / "metadata.json", {"fps": fps, "num_frames": frames, "cameras": names, **facts})
+    files = {name: f"frames/{name}/000000.jpg" for name in names}
+    write_json(root / "transforms.json", transforms(cameras, files, fps, late_seconds, POINTS if points else None))

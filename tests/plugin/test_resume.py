@@ -1,0 +1,169 @@
+"""Training on the CPU: reproducible, resumable, interruptible, and safe on a full disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+import pytest
+import torch
+
+from fourdgs_ns.common.errors import UserError
+from tests.plugin.tiny import METHODS, make_config, train, write_capture
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    return write_capture(tmp_path_factory.mktemp("capture"))
+
+
+def everything(trainer) -> dict[str, torch.Tensor]:
+    """Parameters, buffers, Adam's state and learning rates."""
+    state = {f"model.{k}": v for k, v in trainer.pipeline.state_dict().items() if isinstance(v, torch.Tensor)}
+    for name, optimizer in trainer.optimizers.optimizers.items():
+        for values in optimizer.state.values():
+            state |= {f"{name}.{k}": torch.as_tensor(v) for k, v in values.items()}
+        state[f"{name}.lr"] = torch.tensor(optimizer.param_groups[0]["lr"])
+    return state
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert set(a) == set(b)
+    for name, value in a.items():
+        assert torch.equal(value, b[name]), name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_resumed_run_equals_an_uninterrupted_one(capture, tmp_path, method):
+    """Bit for bit: parameters, moments, statistics, learning rates; with densification before and after the break."""
+    whole = train(make_config(capture, tmp_path / "whole", 14, method))
+    first = train(make_config(capture, tmp_path / "parts", 7, method))
+    second = train(make_config(capture, tmp_path / "again", 14, method), load_dir=first.checkpoint_dir)
+    assert second.finished_step == 13
+    assert whole.pipeline.gaussians.num_points > 300
+    assert_equal(everything(whole), everything(second))
+
+
+def test_optimizers_train_the_loaded_parameters(capture, tmp_path):
+    first = train(make_config(capture, tmp_path / "a", 6))
+    config = make_config(capture, tmp_path / "b", 8)
+    config.load_dir = first.checkpoint_dir
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    for name, parameter in trainer.pipeline.gaussians.gauss_params.items():
+        assert trainer.optimizers.optimizers[name].param_groups[0]["params"][0] is parameter
+
+
+def test_interrupt_finishes_the_step_saves_and_loses_nothing(capture, tmp_path):
+    config = make_config(capture, tmp_path / "stopped", 14)
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    plain = trainer.train_iteration
+
+    def interrupted(step):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(step)
+
+    trainer.train_iteration = interrupted
+    trainer.train()
+    assert trainer.finished_step == 5
+    assert [p.name for p in trainer.checkpoint_dir.iterdir()] == ["step-000000005.ckpt"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = train(make_config(capture, tmp_path / "resumed", 14), load_dir=trainer.checkpoint_dir)
+    whole = train(make_config(capture, tmp_path / "whole", 14))
+    assert_equal(everything(whole), everything(resumed))
+
+
+def test_full_disk_keeps_earlier_checkpoints(capture, tmp_path, monkeypatch):
+    trainer = train(make_config(capture, tmp_path / "run", 3))
+    kept = next(trainer.checkpoint_dir.glob("*.ckpt"))
+    before = kept.read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    trainer.finished_step = 9
+    with pytest.raises(UserError, match="free some space"):
+        trainer.save_checkpoint(9)
+    assert [p.name for p in trainer.checkpoint_dir.iterdir()] == [kept.name]
+    assert kept.read_bytes() == before
+
+
+def test_checkpoints_load_with_weights_only_and_say_what_they_are(capture, tmp_path):
+    trainer = train(make_config(capture, tmp_path / "run", 3))
+    state = torch.load(next(trainer.checkpoint_dir.glob("*.ckpt")), weights_only=True)
+    extra = state["pipeline"]["_model._extra_state"]
+    assert (extra["representation"], extra["variant"], extra["num_frames"]) == ("SpacetimeRepresentation", "lite", 4)
+    assert extra["duration_seconds"] == pytest.approx(0.1)
+
+
+class TestWrongCheckpoints:
+    """Each is one clear sentence, raised before anything is trained."""
+
+    def attempt(self, capture, tmp_path, **options):
+        config = make_config(capture, tmp_path / "out", 14, options.pop("variant", "lite"))
+        for name, value in options.items():
+            setattr(config, name, value)
+        config.setup(local_rank=0, world_size=1).setup()
+
+    def test_no_directory(self, capture, tmp_path):
+        with pytest.raises(UserError, match="is no directory; give the nerfstudio_models folder"):
+            self.attempt(capture, tmp_path, load_dir=tmp_path / "nowhere")
+
+    def test_no_checkpoint_inside(self, capture, tmp_path):
+        with pytest.raises(UserError, match=r"holds no step-\*.ckpt"):
+            self.attempt(capture, tmp_path, load_dir=tmp_path)
+
+    def test_missing_step(self, capture, tmp_path):
+        with pytest.raises(UserError, match="no checkpoint of step 7"):
+            self.attempt(capture, tmp_path, load_dir=tmp_path, load_step=7)
+
+    def test_not_a_checkpoint(self, capture, tmp_path):
+        (tmp_path / "step-000000001.ckpt").write_bytes(b"hello")
+        with pytest.raises(UserError, match="no readable checkpoint"):
+            self.attempt(capture, tmp_path, load_dir=tmp_path)
+
+    def test_truncated(self, capture, tmp_path):
+        trainer = train(make_config(capture, tmp_path / "run", 3))
+        path = next(trainer.checkpoint_dir.glob("*.ckpt"))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(UserError, match="no readable checkpoint"):
+            self.attempt(capture, tmp_path, load_dir=trainer.checkpoint_dir)
+
+    def test_of_another_method(self, capture, tmp_path):
+        path = tmp_path / "step-000000001.ckpt"
+        torch.save(
+            {
+                "step": 1,
+                "pipeline": {"_model.means": torch.zeros(3)},
+                "optimizers": {},
+                "schedulers": {},
+                "scalers": {},
+            },
+            path,
+        )
+        with pytest.raises(UserError, match="not written by a fourdgs-ns method"):
+            self.attempt(capture, tmp_path, load_checkpoint=path)
+
+    def test_code_inside_is_not_run(self, capture, tmp_path):
+        class Malicious:
+            def __reduce__(self):
+                return os.system, ("touch " + str(tmp_path / "executed"),)
+
+        torch.save({"step": Malicious()}, tmp_path / "step-000000001.ckpt")
+        with pytest.raises(UserError, match="no readable checkpoint"):
+            self.attempt(capture, tmp_path, load_dir=tmp_path)
+        assert not (tmp_path / "executed").exists()
+
+    def test_of_the_other_variant(self, capture, tmp_path):
+        trainer = train(make_config(capture, tmp_path / "run", 3))
+        with pytest.raises(UserError, match="lite model but the method asks for SpacetimeRepresentation full"):
+            self.attempt(capture, tmp_path, load_dir=trainer.checkpoint_dir, variant="full")
+
+    def test_already_finished(self, capture, tmp_path):
+        trainer = train(make_config(capture, tmp_path / "run", 5))
+        with pytest.raises(UserError, match="finished 5 steps and --max-num-iterations is 5"):
+            train(make_config(capture, tmp_path / "more", 5), load_dir=trainer.checkpoint_dir)

@@ -1,0 +1,84 @@
+"""Small videos with everything a camera may do: sound, rotation flags, ten bits, variable rates."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def write_clip(
+    path: Path,
+    images: list[np.ndarray],
+    fps: float = 30.0,
+    sound: tuple[np.ndarray, int] | None = None,
+    pix_fmt: str = "yuv420p",
+    times: list[float] | None = None,
+) -> Path:
+    """An H.264 video of RGB images; ``times`` in seconds make its rate variable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        stream.options = {"crf": "10", "preset": "ultrafast"}
+        stream.codec_context.time_base = Fraction(1, 1000) if times else 1 / Fraction(fps).limit_denominator(1001)
+        if sound is not None:
+            audio = container.add_stream("aac", rate=sound[1], layout="mono")
+        for i, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pix_fmt)
+            frame.pts = round(1000 * times[i]) if times else i
+            frame.time_base = stream.codec_context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if sound is not None:
+            samples, rate = sound
+            for start in range(0, len(samples), 1024):
+                block = np.ascontiguousarray(samples[None, start : start + 1024].astype(np.float32))
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+                container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+    return path
+
+
+def numbered(count: int, width: int = 64, height: int = 48) -> list[np.ndarray]:
+    """Images whose brightness tells their number, with a bright left upper corner."""
+    images = []
+    for i in range(count):
+        image = np.full((height, width, 3), 20 + 8 * i, np.uint8)
+        image[: height // 4, : width // 4] = 250
+        images.append(image)
+    return images
+
+
+def number_of(image: np.ndarray) -> int:
+    """The number that an image of :func:`numbered` tells."""
+    h, w = image.shape[:2]
+    return round((float(np.median(image[h // 3 : 2 * h // 3, w // 3 : 2 * w // 3])) - 20) / 8)
+
+
+def turn(path: Path, degrees: int) -> Path:
+    """Set the rotation flag of the first track (ISO/IEC 14496-12, tkhd matrix): players turn clockwise by ``degrees``."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    one = 65536
+    a, b, c, d = {90: (0, one, -one, 0), 180: (-one, 0, 0, -one), 270: (0, -one, one, 0)}[degrees]
+    struct.pack_into(">9i", data, at, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def raw_video(camera: str, times, fps=30.0, **facts):
+    """Facts of a recording that does not exist."""
+    from fourdgs_ns.process.probe import RawVideo
+
+    values = {
+        **{"camera": camera, "path": Path(f"/nowhere/{camera}.mp4"), "codec": "h264", "width": 64, "height": 48},
+        **{"rotation": 0, "bits": 8, "hdr": False, "fps": fps, "variable_rate": False, "frames": len(times)},
+        **{"times": tuple(times), "clock_start": 0.0, "audio": False, **facts},
+    }
+    return RawVideo(**values)
