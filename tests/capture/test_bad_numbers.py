@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from tests.capture import test_layouts_named_rigs
 
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.common.errors import UserError
+from tests.capture import test_layouts_named_rigs as named_rigs
 from tests.capture import writers
 
 NOT_NUMBERS = ["x", ["x", 0], {}, [10**400]]
