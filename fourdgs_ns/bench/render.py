@@ -12,7 +12,7 @@ from torch import Tensor
 from fourdgs_ns.bench.timing import median_ms
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
 from fourdgs_ns.rasterization.rasterize import DIFFERENTIABLE
-from fourdgs_ns.rasterization.render import draw_moment
+from fourdgs_ns.rasterization.render import render_at
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, Representation, RepresentationConfig
 from fourdgs_ns.representation.fourd import FourDConfig, FourDRepresentation
 from fourdgs_ns.representation.freetime import FreeTimeConfig
@@ -139,7 +139,7 @@ def measure(
         return plainly_drawn(still, cameras)
 
     def forward_ours() -> Tensor:
-        return draw_moment(representation, leaves, next(instants), cameras, active_set)[1].features
+        return render_at(representation, leaves, next(instants), cameras, active_set)[1].features
 
     def backward(forward: Callable[[], Tensor]) -> Callable[[], None]:
         weights = torch.rand_like(forward_floor().detach())

@@ -12,7 +12,7 @@ import torch
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import html, npz
-from fourdgs_ns.geometry.world import SceneFrame
+from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.plugin.runs import LoadedRun
 from fourdgs_ns.representation.base import GaussiansAtTime
 from fourdgs_ns.training.losses import psnr
@@ -24,7 +24,7 @@ SliceAt = Callable[[float], GaussiansAtTime]
 """The Gaussians alive at t, in the frame of the run's scene."""
 
 
-def stored_slices(path: Path, frame: SceneFrame | None) -> SliceAt:
+def stored_slices(path: Path, frame: WorldFromCapture | None) -> SliceAt:
     """The Gaussians that an .npz or .html of this package holds.
 
     Args:
@@ -45,9 +45,9 @@ def stored_slices(path: Path, frame: SceneFrame | None) -> SliceAt:
     return at
 
 
-def inverse(frame: SceneFrame) -> SceneFrame:
+def inverse(frame: WorldFromCapture) -> WorldFromCapture:
     """The similarity that takes scenes for captures: from the capture's world back into the scene."""
-    return SceneFrame(frame.rotation.T, -frame.scale * (frame.rotation.T @ frame.translation), 1.0 / frame.scale)
+    return WorldFromCapture(frame.rotation.T, -frame.scale * (frame.rotation.T @ frame.translation), 1.0 / frame.scale)
 
 
 @torch.no_grad()
@@ -81,7 +81,7 @@ def note_on_cost(run: LoadedRun, path: Path) -> str:
     if count == 0:
         raise UserError(f"{run.folder} holds out no camera, so there is nothing to score; leave --score away")
     before = mean_psnr(run)
-    after = mean_psnr(run, stored_slices(path, run.pipeline.gaussians.scene_frame))
+    after = mean_psnr(run, stored_slices(path, run.pipeline.gaussians.world_from_capture))
     return (
         f"held-out PSNR {before:.2f} dB before, {after:.2f} dB after (mean of {min(VIEWS, count)} views of "
         f"{', '.join(run.pipeline.datamanager.eval_dataset.camera_names)})"

@@ -13,12 +13,12 @@ from fourdgs_ns.representation.spacetime import SpacetimeConfig
 
 
 def scene_in_capture(scene: Scene) -> Scene:
-    """The same model with ``scene_frame`` None, exactly.
+    """The same model with ``world_from_capture`` None, exactly.
 
     Raises:
         UserError: the model's decoder or representation knows no other frame.
     """
-    frame = scene.scene_frame
+    frame = scene.world_from_capture
     if frame is None:
         return scene
     if scene.decoder is not None or not isinstance(scene.config, (SpacetimeConfig, FreeTimeConfig)):
@@ -27,18 +27,20 @@ def scene_in_capture(scene: Scene) -> Scene:
             "was trained in, or --to npz or spacetime-ply, which keep the frame"
         )
     params = dict(scene.parameters)
-    means, quats, scales = frame.capture_from_scene(params["means"], params["quats"], params["scales"])
+    means, quats, scales = frame.gaussians_to_capture(params["means"], params["quats"], params["scales"])
     params |= {"means": means, "quats": quats, "scales": scales}
     if "motion" in params:
-        params["motion"] = frame.vectors_from_scene(params["motion"].reshape(-1, 3, 3)).reshape(-1, 9)
+        params["motion"] = frame.vectors_to_capture(params["motion"].reshape(-1, 3, 3)).reshape(-1, 9)
     if "omegas" in params:
-        params["omegas"] = frame.quats_from_scene(params["omegas"])
+        params["omegas"] = frame.quats_to_capture(params["omegas"])
     if "velocities" in params:
-        params["velocities"] = frame.vectors_from_scene(params["velocities"])
+        params["velocities"] = frame.vectors_to_capture(params["velocities"])
     if "features_rest" in params:
         harmonics = torch.cat([params["features_dc"][:, None], params["features_rest"]], dim=1)
-        params["features_rest"] = frame.harmonics_from_scene(harmonics)[:, 1:].contiguous()
+        params["features_rest"] = frame.harmonics_to_capture(harmonics)[:, 1:].contiguous()
     centers = scene.camera_centers
     if centers is not None:
-        centers = frame.capture_from_scene(centers, torch.ones(len(centers), 4), centers)[0]
-    return replace(scene, parameters=params, scene_frame=None, near=scene.near / frame.scale, camera_centers=centers)
+        centers = frame.gaussians_to_capture(centers, torch.ones(len(centers), 4), centers)[0]
+    return replace(
+        scene, parameters=params, world_from_capture=None, near=scene.near / frame.scale, camera_centers=centers
+    )

@@ -66,7 +66,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
     moving = moving_gaussians(scene, "4dgs", options.approximate, notes)
     moving = plain_windows(moving, losses)
     refuse_unless(options.approximate, losses, "4dgs", notes)
-    moving = moving.in_capture(scene.scene_frame).with_sh_degree(options.sh_degree)
+    moving = moving.in_capture(scene.world_from_capture).with_sh_degree(options.sh_degree)
     pieces, starts, stops, worst = straight_pieces(moving)
     if len(pieces) > len(moving) or worst > 0:
         notes.append(

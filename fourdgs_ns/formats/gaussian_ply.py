@@ -57,9 +57,9 @@ class Slicer:
             harmonics = self.representation.spherical_harmonics(gaussians)[:, : num_harmonics(self.degree)]
         means, (quats, scales) = gaussians.means, slice_axes(gaussians)
         log_scales = scales.log()
-        if scene.scene_frame is not None:
-            means, quats, log_scales = scene.scene_frame.capture_from_scene(means, quats, log_scales)
-            harmonics = scene.scene_frame.harmonics_from_scene(harmonics)
+        if scene.world_from_capture is not None:
+            means, quats, log_scales = scene.world_from_capture.gaussians_to_capture(means, quats, log_scales)
+            harmonics = scene.world_from_capture.harmonics_to_capture(harmonics)
         rest = harmonics[:, 1:].transpose(1, 2).reshape(len(ids), 3 * (harmonics.shape[1] - 1))
         opacities = torch.logit(gaussians.opacities).clamp(-MAX_LOGIT, MAX_LOGIT)[:, None]
         return [means, torch.zeros_like(means), harmonics[:, 0], rest, opacities, log_scales, quats]

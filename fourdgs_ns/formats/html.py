@@ -127,7 +127,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
         UserError: colours come from a decoder, and ``options.approximate`` is false.
     """
     notes: list[str] = []
-    moving = moving_gaussians(scene, "html", options.approximate, notes).in_capture(scene.scene_frame)
+    moving = moving_gaussians(scene, "html", options.approximate, notes).in_capture(scene.world_from_capture)
     moving = moving.with_sh_degree(options.sh_degree)
     view = start_view(scene, moving)
     described, payload, columns = pack(moving, options.compressed)

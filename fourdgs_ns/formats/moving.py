@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.scene import Scene
-from fourdgs_ns.geometry.world import SceneFrame
+from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.base import ALPHA_THRESHOLD, GaussiansAtTime
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
@@ -106,15 +106,15 @@ class MovingGaussians:
             weights=weights,
         )
 
-    def in_capture(self, frame: SceneFrame | None) -> MovingGaussians:
+    def in_capture(self, frame: WorldFromCapture | None) -> MovingGaussians:
         """The same Gaussians in the capture's world."""
         if frame is None:
             return self
-        means, quats, log_scales = frame.capture_from_scene(self.means, self.quats, self.log_scales)
-        colors = self.colors if self.colors.dim() == 2 else frame.harmonics_from_scene(self.colors)
+        means, quats, log_scales = frame.gaussians_to_capture(self.means, self.quats, self.log_scales)
+        colors = self.colors if self.colors.dim() == 2 else frame.harmonics_to_capture(self.colors)
         changed = {
             "means": means, "quats": quats, "log_scales": log_scales, "colors": colors,
-            "motion": frame.vectors_from_scene(self.motion), "omegas": frame.quats_from_scene(self.omegas),
+            "motion": frame.vectors_to_capture(self.motion), "omegas": frame.quats_to_capture(self.omegas),
         }  # fmt: skip
         return MovingGaussians(**{**vars(self), **changed})
 

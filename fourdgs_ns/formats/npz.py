@@ -2,7 +2,7 @@
 
 One array per canonical parameter, ``header`` (UTF-8 JSON as bytes: representation and its options, clip, scene frame, units,
 error bound per attribute) and ``decoder.*`` where there is a decoder. Parameters are in the frame of the scene; the header's
-scene_frame says how it lies in the capture: x_scene = scale (rotation x + translation). Compressed files hold codes, and
+world_from_capture says how it lies in the capture: x_scene = scale (rotation x + translation). Compressed files hold codes, and
 ``NAME.table`` where the codec needs one.
 """
 
@@ -30,7 +30,7 @@ from fourdgs_ns.formats.moving import moving_gaussians
 from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.scene import Scene, check_parameters, make_config, parse_clip, sound_rows
 from fourdgs_ns.formats.view import start_view
-from fourdgs_ns.geometry.world import SceneFrame
+from fourdgs_ns.geometry.world import WorldFromCapture
 
 FORMAT = "fourdgs-ns scene"
 VERSION = 1
@@ -72,7 +72,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
         "duration_seconds": scene.clip.duration_seconds,
         "first_frame": scene.clip.first_frame,
         "gaussians": scene.num_gaussians,
-        "scene_frame": None if scene.scene_frame is None else scene.scene_frame.as_plain(),
+        "world_from_capture": None if scene.world_from_capture is None else scene.world_from_capture.as_plain(),
         "near": scene.near,
         "camera_centers": [] if scene.camera_centers is None else scene.camera_centers.tolist(),
         "units": {name: UNITS[name] for name in columns if name in UNITS},
@@ -100,9 +100,9 @@ def _cost(path: Path, scene: Scene, columns: dict[str, Column]) -> list[str]:
     plain = sum(value.numel() * 4 for value in scene.parameters.values())
     notes = [f"error bound of {name}: {column.error:.2g} ({column.codec})" for name, column in columns.items()]
     try:
-        a = moving_gaussians(scene, "npz", True, []).in_capture(scene.scene_frame)
-        other = Scene(scene.method, scene.config, rows, scene.clip, scene.scene_frame)
-        b = moving_gaussians(other, "npz", True, []).in_capture(scene.scene_frame)
+        a = moving_gaussians(scene, "npz", True, []).in_capture(scene.world_from_capture)
+        other = Scene(scene.method, scene.config, rows, scene.clip, scene.world_from_capture)
+        b = moving_gaussians(other, "npz", True, []).in_capture(scene.world_from_capture)
         decibels = psnr_between(a, b, start_view(scene, a))
     except UserError:
         return notes
@@ -173,7 +173,11 @@ def read(path: Path) -> Scene:
         try:
             method, config = make_config(header["representation"], header["options"])
             clip = parse_clip(header)
-            frame = None if header["scene_frame"] is None else SceneFrame.from_plain(header["scene_frame"])
+            frame = (
+                None
+                if header["world_from_capture"] is None
+                else WorldFromCapture.from_plain(header["world_from_capture"])
+            )
             centers = torch.tensor(header["camera_centers"], dtype=torch.float32).reshape(-1, 3)
             shapes = {name: spec.shape for name, spec in config.setup().parameters.items()}
             parameters = {

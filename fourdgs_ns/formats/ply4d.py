@@ -54,7 +54,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
         UserError: colours come from a decoder, and ``options.approximate`` is false.
     """
     notes: list[str] = []
-    moving = moving_gaussians(scene, "ply4d", options.approximate, notes).in_capture(scene.scene_frame)
+    moving = moving_gaussians(scene, "ply4d", options.approximate, notes).in_capture(scene.world_from_capture)
     moving = moving.with_sh_degree(options.sh_degree)
     moving = moving.stretched(scene.clip.duration_seconds or 1.0)
     plain = moving.colors.dim() == 2

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.world import SceneFrame
+from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.base import Clip, Representation, RepresentationConfig, finite_rows
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
@@ -42,7 +42,7 @@ class Scene:
     parameters: dict[str, Tensor]
     """Canonical parameters: name -> [n, ...], in the frame of the scene that was trained."""
     clip: Clip
-    scene_frame: SceneFrame | None = None
+    world_from_capture: WorldFromCapture | None = None
     """How the scene lies in the capture's world; None when they are the same."""
     decoder: dict[str, Tensor] | None = None
     """Weights of the representation's decoder, as its state_dict; None when it has none."""
@@ -175,7 +175,7 @@ def load_checkpoint(path: Path) -> Scene:
     if not isinstance(weights, dict) or not isinstance(extra, dict) or "representation" not in extra:
         names = ", ".join(method for method, _ in METHODS.values())
         raise UserError(f"{checkpoint} was not written by a fourdgs-ns method; give the run of one of {names}")
-    if "scene_frame" not in extra or "options" not in extra:
+    if "world_from_capture" not in extra or "options" not in extra:
         raise UserError(
             f"{checkpoint} was written by an earlier fourdgs-ns that kept no scene frame in checkpoints; save it again by "
             "training a few steps more with --load-dir and --max-num-iterations, or use ns-export gaussian-splat"
@@ -190,7 +190,9 @@ def load_checkpoint(path: Path) -> Scene:
         method, config = make_config(extra["representation"], extra["options"])
         check_parameters(config, parameters)
         clip = parse_clip(extra)
-        frame = None if extra["scene_frame"] is None else SceneFrame.from_plain(extra["scene_frame"])
+        frame = (
+            None if extra["world_from_capture"] is None else WorldFromCapture.from_plain(extra["world_from_capture"])
+        )
         centers = torch.tensor(extra.get("camera_centers") or [], dtype=torch.float32).reshape(-1, 3)
         near = float(extra.get("near", 0.01))
     except (ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:

@@ -26,7 +26,7 @@ from fourdgs_ns.formats.moving import MovingGaussians, moving_gaussians, plain_c
 from fourdgs_ns.formats.options import ExportOptions
 from fourdgs_ns.formats.ply_table import read_vertices, stack_columns, write_float_ply
 from fourdgs_ns.formats.scene import Scene, sound_rows
-from fourdgs_ns.geometry.world import SceneFrame
+from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.base import Clip
 from fourdgs_ns.representation.spacetime import SpacetimeConfig, lite_config
 
@@ -65,20 +65,20 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
         moving, features, features_time = _full_rows(scene)
         assert isinstance(scene.config, SpacetimeConfig)
         comments.append(f"{TAG} decoder {scene.config.decoder_activation}")
-        if scene.scene_frame is not None:
-            frame = scene.scene_frame.as_plain()
+        if scene.world_from_capture is not None:
+            frame = scene.world_from_capture.as_plain()
             values = [*np.ravel(frame["rotation"]), *frame["translation"], frame["scale"]]
-            comments.append(f"{TAG} scene_frame {' '.join(repr(float(v)) for v in values)}")
+            comments.append(f"{TAG} world_from_capture {' '.join(repr(float(v)) for v in values)}")
             notes.append(
-                "the full variant is written in the frame of the scene, because its decoder takes rays of that frame; the "
-                "file's scene_frame comment holds rotation, translation and scale: x_scene = scale (rotation x + translation)"
+                "the full variant is written in the training's world, because its decoder takes rays of it; the file's "
+                "world_from_capture comment holds rotation, translation and scale: x_world = scale (rotation x + translation)"
             )
     else:
         moving = moving_gaussians(scene, "spacetime-ply", options.approximate, notes).with_sh_degree(options.sh_degree)
         losses: list = []
         moving = plain_colors(plain_windows(moving, losses), losses)
         refuse_unless(options.approximate, losses, "spacetime-ply", notes)
-        moving = moving.in_capture(scene.scene_frame)
+        moving = moving.in_capture(scene.world_from_capture)
         features, features_time = moving.colors, moving.colors[:, :0]
     factor = clip_length(scene.clip)
     moving = moving.stretched(factor)
@@ -210,18 +210,18 @@ def claimed_clip(known: dict[str, str], frames: int | None, fps: float | None, p
     return Clip(count, seconds, first)
 
 
-def _frame(known: dict[str, str], path: Path) -> SceneFrame | None:
-    if "scene_frame" not in known:
+def _frame(known: dict[str, str], path: Path) -> WorldFromCapture | None:
+    if "world_from_capture" not in known:
         return None
     try:
-        values = np.array([float(word) for word in known["scene_frame"].split()])
+        values = np.array([float(word) for word in known["world_from_capture"].split()])
         if len(values) != 13:
             raise ValueError
         plain = {"rotation": values[:9].reshape(3, 3), "translation": values[9:12], "scale": values[12]}
-        return SceneFrame.from_plain(plain)
+        return WorldFromCapture.from_plain(plain)
     except ValueError:
         raise UserError(
-            f"{path} has a damaged scene_frame comment; remove that line or export the file again"
+            f"{path} has a damaged world_from_capture comment; remove that line or export the file again"
         ) from None
 
 

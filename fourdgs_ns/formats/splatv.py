@@ -100,7 +100,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
     outside = int(((moving.colors < -0.01) | (moving.colors > 1.01)).any(1).sum())
     if outside:
         notes.append(f"{outside} of {len(moving)} Gaussians have colours outside [0, 1], which splatv clamps")
-    moving = moving.in_capture(scene.scene_frame)
+    moving = moving.in_capture(scene.world_from_capture)
     if len(moving) > MAX_GAUSSIANS:
         raise UserError(f"splatv holds {MAX_GAUSSIANS} Gaussians and the model has {len(moving)}; choose --format npz")
     words, view = texture(moving), start_view(scene, moving)

@@ -15,7 +15,7 @@ from fourdgs_ns.representation.parts.spherical_harmonics import rotate_sh
 
 
 @dataclass(frozen=True)
-class SceneFrame:
+class WorldFromCapture:
     """x_scene = scale * (rotation @ x_capture + translation)."""
 
     rotation: Float[np.ndarray, "3 3"]
@@ -44,25 +44,25 @@ class SceneFrame:
         poses[:, :3, :3] = self.rotation.T @ poses[:, :3, :3]
         return poses
 
-    def vectors_from_scene(self, vectors: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+    def vectors_to_capture(self, vectors: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
         """Displacements in the scene -> displacements in the capture."""
         return (vectors / self.scale) @ torch.from_numpy(self.rotation).to(vectors)
 
-    def quats_from_scene(self, quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+    def quats_to_capture(self, quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
         """Rotations of Gaussians, or their rates, in the scene -> in the capture."""
         inverse = torch.from_numpy(quaternion_from_matrix(self.rotation.T)).to(quats)
         return multiply_quats(inverse[None], quats)
 
-    def capture_from_scene(
+    def gaussians_to_capture(
         self, means: Float[Tensor, "n 3"], quats: Float[Tensor, "n 4"], log_scales: Float[Tensor, "n 3"]
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"], Float[Tensor, "n 3"]]:
         """Gaussians of the scene -> the same Gaussians in the capture's world."""
         rotation = torch.from_numpy(self.rotation).to(means)
         translation = torch.from_numpy(self.translation).to(means)
         turned = (means / self.scale - translation) @ rotation
-        return turned, self.quats_from_scene(quats), log_scales - float(np.log(self.scale))
+        return turned, self.quats_to_capture(quats), log_scales - float(np.log(self.scale))
 
-    def harmonics_from_scene(self, coefficients: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
+    def harmonics_to_capture(self, coefficients: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
         """Spherical harmonics for directions of the scene -> for directions of the capture's world."""
         return rotate_sh(coefficients, torch.from_numpy(self.rotation.T.copy()))
 
@@ -75,7 +75,7 @@ class SceneFrame:
         }
 
     @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> SceneFrame:
+    def from_plain(cls, values: dict[str, Any]) -> WorldFromCapture:
         """Inverse of :meth:`as_plain`.
 
         Raises ValueError, KeyError, TypeError or OverflowError for what is no similarity.
@@ -94,7 +94,7 @@ class SceneFrame:
         return np.concatenate([self.rotation, self.translation[:, None]], axis=1).astype(np.float32)
 
 
-def check_same_frame(stored: SceneFrame | None, mine: SceneFrame) -> None:
+def check_same_world(stored: WorldFromCapture | None, mine: WorldFromCapture) -> None:
     """Refuse to go on with Gaussians of one scene in another.
 
     Args:
@@ -104,7 +104,7 @@ def check_same_frame(stored: SceneFrame | None, mine: SceneFrame) -> None:
     Raises:
         UserError: they differ by more than a thousandth.
     """
-    theirs = SceneFrame(np.eye(3), np.zeros(3), 1.0) if stored is None else stored
+    theirs = WorldFromCapture(np.eye(3), np.zeros(3), 1.0) if stored is None else stored
     close = np.allclose(theirs.as_matrix(), mine.as_matrix(), rtol=1e-3, atol=1e-3)
     if close and np.isclose(theirs.scale, mine.scale, rtol=1e-3):
         return
@@ -142,14 +142,14 @@ def quaternion_from_matrix(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarr
     return np.array([w, x, y, z], dtype=np.float32)
 
 
-def make_scene_frame(
+def make_world_from_capture(
     world_from_camera: Float[np.ndarray, "n 4 4"],
     *,
     orient: Literal["up", "none"],
     center: Literal["attention", "cameras", "none"],
     attention: Float[np.ndarray, "3"],
     extent: float,
-) -> SceneFrame:
+) -> WorldFromCapture:
     """Choose the scene frame from the training cameras.
 
     Args:
@@ -165,7 +165,7 @@ def make_scene_frame(
         if np.linalg.norm(up) > 1e-3:
             rotation = rotation_between(up / np.linalg.norm(up), np.array([0.0, 0.0, 1.0]))
     origin = {"attention": attention, "cameras": world_from_camera[:, :3, 3].mean(axis=0), "none": np.zeros(3)}[center]
-    return SceneFrame(rotation, -rotation @ origin, 1.0 / extent)
+    return WorldFromCapture(rotation, -rotation @ origin, 1.0 / extent)
 
 
 def rotation_between(a: Float[np.ndarray, "3"], b: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:

@@ -24,7 +24,7 @@ def describe(model: DynamicGaussiansModel) -> dict[str, Any]:
         "guided": model.guided.state(),
         # What exporters need, so that they need neither config.yml nor the capture.
         "options": asdict(model.config.representation),  # type: ignore[call-overload]
-        "scene_frame": None if model.scene_frame is None else model.scene_frame.as_plain(),
+        "world_from_capture": None if model.world_from_capture is None else model.world_from_capture.as_plain(),
         "near": model.near,
         "camera_centers": [] if centers is None else centers.tolist(),
     }

@@ -100,14 +100,14 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             CONSOLE.log(f"{int(keep.sum())} of them are kept (--thin-points {options.thin_points})")
             positions, colors, times = positions[keep], colors[keep], times[keep]
             velocities, static = velocities[keep], static[keep]
-        positions = metadata["scene_frame"].points_from_capture(positions)
+        positions = metadata["world_from_capture"].points_from_capture(positions)
         return PointsOverTime(
             positions=torch.from_numpy(positions),
             colors=torch.from_numpy(colors).float() / 255.0,
             times=torch.from_numpy(times).float(),
             spacing=torch.from_numpy(mean_neighbor_distance(positions)).float(),
             timed=found.timed,
-            velocities=torch.from_numpy(metadata["scene_frame"].vectors_from_capture(velocities)),
+            velocities=torch.from_numpy(metadata["world_from_capture"].vectors_from_capture(velocities)),
             static=torch.from_numpy(static),
             key_interval=found.key_interval,
         )

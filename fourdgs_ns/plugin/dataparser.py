@@ -19,7 +19,7 @@ from fourdgs_ns.capture.layouts.rig import ALPHA_NOTE
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.undistortion import TrainingCamera, training_camera
 from fourdgs_ns.geometry.view_volume import attention_point, camera_extent
-from fourdgs_ns.geometry.world import SceneFrame, make_scene_frame
+from fourdgs_ns.geometry.world import WorldFromCapture, make_world_from_capture
 from fourdgs_ns.representation.base import Clip
 
 MAX_AUTO_SIDE = 1600
@@ -111,7 +111,7 @@ class MultiViewVideoDataParser(DataParser):
         poses = np.concatenate([c.world_from_camera for c in train])
         extent = camera_extent(poses)
         focus = attention_point(poses)
-        frame = make_scene_frame(
+        frame = make_world_from_capture(
             poses,
             orient=self.config.orientation,
             center=self.config.center,
@@ -133,7 +133,7 @@ class MultiViewVideoDataParser(DataParser):
                 "camera_names": [c.name for c in chosen],
                 "train_camera_names": [c.name for c in train],
                 "clip": Clip(capture.num_frames, capture.duration_seconds, int(capture.numbers()[0])),
-                "scene_frame": frame,
+                "world_from_capture": frame,
                 "scene_extent": extent * frame.scale,
                 "train_camera_centers": torch.from_numpy(frame.points_from_capture(poses[:, :3, 3])),
                 "focus_distance": float(np.median(np.linalg.norm(poses[:, :3, 3] - focus, axis=1))) * frame.scale,
@@ -180,7 +180,7 @@ def automatic_downscale(capture: Capture) -> int:
 
 
 def assemble_cameras(
-    capture: Capture, chosen: list[CaptureCamera], sizes: dict[str, TrainingCamera], frame: SceneFrame
+    capture: Capture, chosen: list[CaptureCamera], sizes: dict[str, TrainingCamera], frame: WorldFromCapture
 ) -> tuple[Cameras, list[Path]]:
     """All views of the chosen cameras, camera by camera and frame by frame.
 

@@ -22,7 +22,7 @@ from fourdgs_ns.corrections.clocks import CameraTimes
 from fourdgs_ns.corrections.colors import CameraColors
 from fourdgs_ns.corrections.poses import CameraPoses
 from fourdgs_ns.densification.guided import GuidedSampling
-from fourdgs_ns.geometry.world import SceneFrame, check_same_frame
+from fourdgs_ns.geometry.world import WorldFromCapture, check_same_world
 from fourdgs_ns.plugin import checkpoints
 from fourdgs_ns.plugin.cameras import TrainingViews, pinhole_cameras
 from fourdgs_ns.plugin.model_config import DynamicGaussiansModelConfig
@@ -60,7 +60,7 @@ class DynamicGaussiansModel(SplatfactoView):
         config, metadata = self.config, self.capture_metadata
         self.representation = config.representation.setup()
         self.clip: Clip = metadata.get("clip", Clip(1, 0.0))
-        self.scene_frame: SceneFrame | None = metadata.get("scene_frame")
+        self.world_from_capture: WorldFromCapture | None = metadata.get("world_from_capture")
         extent = float(metadata.get("scene_extent", 1.0))
         self.focus_distance = float(metadata.get("focus_distance", 1.0))
         """From the cameras to what they look at, world units."""
@@ -118,13 +118,15 @@ class DynamicGaussiansModel(SplatfactoView):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         checkpoints.require_same_method(state, self.get_extra_state())
         self.guided.restore(state["guided"])
-        if "scene_frame" not in state:  # an earlier version's
+        if "world_from_capture" not in state:  # an earlier version's
             return
-        stored = None if state["scene_frame"] is None else SceneFrame.from_plain(state["scene_frame"])
-        if self.scene_frame is None:
-            self.scene_frame = stored
+        stored = (
+            None if state["world_from_capture"] is None else WorldFromCapture.from_plain(state["world_from_capture"])
+        )
+        if self.world_from_capture is None:
+            self.world_from_capture = stored
         else:
-            check_same_frame(stored, self.scene_frame)
+            check_same_world(stored, self.world_from_capture)
 
     def load_state_dict(self, dict: Mapping[str, Any], **kwargs):  # type: ignore[override]
         """Resizes in place, so that optimizers built before keep training the same Parameters."""

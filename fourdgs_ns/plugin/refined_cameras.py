@@ -76,12 +76,12 @@ def _poses(
     model: DynamicGaussiansModel, dataset: MultiViewVideoDataset, count: int
 ) -> tuple[Float[np.ndarray, "c 4 4"], Float[np.ndarray, "c 4 4"]]:
     """Stated and corrected poses of the training cameras (of moving ones, at the clip's start), world_from_camera."""
-    assert model.camera_poses is not None and model.scene_frame is not None
+    assert model.camera_poses is not None and model.world_from_capture is not None
     first = [int(np.argmax(dataset.camera_ids == k)) for k in range(count)]
     views = pinhole_cameras(dataset.cameras[torch.tensor(first)], model.near, "cpu").camera_from_world
     refined = model.camera_poses.refined(views)
     before, after = (np.linalg.inv(matrices.cpu().numpy()) for matrices in (views, refined))
-    return model.scene_frame.poses_to_capture(before), model.scene_frame.poses_to_capture(after)
+    return model.world_from_capture.poses_to_capture(before), model.world_from_capture.poses_to_capture(after)
 
 
 def _fps(capture: Capture) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fourdgs_ns.geometry.rays import pixel_rays
 from fourdgs_ns.rasterization import PinholeCameras, Rendering
-from fourdgs_ns.rasterization.render import SliceEdit, draw_moment
+from fourdgs_ns.rasterization.render import SliceEdit, render_at
 from fourdgs_ns.representation.base import GaussiansAtTime
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def draw(model: DynamicGaussiansModel, camera: Cameras, edit: SliceEdit | None =
     def behind(gaussians: GaussiansAtTime) -> Tensor | None:
         return background if _decoder_for(model, gaussians) is None else None
 
-    gaussians, rendering = draw_moment(
+    gaussians, rendering = render_at(
         model.representation, model.canonical(), t, cameras, model.active_set, edit=_edits(model, camera, edit),
         background=behind, depth=not model.training,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from fourdgs_ns.representation.parts.ellipsoids import slice_axes
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
 
 if TYPE_CHECKING:
-    from fourdgs_ns.geometry.world import SceneFrame
+    from fourdgs_ns.geometry.world import WorldFromCapture
     from fourdgs_ns.plugin.model_config import DynamicGaussiansModelConfig
     from fourdgs_ns.representation.base import Representation
 
@@ -30,7 +30,7 @@ class SplatfactoView(SplatfactoModel):
     config: DynamicGaussiansModelConfig  # type: ignore[assignment]
     exporting: bool
     representation: Representation
-    scene_frame: SceneFrame | None
+    world_from_capture: WorldFromCapture | None
 
     @abstractmethod
     def slice(self, t: float | Tensor) -> GaussiansAtTime:
@@ -63,10 +63,10 @@ class SplatfactoView(SplatfactoModel):
             raise UserError(f"no Gaussian is visible at t = {t:g}; set {EXPORT_TIME_VARIABLE} to another t from 0 to 1")
         quats, scales = slice_axes(gaussians)
         harmonics, log_scales = self.representation.spherical_harmonics(gaussians), scales.log()
-        if self.scene_frame is None:
+        if self.world_from_capture is None:
             return gaussians.means, quats, log_scales, gaussians.opacities, harmonics
-        means, quats, log_scales = self.scene_frame.capture_from_scene(gaussians.means, quats, log_scales)
-        return means, quats, log_scales, gaussians.opacities, self.scene_frame.harmonics_from_scene(harmonics)
+        means, quats, log_scales = self.world_from_capture.gaussians_to_capture(gaussians.means, quats, log_scales)
+        return means, quats, log_scales, gaussians.opacities, self.world_from_capture.harmonics_to_capture(harmonics)
 
     def _shown(self) -> GaussiansAtTime:
         return self.slice(self.default_time())

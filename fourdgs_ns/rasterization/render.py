@@ -16,7 +16,7 @@ SliceEdit = Callable[[GaussiansAtTime, PinholeCameras], GaussiansAtTime]
 """What is changed about a slice before it is drawn: Gaussians left out or moved, or others' features, [m, 3] RGB."""
 
 
-def draw_moment(
+def render_at(
     representation: Representation,
     params: Parameters,
     t: float | Tensor,

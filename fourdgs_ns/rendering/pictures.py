@@ -127,15 +127,15 @@ def _check_comparable(first: LoadedRun, other: LoadedRun) -> None:
 
 def _scale(model: DynamicGaussiansModel, first: LoadedRun) -> float:
     """Length in ``model``'s scene of what is 1 in the first run's."""
-    mine, theirs = model.scene_frame, first.pipeline.gaussians.scene_frame
+    mine, theirs = model.world_from_capture, first.pipeline.gaussians.world_from_capture
     return 1.0 if mine is None or theirs is None else mine.scale / theirs.scale
 
 
 def _moved(camera: Cameras, source: DynamicGaussiansModel, target: DynamicGaussiansModel) -> Cameras:
     """The same camera in another run's scene: runs with other training cameras have other scene frames."""
-    if source.scene_frame is None or target.scene_frame is None or source is target:
+    if source.world_from_capture is None or target.world_from_capture is None or source is target:
         return camera
-    a, b = source.scene_frame, target.scene_frame
+    a, b = source.world_from_capture, target.world_from_capture
     pose = camera.camera_to_worlds[0].double().cpu().numpy()
     captured = np.eye(4)[None].copy()
     captured[0, :3, :3] = a.rotation.T @ pose[:, :3]

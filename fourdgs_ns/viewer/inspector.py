@@ -144,7 +144,7 @@ class Inspector:
         if self._ranges is None or self.coloring == OWN_COLORS:
             return ""
         model, ranges = self.pipeline.gaussians, self._ranges[1]
-        scale = model.scene_frame.scale if model.scene_frame is not None else 1.0
+        scale = model.world_from_capture.scale if model.world_from_capture is not None else 1.0
         seconds = model.clip.duration_seconds or 1.0
         low, high = {
             "motion speed": ("0", f"{ranges.speed.high / scale / seconds:.3g} units/s or more"),
@@ -201,7 +201,7 @@ class Inspector:
         """Counts what is alive, then hides and recolours as asked."""
         model, change = self.pipeline.gaussians, None
         if self.coloring != OWN_COLORS or self.min_seconds > 0 or self.min_speed > 0:
-            scale = model.scene_frame.scale if model.scene_frame is not None else 1.0
+            scale = model.world_from_capture.scale if model.world_from_capture is not None else 1.0
             change = coloring_edit(model, t, self.ranges(), self.coloring, self.min_seconds, self.min_speed * scale)
 
         def edit(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> GaussiansAtTime:

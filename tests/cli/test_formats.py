@@ -44,7 +44,9 @@ def test_checkpoint_alone_is_the_model(moved, pipeline):
         for name, value in model.canonical().items():
             assert torch.equal(scene.parameters[name], value.detach().cpu())
         assert scene.clip == model.clip and scene.near == model.near
-        np.testing.assert_allclose(scene.scene_frame.as_matrix(), model.scene_frame.as_matrix(), atol=1e-7)
+        np.testing.assert_allclose(
+            scene.world_from_capture.as_matrix(), model.world_from_capture.as_matrix(), atol=1e-7
+        )
         assert len(scene.camera_centers) == 2
 
 
@@ -115,7 +117,7 @@ def test_what_is_no_model_is_one_line(moved, tmp_path):
     (tmp_path / "noise.ckpt").write_bytes(b"noise")
     torch.save({"step": 1, "pipeline": {"_model.means": torch.zeros(3)}}, tmp_path / "splatfacto.ckpt")
     state = torch.load(next(moved.glob("*/*.ckpt")), weights_only=True)
-    for key in ("scene_frame", "options"):
+    for key in ("world_from_capture", "options"):
         del state["pipeline"]["_model._extra_state"][key]
     torch.save(state, tmp_path / "old.ckpt")
     for path, phrase in [
@@ -160,7 +162,7 @@ def test_spacetime_ply_becomes_a_run_that_opens_exports_and_trains_on(run, moved
     model = eval_setup(config_path)[1].model
     t = 1 / 3
     mine, theirs = model.exported(t), load_scene(moved)
-    expected = moving_gaussians(theirs, "test", False, []).in_capture(theirs.scene_frame).at(t)
+    expected = moving_gaussians(theirs, "test", False, []).in_capture(theirs.world_from_capture).at(t)
     torch.testing.assert_close(mine[0], expected.means, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(mine[3], expected.opacities, atol=1e-4, rtol=1e-4)
     # It trains on.
@@ -229,7 +231,7 @@ def test_what_is_stored_is_what_is_scored(pipeline, run, tmp_path):
     own = held_out.mean_psnr(loaded)
     for name in ("npz", "html"):
         succeed("export", run.folder, "--format", name, "--out", tmp_path / f"a.{name}")
-        slices = held_out.stored_slices(tmp_path / f"a.{name}", pipeline.gaussians.scene_frame)
+        slices = held_out.stored_slices(tmp_path / f"a.{name}", pipeline.gaussians.world_from_capture)
         assert held_out.mean_psnr(loaded, slices) == pytest.approx(own, abs=1e-4 if name == "npz" else 0.02)
 
     def half(t: float):

@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.formats.scene import Scene
-from fourdgs_ns.geometry.world import SceneFrame
+from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime
 from fourdgs_ns.representation.fourd import STATIC_MARK, FourDConfig
@@ -21,10 +21,10 @@ WIDTH, HEIGHT = 64, 48
 NEAR = 0.05
 
 
-def make_frame() -> SceneFrame:
+def make_frame() -> WorldFromCapture:
     """A similarity that is far from the identity."""
     rotation = Rotation.from_rotvec([0.4, -1.1, 0.7]).as_matrix()
-    return SceneFrame(rotation, np.array([0.5, -1.0, 2.0]), 0.37)
+    return WorldFromCapture(rotation, np.array([0.5, -1.0, 2.0]), 0.37)
 
 
 def _common(n: int, g: torch.Generator) -> dict[str, torch.Tensor]:
@@ -98,7 +98,7 @@ def scene_camera(angle: float = 0.3) -> PinholeCameras:
     return PinholeCameras(view[None], k[None], WIDTH, HEIGHT, NEAR)
 
 
-def capture_camera(cameras: PinholeCameras, frame: SceneFrame | None) -> PinholeCameras:
+def capture_camera(cameras: PinholeCameras, frame: WorldFromCapture | None) -> PinholeCameras:
     """The same camera in the capture's world, where it sees the same picture."""
     if frame is None:
         return cameras

@@ -60,10 +60,12 @@ def test_npz_headers_with_wrong_values(archive, tmp_path, keys, value):
         describe(path)
 
 
-@pytest.mark.parametrize("key", ["near", "scene_frame", "camera_centers"])
+@pytest.mark.parametrize("key", ["near", "world_from_capture", "camera_centers"])
 def test_npz_numbers_beyond_a_float(archive, tmp_path, key):
     def change(header: dict[str, Any]) -> None:
-        header[key] = {**header[key], "scale": HUGE} if key == "scene_frame" else [HUGE] * 3 if "c" in key else HUGE
+        header[key] = (
+            {**header[key], "scale": HUGE} if key == "world_from_capture" else [HUGE] * 3 if "c" in key else HUGE
+        )
 
     with pytest.raises(UserError, match=r"odd\.npz is damaged"):
         npz.read(rewrite(archive, tmp_path / "odd.npz", change))
@@ -117,6 +119,6 @@ def test_damaged_decoders(tmp_path):
 
 def test_damaged_checkpoints(tmp_path):
     path = tmp_path / "step-000000001.ckpt"
-    extra = {"representation": "FreeTimeRepresentation", "options": {}, "scene_frame": None}
+    extra = {"representation": "FreeTimeRepresentation", "options": {}, "world_from_capture": None}
     torch.save({"step": 1, "pipeline": {"_model._extra_state": extra, "_model.x": torch.zeros(3)}}, path)
     damage_everywhere(path, lambda: load_checkpoint(path))

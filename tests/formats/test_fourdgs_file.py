@@ -77,7 +77,7 @@ def test_round_trip_against_the_renderer(name, bar, tmp_path):
     notes = fourdgs_file.write(tmp_path / "a.4dgs", scene, ExportOptions())
     assert not any("clamps" in note for note in notes)
     back = fourdgs_file.read(tmp_path / "a.4dgs")
-    cameras = scenes.capture_camera(scenes.scene_camera(), scene.scene_frame)
+    cameras = scenes.capture_camera(scenes.scene_camera(), scene.world_from_capture)
     for t in [0.0, 1.0, *scenes.random_times()]:
         expected = scenes.truth(scene, t, scenes.scene_camera())
         score = scenes.psnr(drawn_by_the_file(back, t, cameras), expected)

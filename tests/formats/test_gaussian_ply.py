@@ -32,7 +32,7 @@ def test_file_draws_the_slice_in_the_world_of_the_capture(name, tmp_path):
         path = tmp_path / f"{t}.ply"
         gaussian_ply.write(path, scene, ExportOptions(time=t))
         static = gaussian_ply.read(path)
-        drawn = static_picture(static, scenes.capture_camera(cameras, scene.scene_frame))
+        drawn = static_picture(static, scenes.capture_camera(cameras, scene.world_from_capture))
         # Plain colours of lite outside [0, 1] do not occur here; everything else is float32.
         assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 60
 
@@ -64,7 +64,7 @@ def test_sequence_is_one_slice_per_frame(tmp_path):
     assert "3 frames" in notes[-1]
     cameras = scenes.scene_camera()
     for frame, static in ply_sequence.read(tmp_path / "seq").items():
-        drawn = static_picture(static, scenes.capture_camera(cameras, scene.scene_frame))
+        drawn = static_picture(static, scenes.capture_camera(cameras, scene.world_from_capture))
         assert scenes.psnr(drawn, scenes.truth(scene, frame / 11, cameras)) > 60
 
 

@@ -36,13 +36,13 @@ def test_unpacks_to_what_the_renderer_draws(name, compressed, tmp_path):
     notes = html.write(tmp_path / "a.html", scene, ExportOptions(compressed=compressed))
     header, back = html.read(tmp_path / "a.html")
     assert header["count"] == len(back) and header["seconds"] == scene.clip.duration_seconds
-    original = moving_gaussians(scene, "html", False, []).in_capture(scene.scene_frame)
+    original = moving_gaussians(scene, "html", False, []).in_capture(scene.world_from_capture)
     for field, column in header["columns"].items():
         if field in ("colors", "harmonics", "motion", "quats"):
             continue  # other shapes, or normalised
         difference = (getattr(back, field) - getattr(original, field).reshape(getattr(back, field).shape)).abs().max()
         assert float(difference) <= column["error"] * (1 + 1e-6)
-    cameras = scenes.capture_camera(scenes.scene_camera(), scene.scene_frame)
+    cameras = scenes.capture_camera(scenes.scene_camera(), scene.world_from_capture)
     for t in scenes.random_times():
         expected = scenes.truth(scene, t, scenes.scene_camera())
         assert scenes.psnr(scenes.draw(back.at(t), cameras), expected) > (38 if compressed else 55)
@@ -121,11 +121,11 @@ def screenshot(page, fragment, folder, seconds=5) -> np.ndarray:
 def from_renderer(scene, t):
     """The same picture by our own rasteriser, and the page's camera."""
     width, height = SIZE
-    cameras = scenes.capture_camera(scenes.scene_camera(), scene.scene_frame)
+    cameras = scenes.capture_camera(scenes.scene_camera(), scene.world_from_capture)
     focal = 1.25 * height
     k = torch.tensor([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
     cameras = replace(cameras, intrinsics=k[None], width=width, height=height)
-    moving = moving_gaussians(scene, "test", False, []).in_capture(scene.scene_frame)
+    moving = moving_gaussians(scene, "test", False, []).in_capture(scene.world_from_capture)
     pose = ",".join(f"{v:.9g}" for v in cameras.camera_from_world[0, :3].flatten().tolist())
     return scenes.draw(moving.at(t), cameras).clamp(0, 1), f"pose={pose}&focal={focal}&size={width}x{height}&ui=0"
 

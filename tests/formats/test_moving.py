@@ -25,7 +25,10 @@ def test_renders_as_the_method(name, world):
     cameras = scenes.scene_camera()
     seen = cameras
     if world == "capture":
-        moving, seen = moving.in_capture(scene.scene_frame), scenes.capture_camera(cameras, scene.scene_frame)
+        moving, seen = (
+            moving.in_capture(scene.world_from_capture),
+            scenes.capture_camera(cameras, scene.world_from_capture),
+        )
     for t in [0.0, 1.0, *scenes.random_times()]:
         expected = scenes.truth(scene, t, cameras)
         assert expected.max() > 0.2
@@ -40,7 +43,10 @@ def test_4d_gaussians_render_as_the_method(world):
     moving = moving_gaussians(scene, "test", False, [])
     cameras = seen = scenes.scene_camera()
     if world == "capture":
-        moving, seen = moving.in_capture(scene.scene_frame), scenes.capture_camera(cameras, scene.scene_frame)
+        moving, seen = (
+            moving.in_capture(scene.world_from_capture),
+            scenes.capture_camera(cameras, scene.world_from_capture),
+        )
     for t in [0.0, 1.0, *scenes.random_times()]:
         assert scenes.psnr(scenes.draw(moving.at(t), seen), scenes.truth(scene, t, cameras)) > 60
 

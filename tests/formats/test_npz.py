@@ -31,7 +31,7 @@ def test_round_trip_is_exact(name, tmp_path):
     npz.write(tmp_path / "a.npz", scene, ExportOptions())
     back = npz.read(tmp_path / "a.npz")
     assert back.method == scene.method and back.config == scene.config and back.clip == scene.clip
-    np.testing.assert_array_equal(back.scene_frame.as_matrix(), scene.scene_frame.as_matrix())
+    np.testing.assert_array_equal(back.world_from_capture.as_matrix(), scene.world_from_capture.as_matrix())
     assert set(back.parameters) == set(scene.parameters)
     for key, value in scene.parameters.items():
         assert torch.equal(back.parameters[key], value)
@@ -100,7 +100,7 @@ def rewritten(tmp_path, change):
         (lambda a, h: h.update(representation="os.system"), "unknown"),
         (lambda a, h: h["options"].update(evil=1), "'evil' is unknown"),
         (lambda a, h: h.update(num_frames=-4), "a clip of -4 frames"),
-        (lambda a, h: h.update(scene_frame={"rotation": [[1]], "translation": [0], "scale": 1}), "damaged"),
+        (lambda a, h: h.update(world_from_capture={"rotation": [[1]], "translation": [0], "scale": 1}), "damaged"),
         (lambda a, h: a.pop("motion"), "motion"),
         (lambda a, h: a.update(motion=a["motion"][:7]), "motion"),
         (lambda a, h: a.update(motion=a["motion"].astype("f8")), "stored as float64"),

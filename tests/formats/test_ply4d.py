@@ -28,7 +28,7 @@ def test_round_trip_against_the_renderer(name, tmp_path):
     assert back.method == ("freetime" if name == "4d" else scene.method) and back.clip == scene.clip
     cameras = scenes.scene_camera()
     for t in scenes.random_times():
-        drawn = scenes.truth(back, t, scenes.capture_camera(cameras, scene.scene_frame))
+        drawn = scenes.truth(back, t, scenes.capture_camera(cameras, scene.world_from_capture))
         assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 60
 
 

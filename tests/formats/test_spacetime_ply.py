@@ -48,10 +48,10 @@ def test_round_trip_in_the_world_of_the_capture(name, tmp_path):
     scene = scenes.spacetime() if name == "lite" else scenes.freetime(sh_degree=0)
     spacetime_ply.write(tmp_path / "a.ply", scene, ExportOptions())
     back = spacetime_ply.read(tmp_path / "a.ply")
-    assert back.method == "spacetime-gaussian" and back.clip == scene.clip and back.scene_frame is None
+    assert back.method == "spacetime-gaussian" and back.clip == scene.clip and back.world_from_capture is None
     cameras = scenes.scene_camera()
     for t in scenes.random_times():
-        drawn = scenes.truth(back, t, scenes.capture_camera(cameras, scene.scene_frame))
+        drawn = scenes.truth(back, t, scenes.capture_camera(cameras, scene.world_from_capture))
         assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 60
 
 
@@ -76,7 +76,7 @@ def test_full_has_38_floats_and_its_decoder_and_comes_back(tmp_path):
         "mlp2.weight": (3, 6, 1, 1),
     }
     back = spacetime_ply.read(tmp_path / "point_cloud.ply")
-    np.testing.assert_allclose(back.scene_frame.as_matrix(), scene.scene_frame.as_matrix(), atol=1e-6)
+    np.testing.assert_allclose(back.world_from_capture.as_matrix(), scene.world_from_capture.as_matrix(), atol=1e-6)
     for t in scenes.random_times():
         a, b = decoded(back, t, scenes.scene_camera()), decoded(scene, t, scenes.scene_camera())
         assert scenes.psnr(a, b) > 60

@@ -22,10 +22,10 @@ MODELS = {
 def test_draws_the_same(name):
     scene = MODELS[name]()
     moved = scene_in_capture(scene)
-    assert moved.scene_frame is None and scene_in_capture(moved) is moved
+    assert moved.world_from_capture is None and scene_in_capture(moved) is moved
     cameras = scenes.scene_camera()
     for t in scenes.random_times(2):
-        drawn = scenes.truth(moved, t, scenes.capture_camera(cameras, scene.scene_frame))
+        drawn = scenes.truth(moved, t, scenes.capture_camera(cameras, scene.world_from_capture))
         assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 60
 
 
@@ -40,13 +40,15 @@ def test_the_start_is_a_training_camera_wherever_the_model_lies():
     scene = scenes.spacetime()
     scene.camera_centers = torch.tensor([[-1.0, -4.0, 0.0], [0.1, -4.0, 0.2], [1.0, -4.0, 0.0]])
     views = [
-        start_view(s, moving_gaussians(s, "test", False, []).in_capture(s.scene_frame))
+        start_view(s, moving_gaussians(s, "test", False, []).in_capture(s.world_from_capture))
         for s in (scene, scene_in_capture(scene))
     ]
-    expected = scene.scene_frame.capture_from_scene(scene.camera_centers, torch.ones(3, 4), scene.camera_centers)[0][1]
+    expected = scene.world_from_capture.gaussians_to_capture(
+        scene.camera_centers, torch.ones(3, 4), scene.camera_centers
+    )[0][1]
     for view in views:
         torch.testing.assert_close(torch.from_numpy(view.eye).float(), expected, atol=1e-4, rtol=1e-4)
-        assert view.near == pytest.approx(scene.near / scene.scene_frame.scale)
+        assert view.near == pytest.approx(scene.near / scene.world_from_capture.scale)
     # Up is z of the scene.
-    up = torch.from_numpy(views[0].up @ scene.scene_frame.rotation.T)
+    up = torch.from_numpy(views[0].up @ scene.world_from_capture.rotation.T)
     torch.testing.assert_close(up, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))

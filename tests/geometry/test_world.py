@@ -7,11 +7,11 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.geometry.rotations import rotation_matrices
-from fourdgs_ns.geometry.world import SceneFrame, make_scene_frame, rotation_between
+from fourdgs_ns.geometry.world import WorldFromCapture, make_world_from_capture, rotation_between
 
 
-def random_frame() -> SceneFrame:
-    return SceneFrame(Rotation.from_rotvec([0.3, -1.0, 0.5]).as_matrix(), np.array([0.1, 2.0, -3.0]), 0.4)
+def random_frame() -> WorldFromCapture:
+    return WorldFromCapture(Rotation.from_rotvec([0.3, -1.0, 0.5]).as_matrix(), np.array([0.1, 2.0, -3.0]), 0.4)
 
 
 def test_export_undoes_import_for_gaussians():
@@ -23,7 +23,7 @@ def test_export_undoes_import_for_gaussians():
     xyzw = Rotation.from_matrix(frame.rotation @ axes).as_quat()
     scene_quats = torch.from_numpy(np.roll(xyzw, 1, axis=1))
     scene_scales = torch.from_numpy(log_scales + np.log(frame.scale))
-    back_means, back_quats, back_scales = frame.capture_from_scene(scene_means, scene_quats, scene_scales)
+    back_means, back_quats, back_scales = frame.gaussians_to_capture(scene_means, scene_quats, scene_scales)
     np.testing.assert_allclose(back_means, means, atol=1e-5)
     np.testing.assert_allclose(rotation_matrices(back_quats), axes, atol=1e-6)
     np.testing.assert_allclose(back_scales, log_scales, atol=1e-6)
@@ -43,7 +43,7 @@ def test_a_pixel_sees_the_same_point_in_both_frames():
 def test_up_becomes_z_and_the_rig_has_extent_one():
     poses = np.tile(np.eye(4), (3, 1, 1))
     poses[:, :3, 3] = [[0, 0, -2], [2, 0, 0], [-2, 0, 0]]  # OpenCV: y points down, so up is -y
-    frame = make_scene_frame(poses, orient="up", center="attention", attention=np.zeros(3), extent=2.0)
+    frame = make_world_from_capture(poses, orient="up", center="attention", attention=np.zeros(3), extent=2.0)
     np.testing.assert_allclose(frame.rotation @ [0, -1, 0], [0, 0, 1], atol=1e-12)
     np.testing.assert_allclose(np.abs(frame.points_from_capture(np.array([[2.0, 0, 0]]))), [[1, 0, 0]], atol=1e-6)
 

@@ -7,7 +7,7 @@ import torch
 
 from fourdgs_ns.bench.render import make_scene
 from fourdgs_ns.rasterization import rasterize
-from fourdgs_ns.rasterization.render import draw_moment
+from fourdgs_ns.rasterization.render import render_at
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.parts import active_set as module
@@ -31,7 +31,7 @@ def make(name, rows=20_000):
 
 def agree(representation, params, cameras, alive):
     for t in torch.linspace(0, 1, 7).tolist():
-        _, rendering = draw_moment(representation, params, t, cameras, alive)
+        _, rendering = render_at(representation, params, t, cameras, alive)
         expected = rasterize(representation.at(params, t, representation.active(params, t)), cameras)
         assert torch.equal(rendering.ids, expected.ids)
         torch.testing.assert_close(rendering.features, expected.features, rtol=1e-3, atol=1e-4)
@@ -76,6 +76,6 @@ def test_training_is_not_recorded():
     alive = ActiveSet()
     leaves = {key: value.requires_grad_() for key, value in params.items()}
     for t in torch.linspace(0, 1, 7).tolist():
-        draw_moment(representation, leaves, t, cameras, alive)[1].features.sum().backward()
+        render_at(representation, leaves, t, cameras, alive)[1].features.sum().backward()
     assert float(leaves["means"].grad.abs().sum()) > 0
     assert getattr(alive._of_thread, "recording", None) is None

@@ -7,7 +7,7 @@ import torch
 
 from fourdgs_ns.bench.render import make_scene
 from fourdgs_ns.rasterization import rasterize
-from fourdgs_ns.rasterization.render import draw_moment
+from fourdgs_ns.rasterization.render import render_at
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.parts import active_set as module
@@ -48,7 +48,7 @@ def test_same_pictures_as_by_exact_lists(name, monkeypatch):
     alive = ActiveSet()
     with torch.no_grad():
         for t in torch.linspace(0, 1, 9).tolist():
-            gaussians, rendering = draw_moment(representation, params, t, cameras, alive)
+            gaussians, rendering = render_at(representation, params, t, cameras, alive)
             assert len(gaussians.ids) >= len(rendering.ids) > 0
             same_picture(rendering, exact(representation, params, t, cameras))
 
@@ -61,7 +61,7 @@ def test_same_gradients(name, monkeypatch):
     for found in (True, False):
         leaves = {key: value.clone().requires_grad_() for key, value in params.items()}
         rendering = (
-            draw_moment(representation, leaves, 0.4, cameras, alive)[1] if found
+            render_at(representation, leaves, 0.4, cameras, alive)[1] if found
             else exact(representation, leaves, 0.4, cameras)
         )  # fmt: skip
         weights = torch.randn(rendering.features.shape, generator=torch.Generator().manual_seed(0))
@@ -81,7 +81,7 @@ def test_a_list_that_is_too_short_is_made_again(monkeypatch):
     alive.lately = 10.0
     expected = exact(representation, params, 0.5, cameras)
     with torch.no_grad():
-        _, rendering = draw_moment(representation, params, 0.5, cameras, alive)
+        _, rendering = render_at(representation, params, 0.5, cameras, alive)
     assert len(expected.ids) > 10
     same_picture(rendering, expected)
     assert alive.lately == len(expected.ids)
@@ -97,7 +97,7 @@ def test_an_edit_meets_living_rows_only(monkeypatch):
         return gaussians.select(gaussians.ids % 2 == 0)
 
     with torch.no_grad():
-        _, rendering = draw_moment(representation, params, 0.5, cameras, alive, edit=edit)
+        _, rendering = render_at(representation, params, 0.5, cameras, alive, edit=edit)
     assert torch.equal(seen[0], representation.active(params, 0.5))
     assert torch.equal(rendering.ids, seen[0][seen[0] % 2 == 0])
 
@@ -107,6 +107,6 @@ def test_inference_mode_and_others_may_alternate(monkeypatch):
     alive, pictures = ActiveSet(), []
     for mode in (torch.inference_mode, torch.inference_mode, torch.no_grad) * 3:
         with mode():
-            pictures.append(draw_moment(representation, params, 0.5, cameras, alive)[1].features.clone())
+            pictures.append(render_at(representation, params, 0.5, cameras, alive)[1].features.clone())
     for picture in pictures[1:]:
         torch.testing.assert_close(picture, pictures[0], rtol=1e-4, atol=1e-5)

@@ -59,7 +59,7 @@ def test_projection_through_nerfstudios_cameras_equals_the_captures(capture, opt
     local = np.linalg.inv(source.pose(0)) @ np.append(point, 1)
     expected = (source.intrinsics @ (local[:3] / local[2]))[:2] / 2
     camera = parsed.cameras[4]
-    scene = torch.from_numpy(parsed.metadata["scene_frame"].points_from_capture(point[None])[0])
+    scene = torch.from_numpy(parsed.metadata["world_from_capture"].points_from_capture(point[None])[0])
     pose = camera.camera_to_worlds
     in_camera = pose[:, :3].T @ (scene - pose[:, 3])
     u = float(camera.fx * in_camera[0] / -in_camera[2] + camera.cx)

@@ -44,7 +44,7 @@ def fails(config) -> str:
 def test_in_a_step_and_the_checkpoint_before_it_is_whole(capture, tmp_path, monkeypatch):
     config = make_config(capture, tmp_path, 12)
     config.steps_per_save = 3
-    monkeypatch.setattr(drawing, "draw_moment", after(8, drawing.draw_moment))
+    monkeypatch.setattr(drawing, "render_at", after(8, drawing.render_at))
     line = fails(config)
     assert "ran out while drawing: " in line and "2 picture(s) of 48x32" in line and "--load-dir" in line
     folder = config.get_base_dir() / "nerfstudio_models"
@@ -75,7 +75,7 @@ def test_in_the_viewer_which_goes_on(capture, tmp_path, monkeypatch):
     pipeline = train(make_config(capture, tmp_path, 2)).pipeline
     pipeline.eval()
     inspector, camera = Inspector(pipeline), pipeline.datamanager.eval_dataset.cameras[0:1]
-    monkeypatch.setattr(drawing, "draw_moment", after(0, drawing.draw_moment))
+    monkeypatch.setattr(drawing, "render_at", after(0, drawing.render_at))
     picture = inspector.draw(camera)["rgb"]
     assert picture.shape == (32, 48, 3) and not bool(picture.any())
     assert "GPU memory ran out while drawing" in inspector.statistics.refusal
