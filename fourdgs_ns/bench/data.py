@@ -109,7 +109,7 @@ def _build(trainer: DynamicGaussiansTrainer) -> float:
     (cache / "frames").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         start = perf_counter()
-        options = dataset.metadata["downscale"], dataset.metadata["masks_as_alpha"]
+        options = dataset.facts.downscale, dataset.facts.masks_as_alpha
         store = open_frame_store(dataset.capture, options[0], masks=options[1], directory=Path(folder), progress=False)
         seconds = perf_counter() - start
         store.close()

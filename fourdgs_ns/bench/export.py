@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from fourdgs_ns.bench.render import make_scene
+from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.gaussian_ply import Slicer, column_names
-from fourdgs_ns.formats.options import ExportOptions
-from fourdgs_ns.formats.scene import Scene
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.formats.trained_scene import TrainedScene
 from fourdgs_ns.representation.freetime import FreeTimeConfig
+from fourdgs_ns.representation.types import Clip
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def measure(rows: int, share: float, sh_degree: int, frames: int, folder: Path |
     _, params, _ = make_scene(config, rows, share, (64, 48), torch.device("cpu"))
     if "features_rest" in params:
         params["features_rest"] = 0.1 * torch.randn_like(params["features_rest"])
-    scene = Scene("freetime", config, params, Clip(300, 10.0))
+    scene = TrainedScene(config, params, Clip(300, 10.0))
     slicer = Slicer(scene, ExportOptions(), "ply-sequence", [])
     with tempfile.TemporaryDirectory(dir=folder) as place:
         file = Path(place) / "frame.ply"

@@ -13,7 +13,7 @@ from fourdgs_ns.densification.rows import edit_rows
 from fourdgs_ns.plugin.optimizers import JointOptimizers
 from fourdgs_ns.plugin.schedulers import FusedAdamConfig
 from fourdgs_ns.rasterization import rasterize
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.representation.types import Clip
 from fourdgs_ns.training.losses import photometric_loss
 from fourdgs_ns.training.memory import GB, RowBytes, row_bytes
 

@@ -13,12 +13,13 @@ from fourdgs_ns.bench.timing import median_ms
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
 from fourdgs_ns.rasterization.rasterize import DIFFERENTIABLE
 from fourdgs_ns.rasterization.render import render_at
-from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime, Representation, RepresentationConfig
+from fourdgs_ns.representation.base import Representation, RepresentationConfig
 from fourdgs_ns.representation.fourd import FourDConfig, FourDRepresentation
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.parts.active_set import ActiveSet
 from fourdgs_ns.representation.parts.velocity_form import velocity_form
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.types import Clip, GaussiansAtTime, PointsOverTime
 
 REPRESENTATIONS: Mapping[str, Callable[[], RepresentationConfig]] = {
     "spacetime lite": lambda: SpacetimeConfig(variant="lite"),

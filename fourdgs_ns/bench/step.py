@@ -114,10 +114,10 @@ def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float
         camera, batch = data.next_train(step)
         watch.lap("data")
         model.update_to_step(step)
-        gaussians = model.slice(model.exposure_time(camera))
+        views = model.views(camera)
+        gaussians = model.slice(views.t if views.correction is None else views.correction.time(views.t))
         watch.lap("slice")
-        cameras = model.cameras_for_rasterizer(camera)
-        backdrop = model.background() if model.decoder is None else None
+        cameras, backdrop = views.cameras, None if views.decoder is not None else views.background
         watch.lap(None)
         rasterize(gaussians, cameras, background=backdrop)
         watch.lap("rasterise")
@@ -129,10 +129,10 @@ def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float
         watch.lap("backward")
         trainer.optimizers.step_all()
         watch.lap("optimiser")
-        assert model.rendering is not None
-        model.densifier.observe(model.statistics, model.rendering, model.canonical())
+        assert model.rendered is not None
+        model.densifier.observe(model.statistics, model.rendered.rendering, model.canonical())
         watch.lap("statistics")
-        model.rendering = None
+        model.rendered = None
         still = frozen(gaussians)
         watch.lap(None)
         plainly_drawn(still, cameras).sum().backward()

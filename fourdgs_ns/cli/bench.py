@@ -39,7 +39,7 @@ class Bench:
     """play: folder of the run, or its config.yml."""
     data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
     """step, data: the capture. data makes recordings of its own when none is named."""
-    method: Literal["spacetime-gaussian", "freetime", "4dgs-4dsh"] = "freetime"
+    method: str = "freetime"
     """step, data: the method."""
     initial_gaussians: int = 100_000
     """step, data: random Gaussians to train with; their number does not change."""
@@ -222,10 +222,9 @@ class Bench:
         from fourdgs_ns.bench import step
         from fourdgs_ns.plugin.datamanager import MultiViewVideoDatamanagerConfig
         from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
-        from fourdgs_ns.plugin.methods import fourdgs_4dsh, freetime, spacetime_gaussian
+        from fourdgs_ns.plugin.methods import trainer_config
 
-        methods = (spacetime_gaussian, freetime, fourdgs_4dsh)
-        config = {c.config.method_name: c.config for c in methods}[self.method]
+        config = trainer_config(self.method)
         data = config.pipeline.datamanager
         assert isinstance(data, MultiViewVideoDatamanagerConfig)
         parser = data.dataparser

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import tyro
 
 from fourdgs_ns.cli.export import make_options, report_size, write_with_progress
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.formats.imported import ImportOptions
+from fourdgs_ns.formats.import_options import ImportOptions
 
 if TYPE_CHECKING:
-    from fourdgs_ns.formats.scene import Scene
-    from fourdgs_ns.representation.base import Clip
-
-SourceName = Literal["auto", "fudan", "spacetime-ply", "ply", "splatv", "npz", "ply4d", "run"]
-TargetName = Literal["auto", "run", "ply", "ply-sequence", "spacetime-ply", "splatv", "4dgs", "npz", "ply4d", "html"]
+    from fourdgs_ns.formats.trained_scene import TrainedScene
+    from fourdgs_ns.representation.types import Clip
 
 
 @dataclass
@@ -29,11 +25,11 @@ class Convert:
     """File to read."""
     out: tyro.conf.Positional[Path]
     """File to write, or folder with --to run and ply-sequence."""
-    from_: Annotated[SourceName, tyro.conf.arg(name="from")] = "auto"
+    from_: Annotated[str, tyro.conf.arg(name="from")] = "auto"
     """What the file is; auto recognises it. spacetime-ply: SpacetimeGaussian, lite or full. ply: 3DGS, which becomes a scene that
     stands still. fudan: checkpoints (.pth) of the published 4D Gaussian splatting and of its descendants with the same 19
     values."""
-    to: TargetName = "auto"
+    to: str = "auto"
     """What to write; see fourdgs-ns export --help for the formats. auto: what the ending of OUT says, a run where it has none."""
     data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
     """--to run: folder of the capture whose cameras Nerfstudio's commands show. Its world must be the model's."""
@@ -90,41 +86,21 @@ class Convert:
             raise UserError(f"{self.out} may be one of three PLY formats; add --to ply, spacetime-ply or ply4d")
         return suffix.removeprefix(".") if suffix in (".splatv", ".4dgs", ".npz", ".html") else "run"
 
-    def read(self) -> Scene:
+    def read(self) -> TrainedScene:
         """The model in the file."""
+        from fourdgs_ns.formats.registry import read_scene
+
         name = recognize(self.source) if self.from_ == "auto" else self.from_
+        # Only this format leaves the clip to its capture.
         clip = None if self.data is None or name != "fudan" else capture_clip(self.data)
-        return readers(self.imported, clip)[name](self.source)
+        return read_scene(self.source, name, self.imported, clip)
 
 
-def readers(options: ImportOptions, clip: Clip | None) -> dict[str, Callable[[Path], Scene]]:
-    """Readers by the name of their format; a new one is an entry here and in ``SourceName``.
-
-    Args:
-        clip: That of the capture the model belongs to, when it is known.
-    """
-    from fourdgs_ns.formats import spacetime_ply, splatv
-    from fourdgs_ns.formats.fudan import read_fudan
-    from fourdgs_ns.formats.registry import SOURCES
-    from fourdgs_ns.formats.scene import Scene
-
-    def fudan(path: Path) -> Scene:
-        model = read_fudan(path, options, clip)
-        return Scene(model.method, model.representation, model.parameters, model.clip, notes=list(model.notes))
-
-    return {
-        **SOURCES,
-        "spacetime-ply": lambda path: spacetime_ply.read(path, options.frames, options.fps, options.decoder_activation),
-        "splatv": lambda path: splatv.read(path, options.frames, options.fps),
-        "fudan": fudan,
-    }
-
-
-def continuing(scene: Scene, config: Path, data: Path | None) -> str:
+def continuing(scene: TrainedScene, config: Path, data: Path | None) -> str:
     """The command that goes on training a converted model."""
-    from fourdgs_ns.plugin.run_folder import method_config
+    from fourdgs_ns.plugin.methods import trainer_config
 
-    usual = method_config(scene.method)
+    usual = trainer_config(scene.method)
     options = usual.pipeline.model.representation  # type: ignore[attr-defined]
     changed = [f.name for f in fields(options) if getattr(options, f.name) != getattr(scene.config, f.name)]
     flags = [f"--pipeline.model.representation.{n.replace('_', '-')} {getattr(scene.config, n)}" for n in changed]
@@ -141,7 +117,7 @@ def continuing(scene: Scene, config: Path, data: Path | None) -> str:
 def capture_clip(data: Path) -> Clip:
     """The clip of the capture in folder ``data``."""
     from fourdgs_ns.capture.layouts import read_capture
-    from fourdgs_ns.representation.base import Clip
+    from fourdgs_ns.representation.types import Clip
 
     capture = read_capture(data, None)
     return Clip(capture.num_frames, capture.duration_seconds, int(capture.numbers()[0]))
@@ -154,26 +130,20 @@ def recognize(path: Path) -> str:
         UserError: no file, or nothing that can be converted.
     """
     from fourdgs_ns.formats.identify import describe
+    from fourdgs_ns.formats.registry import format_of, readable
 
-    if path.suffix == ".pth":
-        return "fudan"
+    known = format_of(path) if path.exists() else None
+    if known is not None and known.read is not None:
+        return known.name
     what = describe(path)["what"]
-    for words, name in (
-        ("SpacetimeGaussian PLY", "spacetime-ply"), ("4D PLY", "ply4d"), ("a 3DGS PLY", "ply"), ("splatv", "splatv"),
-        ("npz", "npz"), ("a run", "run"),
-    ):  # fmt: skip
-        if words in what:
-            return name
-    if "sequence" in what:
+    if known is not None and known.name == "ply-sequence":
         raise UserError(
             f"{path} is {what}; one of its frames can be converted, to a scene that stands still: name that file"
         )
-    raise UserError(
-        f"{path} is {what}, which cannot be converted; give one of these: spacetime-ply, ply, splatv, npz, ply4d, run"
-    )
+    raise UserError(f"{path} is {what}, which cannot be converted; give one of these: {', '.join(readable())}")
 
 
-def write_as_run(out: Path, scene: Scene, data: Path | None) -> Path:
+def write_as_run(out: Path, scene: TrainedScene, data: Path | None) -> Path:
     """Write the scene, in its capture's world, as a run; returns its config.yml."""
     from fourdgs_ns.formats.capture_world import scene_in_capture
     from fourdgs_ns.plugin.run_folder import write_run

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Optional
+from typing import Optional
 
 import tyro
-
-FormatName = Literal["ply", "ply-sequence", "spacetime-ply", "splatv", "4dgs", "npz", "ply4d", "html"]
 
 
 @dataclass
@@ -17,7 +15,7 @@ class Export:
 
     source: tyro.conf.Positional[Path]
     """config.yml of a run, the run's folder, a checkpoint, or an .npz that this command wrote."""
-    format: FormatName
+    format: str
     """ply: Gaussians of one instant (3DGS), for any viewer. ply-sequence: a folder of them, for editors. html: one file that
     plays in a browser. splatv: for splaTV and gsplat.js. spacetime-ply: SpacetimeGaussian's own. 4dgs: of 4dgs.dev (pip install
     fourdgs). npz: archive of everything. ply4d: one PLY with named time columns, for converters."""
@@ -43,12 +41,15 @@ class Export:
         from rich.console import Console
 
         from fourdgs_ns.common.errors import UserError
-        from fourdgs_ns.formats.registry import TARGETS, load_scene
+        from fourdgs_ns.formats.registry import FORMATS, load_scene, writable
 
-        if self.score and (self.format not in ("npz", "html") or self.source.suffix in (".npz", ".ckpt")):
-            raise UserError("--score needs the folder of a run and --format npz or html; leave it away")
+        if self.format not in FORMATS or FORMATS[self.format].write is None:
+            raise UserError(f"the format '{self.format}' is unknown; choose one of {', '.join(writable())}")
+        target = FORMATS[self.format]
+        if self.score and (target.slices is None or self.source.suffix in (".npz", ".ckpt")):
+            scored = [name for name in writable() if FORMATS[name].slices is not None]
+            raise UserError(f"--score needs the folder of a run and --format {' or '.join(scored)}; leave it away")
         scene = load_scene(self.source)
-        target = TARGETS[self.format]
         out = self.out
         if out is None:
             folder = self.source if self.source.is_dir() else self.source.parent
@@ -75,7 +76,7 @@ def make_options(
 ):
     """Options as typed -> what writers take."""
     from fourdgs_ns.capture.frame_range import parse_frames
-    from fourdgs_ns.formats.options import ExportOptions
+    from fourdgs_ns.formats.export_options import ExportOptions
 
     return ExportOptions(time, parse_frames(frames), sh_degree, approximate, compressed, overwrite)
 
@@ -84,21 +85,12 @@ def write_with_progress(out: Path, scene, name: str, options, console) -> list[s
     """Write one format, with a bar where it takes long."""
     from rich.progress import Progress
 
-    from fourdgs_ns.formats import ply_sequence
-    from fourdgs_ns.formats.registry import check_options, write_scene
+    from fourdgs_ns.formats.registry import write_scene
 
-    if name != "ply-sequence":
-        with console.status(f"writing {out}"):
-            return write_scene(out, scene, name, options)
-    check_options(scene, name, options)
-    with Progress(console=console) as progress:
-        task = progress.add_task("writing frames", total=None)
-        return [
-            *scene.notes,
-            *ply_sequence.write(
-                out, scene, options, lambda done, total: progress.update(task, completed=done, total=total)
-            ),
-        ]
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"writing {out.name}", total=None)
+        options = replace(options, advance=lambda done, total: progress.update(task, completed=done, total=total))
+        return write_scene(out, scene, name, options)
 
 
 def report_size(out: Path, console) -> None:

@@ -48,8 +48,9 @@ class Init:
         """Compute or find the points, then print the report."""
         from rich.console import Console
 
+        from fourdgs_ns.capture.selection import automatic_downscale
         from fourdgs_ns.common.errors import UserError
-        from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig, automatic_downscale
+        from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
         from fourdgs_ns.points.initialize import initialize
         from fourdgs_ns.points.ply import write_points_ply
         from fourdgs_ns.points.report import print_report, print_truth

@@ -141,4 +141,4 @@ def training_views(pipeline: DynamicGaussiansPipeline, instants: int) -> Iterato
         for size in sizes[views].unique(dim=0):
             same = views[(sizes[views] == size).all(dim=1)]
             for part in same.split(CAMERAS_AT_ONCE):
-                yield float(moment), pipeline.gaussians.cameras_for_rasterizer(cameras[part])
+                yield float(moment), pipeline.gaussians.pinhole_cameras(cameras[part])

@@ -57,6 +57,21 @@ def _sentence(path: Path, error: OSError) -> str:
     return f"{path} could not be written ({error.strerror or error}); check the path and try again"
 
 
+def first_bytes(path: Path) -> bytes:
+    """The first 512 bytes of a file; none of a folder.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if path.is_dir():
+        return b""
+    try:
+        with open(path, "rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+
+
 def read_bytes(path: Path, limit: int) -> bytes:
     """The whole of a file that is no larger than ``limit`` bytes.
 

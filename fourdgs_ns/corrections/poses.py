@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fourdgs_ns.geometry.rotations import rotation_matrices
 from fourdgs_ns.geometry.world import multiply_quats
-from fourdgs_ns.representation.base import GaussiansAtTime
+from fourdgs_ns.representation.types import GaussiansAtTime
 
 
 def quats_from_vectors(vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fourdgs_ns.rasterization.types import Rendering
-from fourdgs_ns.representation.base import Clip, Parameters, Representation
+from fourdgs_ns.representation.base import Representation
+from fourdgs_ns.representation.types import Clip, Parameters
 
 
 @dataclass
@@ -43,6 +44,16 @@ class DensificationConfig(ABC):
     @abstractmethod
     def default_stop(self, steps: int) -> int:
         """What ``stop`` is by default for a training of ``steps`` steps."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to add, move and remove Gaussians, as the registry knows it."""
+
+    name: str
+    """As ``--pipeline.model.strategy`` knows it."""
+    config: type[DensificationConfig]
+    """Its options, every one with a default."""
 
 
 class Densification(ABC):

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.densification.base import Densification
+from fourdgs_ns.densification.base import Densification, Strategy
 from fourdgs_ns.densification.gradient import GradientDensification, GradientDensificationConfig, mean_over_views
 from fourdgs_ns.densification.rows import forget_moments
 from fourdgs_ns.rasterization.types import Rendering
-from fourdgs_ns.representation.base import Clip, Parameters, Representation
+from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.fourd import FourDRepresentation
 from fourdgs_ns.representation.parts.velocity_form import velocity_form
+from fourdgs_ns.representation.types import Clip, Parameters
 
 FROZEN = ("means", "scales", "left_quats", "right_quats", "opacities", "temporal_scales")
 """Parameters whose values, and so Adam's moments, change when a row becomes static."""
@@ -142,3 +143,6 @@ class FourDDensification(GradientDensification):
         shortest = self.config.prune_frames * self.clip.frame_interval
         too_short = self.representation.durations(params).squeeze(-1) < shortest
         return super()._useless(step, params) | too_short
+
+
+STRATEGY = Strategy("fourd", FourDDensificationConfig)

@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fourdgs_ns.densification.base import Densification, DensificationConfig
+from fourdgs_ns.densification.base import Densification, DensificationConfig, Strategy
 from fourdgs_ns.densification.rows import edit_rows, forget_moments, never_on_a_frame
-from fourdgs_ns.representation.base import Clip, Parameters, Representation, finite_rows
+from fourdgs_ns.representation.base import Representation
+from fourdgs_ns.representation.types import Clip, Parameters, finite_rows
 
 LEARNING_SIZES = 1_000
 """Steps in which Gaussians may still be too large, because sparse initial points make them so."""
@@ -160,3 +161,6 @@ class GradientDensification(Densification):
 def mean_over_views(statistics: dict[str, Tensor], name: str) -> Float[Tensor, " n"]:
     """Mean of a per-row sum over the views that saw the row."""
     return statistics[name] / statistics["view_count"].clamp_min(1)
+
+
+STRATEGY = Strategy("gradient", GradientDensificationConfig)

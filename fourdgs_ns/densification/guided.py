@@ -18,7 +18,8 @@ from torch.optim import Optimizer
 
 from fourdgs_ns.densification.rows import edit_rows
 from fourdgs_ns.rasterization.types import PinholeCameras
-from fourdgs_ns.representation.base import Clip, PointsOverTime, Representation
+from fourdgs_ns.representation.base import Representation
+from fourdgs_ns.representation.types import Clip, PointsOverTime
 from fourdgs_ns.training.losses import ssim
 
 PATCH = 16

@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fourdgs_ns.densification.base import Densification, DensificationConfig
+from fourdgs_ns.densification.base import Densification, DensificationConfig, Strategy
 from fourdgs_ns.densification.rows import edit_rows, forget_moments, never_on_a_frame
-from fourdgs_ns.representation.base import Clip, Representation, finite_rows
+from fourdgs_ns.representation.base import Representation
+from fourdgs_ns.representation.types import Clip, finite_rows
 
 FILLED_BY = 0.7
 """Share of the events by which the budget shall be reached: what comes later has no time to settle."""
@@ -165,3 +166,6 @@ def divided(
         power = power * each
         total += binomial * power * (-1) ** (j - 1) / math.sqrt(j)
     return each.to(opacities), (o / total).to(opacities)
+
+
+STRATEGY = Strategy("relocation", RelocationConfig)

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fourdgs_ns.representation.base import Clip, Parameters, Representation
+from fourdgs_ns.representation.base import Representation
+from fourdgs_ns.representation.types import Clip, Parameters
 
 
 @torch.no_grad()

@@ -64,14 +64,14 @@ class MovingRegions:
         return torch.from_numpy(self._still[name])
 
     def _mask_store(self) -> FrameStore:
-        if self.dataset.metadata["masks_as_alpha"]:
+        if self.dataset.facts.masks_as_alpha:
             return self.dataset.store
         if self._masks is None:
             # Masks that only label were left out of the frames; they are decoded beside them, for held-out cameras only.
             capture = self.dataset.capture
             held_out = [name for name, source in self.source.items() if source == "masks"]
             labelled = replace(capture.only_cameras(held_out), masks_are_mattes=False)
-            self._masks = open_frame_store(labelled, self.dataset.metadata["downscale"], masks=True)
+            self._masks = open_frame_store(labelled, self.dataset.facts.downscale, masks=True)
         return self._masks
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,43 +10,27 @@ import numpy as np
 import torch
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.formats import html, npz
+from fourdgs_ns.formats.format import SliceAt
+from fourdgs_ns.formats.registry import format_of
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.plugin.runs import LoadedRun
-from fourdgs_ns.representation.base import GaussiansAtTime
+from fourdgs_ns.representation.types import GaussiansAtTime
 from fourdgs_ns.training.losses import psnr
 
 VIEWS = 8
 """Held-out views, spread evenly over cameras and frames."""
 
-SliceAt = Callable[[float], GaussiansAtTime]
-"""The Gaussians alive at t, in the frame of the run's scene."""
 
-
-def stored_slices(path: Path, frame: WorldFromCapture | None) -> SliceAt:
-    """The Gaussians that an .npz or .html of this package holds.
-
-    Args:
-        frame: how the scene of the run lies in the capture's world.
+def stored_slices(path: Path, world: WorldFromCapture | None) -> SliceAt:
+    """The Gaussians that a file of this package holds, in the run's world, which lies so in the capture's.
 
     Raises:
         UserError: another kind of file, or damaged.
     """
-    if path.suffix == ".html":
-        moving = html.read(path)[1].in_capture(None if frame is None else inverse(frame))
-        return moving.at
-    scene = npz.read(path)
-    representation = scene.representation
-
-    def at(t: float) -> GaussiansAtTime:
-        return representation.at(scene.parameters, t, representation.active(scene.parameters, t))
-
-    return at
-
-
-def inverse(frame: WorldFromCapture) -> WorldFromCapture:
-    """The similarity that takes scenes for captures: from the capture's world back into the scene."""
-    return WorldFromCapture(frame.rotation.T, -frame.scale * (frame.rotation.T @ frame.translation), 1.0 / frame.scale)
+    known = format_of(path)
+    if known is None or known.slices is None:
+        raise UserError(f"{path} is no file whose Gaussians can be scored; export with --format npz or html")
+    return known.slices(path, world)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.evaluation.evaluate import evaluate_pipeline
-from fourdgs_ns.inspection.heat_map import LOWER_IS_BETTER, heat_map
+from fourdgs_ns.evaluation.heat_map import LOWER_IS_BETTER, heat_map
 from fourdgs_ns.plugin.runs import LoadedRun, find_config, load_run, read_config
 from fourdgs_ns.plugin.trainer import latest_checkpoint, write_text
 from fourdgs_ns.rendering.sequence import not_writable, write_png

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import torch
 
-from fourdgs_ns.formats.moving import MovingGaussians
 from fourdgs_ns.formats.view import View
 from fourdgs_ns.rasterization import rasterize
+from fourdgs_ns.representation.parts.moving import MovingGaussians
 
 TIMES = (0.1, 0.5, 0.9)
 WIDTH, HEIGHT = 320, 240

@@ -1,4 +1,4 @@
-"""Canonical parameters moved from the frame of a scene into the capture's world."""
+"""Canonical parameters moved from the training's world into the capture's."""
 
 from __future__ import annotations
 
@@ -7,40 +7,27 @@ from dataclasses import replace
 import torch
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.formats.scene import Scene
-from fourdgs_ns.representation.freetime import FreeTimeConfig
-from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.formats.trained_scene import TrainedScene
 
 
-def scene_in_capture(scene: Scene) -> Scene:
+def scene_in_capture(scene: TrainedScene) -> TrainedScene:
     """The same model with ``world_from_capture`` None, exactly.
 
     Raises:
         UserError: the model's decoder or representation knows no other frame.
     """
-    frame = scene.world_from_capture
-    if frame is None:
+    world = scene.world_from_capture
+    if world is None:
         return scene
-    if scene.decoder is not None or not isinstance(scene.config, (SpacetimeConfig, FreeTimeConfig)):
+    params = None if scene.decoder is not None else scene.representation.in_capture(scene.parameters, world)
+    if params is None:
         raise UserError(
-            f"this {scene.method} model cannot leave the frame of its scene (a decoder takes rays of that frame); use the run it "
-            "was trained in, or --to npz or spacetime-ply, which keep the frame"
+            f"this {scene.method} model cannot leave the world it was trained in (a decoder takes rays of that world); use the "
+            "run it was trained in, or --to npz or spacetime-ply, which keep it"
         )
-    params = dict(scene.parameters)
-    means, quats, scales = frame.gaussians_to_capture(params["means"], params["quats"], params["scales"])
-    params |= {"means": means, "quats": quats, "scales": scales}
-    if "motion" in params:
-        params["motion"] = frame.vectors_to_capture(params["motion"].reshape(-1, 3, 3)).reshape(-1, 9)
-    if "omegas" in params:
-        params["omegas"] = frame.quats_to_capture(params["omegas"])
-    if "velocities" in params:
-        params["velocities"] = frame.vectors_to_capture(params["velocities"])
-    if "features_rest" in params:
-        harmonics = torch.cat([params["features_dc"][:, None], params["features_rest"]], dim=1)
-        params["features_rest"] = frame.harmonics_to_capture(harmonics)[:, 1:].contiguous()
     centers = scene.camera_centers
     if centers is not None:
-        centers = frame.gaussians_to_capture(centers, torch.ones(len(centers), 4), centers)[0]
+        centers = world.gaussians_to_capture(centers, torch.ones(len(centers), 4), centers)[0]
     return replace(
-        scene, parameters=params, world_from_capture=None, near=scene.near / frame.scale, camera_centers=centers
+        scene, parameters=params, world_from_capture=None, near=scene.near / world.scale, camera_centers=centers
     )

@@ -18,19 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import replacing
-from fourdgs_ns.formats.moving import (
-    ALWAYS,
-    Loss,
-    MovingGaussians,
-    moving_gaussians,
-    plain_windows,
-    refuse_unless,
-)
-from fourdgs_ns.formats.options import ExportOptions
-from fourdgs_ns.formats.scene import Scene
-from fourdgs_ns.representation.base import ALPHA_THRESHOLD
+from fourdgs_ns.common.files import first_bytes, replacing
+from fourdgs_ns.formats.export_options import ExportOptions
+from fourdgs_ns.formats.format import Format
+from fourdgs_ns.formats.header import size_lines
+from fourdgs_ns.formats.moving import moving_gaussians, plain_windows, refuse_unless
+from fourdgs_ns.formats.trained_scene import TrainedScene
+from fourdgs_ns.representation.parts.moving import ALWAYS, Loss, MovingGaussians
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, sh_from_rgb
+from fourdgs_ns.representation.types import ALPHA_THRESHOLD
 
 PATH_ERROR = 0.1
 """Largest distance of a piece from the curve, in the smallest standard deviation of the Gaussian."""
@@ -54,7 +50,7 @@ def load_fourdgs() -> ModuleType:
     return fourdgs
 
 
-def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
+def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     """Write the scene in the capture's world; returns notes for the user.
 
     Raises:
@@ -189,3 +185,35 @@ def read(path: Path) -> Any:
         return fourdgs.read(str(path), recover_truncated=False)
     except (fourdgs.FourdgsError, ValueError, OSError) as error:
         raise UserError(f"{path} is no readable .4dgs file ({error}); copy or export it again") from error
+
+
+def recognizes(path: Path) -> bool:
+    """It begins with the container's magic bytes."""
+    return first_bytes(path)[:6] == b"\x894DGS1"
+
+
+def describe(path: Path) -> dict[str, str]:
+    try:
+        scene = read(path)
+    except UserError as error:
+        if "pip install" not in str(error):
+            raise
+        return {"what": "a .4dgs file", "note": "to see more: pip install fourdgs", **size_lines(path)}
+    lines = {
+        "what": "a .4dgs file", "Gaussians": str(scene.gaussians.count), "SH degree": str(scene.header.sh_degree),
+        "duration": f"{scene.duration_sec:g} s",
+    }  # fmt: skip
+    attributes: dict[str, Any] = dict(scene.header.attributes or {})
+    lines |= {key: str(attributes[key]) for key in ("method", "frames", "fps") if key in attributes}
+    return {**lines, **size_lines(path)}
+
+
+FORMAT = Format(
+    "4dgs",
+    "of 4dgs.dev (pip install fourdgs)",
+    recognizes,
+    describe,
+    ".4dgs",
+    write,
+    frozenset({"sh_degree", "compressed"}),
+)

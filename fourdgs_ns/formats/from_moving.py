@@ -8,18 +8,18 @@ from pathlib import Path
 import torch
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.formats.moving import MovingGaussians
-from fourdgs_ns.formats.scene import Scene, sound_rows
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
 from fourdgs_ns.representation.freetime import FreeTimeConfig
+from fourdgs_ns.representation.parts.moving import MovingGaussians
 from fourdgs_ns.representation.parts.windows import GATE_SLOPE
 from fourdgs_ns.representation.spacetime import lite_config
+from fourdgs_ns.representation.types import Clip
 
 NO_PLATEAU = 1e-6
 """Half width in t that stands for no flat top at all."""
 
 
-def scene_from_moving(moving: MovingGaussians, clip: Clip, source: Path) -> Scene:
+def scene_from_moving(moving: MovingGaussians, clip: Clip, source: Path) -> TrainedScene:
     """spacetime-gaussian for plain colours and Gaussian windows, freetime for straight paths.
 
     Raises:
@@ -37,7 +37,7 @@ def scene_from_moving(moving: MovingGaussians, clip: Clip, source: Path) -> Scen
             "log_durations": moving.log_durations[:, None],
         }  # fmt: skip
         params = sound_rows(params, source, notes)
-        return Scene("spacetime-gaussian", lite_config(params["features_dc"]), params, clip, notes=notes)
+        return TrainedScene(lite_config(params["features_dc"]), params, clip, notes=notes)
     flat, gated = bool((moving.plateaus > 0).any()), bool((moving.gates > 0).any())
     if not straight or (flat and gated):
         raise UserError(
@@ -62,4 +62,4 @@ def scene_from_moving(moving: MovingGaussians, clip: Clip, source: Path) -> Scen
     degree = math.isqrt(harmonics.shape[1]) - 1
     params = sound_rows({name: value.contiguous() for name, value in params.items()}, source, notes)
     config = FreeTimeConfig(sh_degree=degree, window=window)  # type: ignore[arg-type]
-    return Scene("freetime", config, params, clip, notes=notes)
+    return TrainedScene(config, params, clip, notes=notes)

@@ -17,11 +17,14 @@ from torch.nn import functional
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.foreign_pickle import load_foreign
-from fourdgs_ns.formats.imported import ImportedModel, ImportOptions
-from fourdgs_ns.representation.base import Clip, finite_rows
+from fourdgs_ns.formats.format import Format
+from fourdgs_ns.formats.header import note_lines, size_lines
+from fourdgs_ns.formats.import_options import ImportOptions
+from fourdgs_ns.formats.trained_scene import TrainedScene
 from fourdgs_ns.representation.fourd import MAX_TEMPORAL_SCALE, FourDConfig
 from fourdgs_ns.representation.parts.rotations4d import other_convention, quats_of_static
 from fourdgs_ns.representation.parts.velocity_form import QuaternionForm, quaternion_form, velocity_form
+from fourdgs_ns.representation.types import Clip, finite_rows
 
 # Position of each value in the tuple and the shape of one row.
 COMMON = {
@@ -38,7 +41,7 @@ AMBIGUOUS = 1.5
 """Under which ratio of the motions under both conventions the choice is the user's."""
 
 
-def read_fudan(path: Path, options: ImportOptions, clip: Clip | None) -> ImportedModel:
+def read_fudan(path: Path, options: ImportOptions, clip: Clip | None) -> TrainedScene:
     """Read a checkpoint as a model of ``4dgs-4dsh``.
 
     Args:
@@ -93,7 +96,7 @@ def read_fudan(path: Path, options: ImportOptions, clip: Clip | None) -> Importe
     if dimensions == 4 and values[17] is not None:
         notes.append("its environment map was left out: what lies behind the Gaussians is drawn black")
     rows = {name: value.contiguous().float() for name, value in rows.items()}
-    return ImportedModel("4dgs-4dsh", config, rows, clip, tuple(notes))
+    return TrainedScene(config, rows, clip, notes=notes)
 
 
 def _values(path: Path, options: ImportOptions) -> tuple[tuple[Any, ...], int]:
@@ -244,3 +247,20 @@ def _rows(raw: dict[str, Tensor], shape: QuaternionForm, start: float, span: flo
         "scales": shape.deviations[:, :3].clamp_min(1e-10).log(),
         "temporal_scales": shape.deviations[:, 3:].log(),
     }
+
+
+def describe(path: Path) -> dict[str, str]:
+    scene = read_fudan(path, ImportOptions(), None)
+    representation = scene.representation
+    return {
+        "what": "a checkpoint of the published 4D Gaussian splatting (fudan)", "method": scene.method,
+        "variant": representation.variant, "Gaussians": str(scene.num_gaussians),
+        "SH degree": str(representation.sh_degree), "frames": "not stored", "duration": "not stored", **size_lines(path),
+        **note_lines(scene.notes),
+    }  # fmt: skip
+
+
+FORMAT = Format(
+    "fudan", "checkpoints (.pth) of the published 4D Gaussian splatting and its descendants",
+    lambda path: path.suffix == ".pth", describe, read=read_fudan,
+)  # fmt: skip

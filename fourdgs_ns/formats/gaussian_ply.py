@@ -15,14 +15,17 @@ from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import replacing
-from fourdgs_ns.formats.moving import ALWAYS, DECODER_LOSS, refuse_unless
-from fourdgs_ns.formats.options import ExportOptions
-from fourdgs_ns.formats.ply_table import read_vertices, stack_columns, write_float_ply
-from fourdgs_ns.formats.scene import Scene, sound_rows
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.formats.export_options import ExportOptions
+from fourdgs_ns.formats.format import Format
+from fourdgs_ns.formats.header import size_lines, tagged_comments
+from fourdgs_ns.formats.moving import refuse_unless
+from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
+from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.parts.ellipsoids import slice_axes
+from fourdgs_ns.representation.parts.moving import ALWAYS, DECODER_LOSS
 from fourdgs_ns.representation.parts.spherical_harmonics import num_harmonics
+from fourdgs_ns.representation.types import Clip
 
 MAX_LOGIT = 13.8
 """Logit of the largest opacity written, 1 - 1e-6."""
@@ -41,7 +44,7 @@ def column_names(sh_degree: int) -> list[str]:
 class Slicer:
     """Ordinary 3D Gaussians of any method at any t, in the capture's world."""
 
-    def __init__(self, scene: Scene, options: ExportOptions, format_name: str, notes: list[str]) -> None:
+    def __init__(self, scene: TrainedScene, options: ExportOptions, format_name: str, notes: list[str]) -> None:
         """Raises UserError when colours come from a decoder and ``options.approximate`` is false."""
         losses = [] if scene.decoder is None else [DECODER_LOSS]
         refuse_unless(options.approximate, losses, format_name, notes)
@@ -71,7 +74,7 @@ class Slicer:
         return len(blocks[0])
 
 
-def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
+def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     """Write the instant ``options.time`` in the capture's world; returns notes for the user."""
     notes: list[str] = []
     slicer = Slicer(scene, options, "ply", notes)
@@ -83,7 +86,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
     return [*notes, f"{count} Gaussians are visible at t = {options.time:g}, which is {seconds:.3f} s"]
 
 
-def read(path: Path) -> Scene:
+def read(path: Path) -> TrainedScene:
     """A static model: Gaussians that neither move nor fade, as the method freetime with a clip of one frame.
 
     Raises:
@@ -126,7 +129,7 @@ def read(path: Path) -> Scene:
     parameters["opacities"] = parameters["opacities"].clamp(-MAX_LOGIT, MAX_LOGIT)
     notes: list[str] = []
     parameters = sound_rows(parameters, path, notes)
-    return Scene("freetime", FreeTimeConfig(sh_degree=degree), parameters, Clip(1, 0.0), notes=notes)  # type: ignore[arg-type]
+    return TrainedScene(FreeTimeConfig(sh_degree=degree), parameters, Clip(1, 0.0), notes=notes)  # type: ignore[arg-type]
 
 
 def is_gaussian_ply(names: set[str]) -> bool:
@@ -138,3 +141,22 @@ def sh_degree_of(names: set[str]) -> int:
     """Degree of spherical harmonics of a file with these properties."""
     rest = sum(name.startswith("f_rest_") for name in names)
     return int(np.clip(math.isqrt(rest // 3 + 1) - 1, 0, 3))
+
+
+def recognizes(path: Path) -> bool:
+    """A PLY with this format's properties and no time."""
+    return is_gaussian_ply(property_names(path))
+
+
+def describe(path: Path) -> dict[str, str]:
+    vertex, comments = read_vertices(path)
+    degree = sh_degree_of(set(vertex.dtype.names or ()))
+    lines = {"what": "a 3DGS PLY (one instant)", "Gaussians": str(len(vertex)), "SH degree": str(degree)}
+    known = tagged_comments(comments)
+    return {**lines, **({"time": f"t = {known['t']}"} if "t" in known else {}), **size_lines(path)}
+
+
+FORMAT = Format(
+    "ply", "Gaussians of one instant (3DGS), for any viewer", recognizes, describe, ".ply", write,
+    frozenset({"time", "sh_degree"}), read=lambda path, options, clip: read(path),
+)  # fmt: skip

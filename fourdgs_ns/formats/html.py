@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 import zlib
 from importlib import resources
@@ -20,15 +21,19 @@ import numpy as np
 import torch
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import read_bytes, replacing
+from fourdgs_ns.common.files import first_bytes, read_bytes, replacing
 from fourdgs_ns.formats.agreement import comparison_note, psnr_between
 from fourdgs_ns.formats.columns import DTYPES, Codec, Column, decode, encode
-from fourdgs_ns.formats.moving import MovingGaussians, moving_gaussians
-from fourdgs_ns.formats.options import ExportOptions
-from fourdgs_ns.formats.scene import Scene
+from fourdgs_ns.formats.export_options import ExportOptions
+from fourdgs_ns.formats.format import Format, SliceAt
+from fourdgs_ns.formats.header import clip_lines, parse_clip, size_lines
+from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.trained_scene import TrainedScene
 from fourdgs_ns.formats.view import FIELD_OF_VIEW, View, start_view
+from fourdgs_ns.geometry.world import WorldFromCapture
+from fourdgs_ns.representation.parts.moving import MovingGaussians
 
-FORMAT = "fourdgs-ns html"
+KIND = "fourdgs-ns html"
 COMPRESSED: dict[str, Codec] = {
     "means": "log16", "log_scales": "book8", "colors": "book8", "harmonics": "book8", "quats": "book8",
 }  # fmt: skip
@@ -102,10 +107,10 @@ def unpack(described: dict[str, Any], payload: bytes, count: int, harmonics: int
     )  # fmt: skip
 
 
-def make_header(scene: Scene, moving: MovingGaussians, described: dict[str, Any], view: View) -> dict[str, Any]:
+def make_header(scene: TrainedScene, moving: MovingGaussians, described: dict[str, Any], view: View) -> dict[str, Any]:
     """What the player must know."""
     return {
-        "format": FORMAT,
+        "format": KIND,
         "method": scene.method,
         "count": len(moving),
         "harmonics": 0 if moving.colors.dim() == 2 else moving.colors.shape[1],
@@ -120,7 +125,7 @@ def make_header(scene: Scene, moving: MovingGaussians, described: dict[str, Any]
     }
 
 
-def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
+def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     """Write the page; returns notes for the user.
 
     Raises:
@@ -166,7 +171,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], str]:
     payload = re.search(r'<script id="payload" type="text/plain">([A-Za-z0-9+/=]*)</script>', text)
     try:
         header = json.loads(found[1]) if found else {}
-        if header.get("format") != FORMAT:
+        if header.get("format") != KIND:
             raise ValueError("no header")
         if payload is None or not 0 < int(header["count"]) < 2**31 or not 0 <= int(header["harmonics"]) <= 16:
             raise ValueError("payload or counts are missing")
@@ -194,3 +199,33 @@ def read(path: Path) -> tuple[dict[str, Any], MovingGaussians]:
         return header, unpack(header["columns"], payload, count, int(header["harmonics"]))
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error, zlib.error, OverflowError) as error:
         raise UserError(f"{path} is damaged ({str(error)[:100]}); export it again") from None
+
+
+def recognizes(path: Path) -> bool:
+    """An HTML document."""
+    return first_bytes(path).lstrip()[:9].lower() == b"<!doctype"
+
+
+def describe(path: Path) -> dict[str, str]:
+    header, _ = read_header(path)
+    harmonics = int(header["harmonics"])
+    try:
+        clip = parse_clip({"num_frames": header["frames"], "duration_seconds": header["seconds"]})
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(f"{path} is damaged ({str(error)[:100]}); export it again") from None
+    return {
+        "what": "a page that plays a scene (html)", "method": str(header.get("method", "?")), "Gaussians": str(header["count"]),
+        "SH degree": str(max(math.isqrt(harmonics) - 1, 0)),
+        **clip_lines(clip), **size_lines(path),
+    }  # fmt: skip
+
+
+def slices(path: Path, world: WorldFromCapture | None) -> SliceAt:
+    """Its Gaussians; a page holds them in the capture's world."""
+    return read(path)[1].in_capture(None if world is None else world.inverse()).at
+
+
+FORMAT = Format(
+    "html", "one file that plays in a browser", recognizes, describe, ".html", write, frozenset({"sh_degree", "compressed"}),
+    slices=slices,
+)  # fmt: skip

@@ -23,16 +23,19 @@ from torch import Tensor
 
 from fourdgs_ns.capture.layouts.reading import MALFORMED_HEADER
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import replacing
+from fourdgs_ns.common.files import first_bytes, replacing
 from fourdgs_ns.formats.agreement import comparison_note, psnr_between
 from fourdgs_ns.formats.columns import DTYPES, Codec, Column, decode, encode
+from fourdgs_ns.formats.export_options import ExportOptions
+from fourdgs_ns.formats.format import Format, SliceAt
+from fourdgs_ns.formats.header import clip_lines, parse_clip, size_lines
 from fourdgs_ns.formats.moving import moving_gaussians
-from fourdgs_ns.formats.options import ExportOptions
-from fourdgs_ns.formats.scene import Scene, check_parameters, make_config, parse_clip, sound_rows
+from fourdgs_ns.formats.trained_scene import TrainedScene, check_parameters, sound_rows
 from fourdgs_ns.formats.view import start_view
 from fourdgs_ns.geometry.world import WorldFromCapture
+from fourdgs_ns.representation.registry import config_of
 
-FORMAT = "fourdgs-ns scene"
+KIND = "fourdgs-ns scene"
 VERSION = 1
 CODECS: dict[str, Codec] = {
     "means": "log16", "scales": "book8", "features_dc": "book8", "features_rest": "book8", "features_time": "book8",
@@ -56,17 +59,16 @@ MAX_RATIO = 400
 MAX_HEADER = 1 << 22
 
 
-def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
+def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     """Write all canonical parameters; returns notes for the user."""
     columns = {}
     for name, value in scene.parameters.items():
         flat = value.reshape(len(value), -1).numpy()
         columns[name] = encode(flat, CODECS.get(name, "f16") if options.compressed else "f32")
     header = {
-        "format": FORMAT,
+        "format": KIND,
         "version": VERSION,
         "method": scene.method,
-        "representation": type(scene.representation).__name__,
         "options": asdict(scene.config),  # type: ignore[call-overload]
         "num_frames": scene.clip.num_frames,
         "duration_seconds": scene.clip.duration_seconds,
@@ -94,14 +96,14 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
     return notes
 
 
-def _cost(path: Path, scene: Scene, columns: dict[str, Column]) -> list[str]:
+def _cost(path: Path, scene: TrainedScene, columns: dict[str, Column]) -> list[str]:
     """What compression cost, as notes."""
     rows = {name: torch.from_numpy(decode(c)).reshape(scene.parameters[name].shape) for name, c in columns.items()}
     plain = sum(value.numel() * 4 for value in scene.parameters.values())
     notes = [f"error bound of {name}: {column.error:.2g} ({column.codec})" for name, column in columns.items()]
     try:
         a = moving_gaussians(scene, "npz", True, []).in_capture(scene.world_from_capture)
-        other = Scene(scene.method, scene.config, rows, scene.clip, scene.world_from_capture)
+        other = TrainedScene(scene.config, rows, scene.clip, scene.world_from_capture)
         b = moving_gaussians(other, "npz", True, []).in_capture(scene.world_from_capture)
         decibels = psnr_between(a, b, start_view(scene, a))
     except UserError:
@@ -127,7 +129,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
 def _header(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     try:
         header = json.loads(_array(archive, "header", path, MAX_HEADER).tobytes().decode("utf8"))
-        if header["format"] != FORMAT or int(header["version"]) != VERSION:
+        if header["format"] != KIND or int(header["version"]) != VERSION:
             raise ValueError("another format or version")
         return header
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
@@ -161,7 +163,7 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path, limit: int | None = 
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def read(path: Path) -> Scene:
+def read(path: Path) -> TrainedScene:
     """The scene as it was written.
 
     Raises:
@@ -171,7 +173,7 @@ def read(path: Path) -> Scene:
     with _opened(path) as archive:
         header = _header(archive, path)
         try:
-            method, config = make_config(header["representation"], header["options"])
+            config = config_of(header["method"], header["options"])
             clip = parse_clip(header)
             frame = (
                 None
@@ -193,11 +195,13 @@ def read(path: Path) -> Scene:
                     if weights[name].shape != value.shape:
                         raise ValueError(f"decoder.{name} has another shape")
             near = float(header["near"])
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
             raise UserError(f"{path} is damaged ({str(error)[:150]}); copy or export it again") from None
     parameters = sound_rows(parameters, path, notes)
-    return Scene(
-        method, config, parameters, clip, frame, weights or None, near, centers if len(centers) else None, notes
+    return TrainedScene(
+        config, parameters, clip, frame, weights or None, near, centers if len(centers) else None, notes
     )
 
 
@@ -215,3 +219,42 @@ def _parameter(
         if table.shape != ((256,) if codec == "book8" else (2, flat.shape[1])):
             raise ValueError(f"{name}.table has the shape {table.shape}")
     return torch.from_numpy(decode(Column(codec, flat, 0.0, table)).reshape(len(codes), *shape).copy())
+
+
+def recognizes(path: Path) -> bool:
+    """A ZIP archive."""
+    return first_bytes(path)[:2] == b"PK"
+
+
+def describe(path: Path) -> dict[str, str]:
+    header = read_header(path)
+    try:
+        config = config_of(header["method"], header["options"])
+        clip, count = parse_clip(header), int(header["gaussians"])
+        representation = config.setup()
+        compressed = any(column.get("codec") != "f32" for column in header["columns"].values())
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path} is damaged ({str(error)[:100]}); export it again") from None
+    return {
+        "what": "an archive of fourdgs-ns (npz)" + (", compressed" if compressed else ""),
+        "method": config.method,
+        "variant": representation.variant,
+        "Gaussians": str(count),
+        "SH degree": str(representation.sh_degree),
+        **clip_lines(clip),
+        **size_lines(path),
+    }
+
+
+def slices(path: Path, world: WorldFromCapture | None) -> SliceAt:
+    """Its Gaussians; an archive is in the training's world already."""
+    scene = read(path)
+    return scene.at
+
+
+FORMAT = Format(
+    "npz", "archive of everything", recognizes, describe, ".npz", write, frozenset({"compressed"}),
+    read=lambda path, options, clip: read(path), slices=slices,
+)  # fmt: skip

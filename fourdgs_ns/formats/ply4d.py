@@ -24,13 +24,15 @@ import torch
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import replacing
+from fourdgs_ns.formats.export_options import ExportOptions
+from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.from_moving import scene_from_moving
 from fourdgs_ns.formats.gaussian_ply import sh_degree_of
-from fourdgs_ns.formats.moving import MovingGaussians, moving_gaussians
-from fourdgs_ns.formats.options import ExportOptions
-from fourdgs_ns.formats.ply_table import read_vertices, stack_columns, write_float_ply
-from fourdgs_ns.formats.scene import Scene
-from fourdgs_ns.formats.spacetime_ply import claimed_clip, tagged_comments
+from fourdgs_ns.formats.header import claimed_clip, known_clip_lines, size_lines, tagged_comments
+from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
+from fourdgs_ns.formats.trained_scene import TrainedScene
+from fourdgs_ns.representation.parts.moving import MovingGaussians
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, num_harmonics, sh_from_rgb
 
 TIME = ["time_center", "time_sigma", "time_plateau", "time_gate"]
@@ -47,7 +49,7 @@ def column_names(sh_degree: int) -> list[str]:
     ]  # fmt: skip
 
 
-def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
+def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     """Write the scene in the capture's world; returns notes for the user.
 
     Raises:
@@ -85,7 +87,7 @@ def is_ply4d(names: set[str]) -> bool:
     return set(TIME) <= names
 
 
-def read(path: Path) -> Scene:
+def read(path: Path) -> TrainedScene:
     """The scene as the method that holds it exactly.
 
     Raises:
@@ -129,3 +131,21 @@ def read(path: Path) -> Scene:
     scene = scene_from_moving(moving.stretched(1.0 / (clip.duration_seconds or 1.0)), clip, path)
     scene.notes[:0] = notes
     return scene
+
+
+def recognizes(path: Path) -> bool:
+    """A PLY with this format's properties."""
+    return is_ply4d(property_names(path))
+
+
+def describe(path: Path) -> dict[str, str]:
+    vertex, comments = read_vertices(path)
+    degree = sh_degree_of(set(vertex.dtype.names or ()))
+    lines = {"what": "a 4D PLY of fourdgs-ns", "Gaussians": str(len(vertex)), "SH degree": str(degree)}
+    return {**lines, **known_clip_lines(tagged_comments(comments), path), **size_lines(path)}
+
+
+FORMAT = Format(
+    "ply4d", "one PLY with named time columns, for converters", recognizes, describe, ".ply", write, frozenset({"sh_degree"}),
+    read=lambda path, options, clip: read(path),
+)  # fmt: skip

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import replacing
-from fourdgs_ns.formats.gaussian_ply import Slicer
-from fourdgs_ns.formats.gaussian_ply import read as read_frame
-from fourdgs_ns.formats.options import ExportOptions
-from fourdgs_ns.formats.scene import Scene
+from fourdgs_ns.formats import gaussian_ply
+from fourdgs_ns.formats.export_options import ExportOptions
+from fourdgs_ns.formats.format import Format
+from fourdgs_ns.formats.header import size_lines
+from fourdgs_ns.formats.trained_scene import TrainedScene
 
 FRAME_NAME = re.compile(r"frame_(\d{5,})\.ply")
 
 
-def write(
-    path: Path, scene: Scene, options: ExportOptions, advance: Callable[[int, int], None] | None = None
-) -> list[str]:
+def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     """Write the chosen frames into the folder ``path``, numbered as in the clip, in the capture's world.
-
-    Args:
-        advance: Called after each frame with the number of frames done and wanted.
 
     Returns:
         Notes for the user. A frame in which nothing is visible has no rows.
@@ -37,14 +32,13 @@ def write(
                 f"{path} holds {other}, which is no frame of a sequence; give a folder that may be replaced"
             )
     notes: list[str] = []
-    slicer = Slicer(scene, options, "ply-sequence", notes)
+    slicer = gaussian_ply.Slicer(scene, options, "ply-sequence", notes)
     frames, times = options.chosen_frames(scene), scene.times()
     counts = []
     with replacing(path, options.overwrite, folder=True) as temporary:
         for done, frame in enumerate(frames, start=1):
             counts.append(slicer.write(temporary / f"frame_{frame:05d}.ply", times[frame]))
-            if advance is not None:
-                advance(done, len(frames))
+            options.advance(done, len(frames))
     return [*notes, f"{len(frames)} frames with {min(counts)} to {max(counts)} visible Gaussians"]
 
 
@@ -58,13 +52,28 @@ def frames_of(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def read(path: Path) -> dict[int, Scene]:
-    """Every frame as a static model.
+def frames_in(folder: Path) -> dict[int, Path]:
+    """The same, or any other PLYs of Gaussians that lie there: other programs name frames in their own ways."""
+    found = frames_of(folder)
+    others = [] if found else sorted(folder.glob("*.ply"))
+    return dict(enumerate(others)) if len(others) > 1 and gaussian_ply.recognizes(others[0]) else found
 
-    Raises:
-        UserError: there are no frames in the folder, or one is damaged.
-    """
-    frames = frames_of(path) if path.is_dir() else {}
-    if not frames:
-        raise UserError(f"{path} holds no frame_00000.ply and so on; give the folder of a PLY sequence")
-    return {number: read_frame(file) for number, file in frames.items()}
+
+def recognizes(path: Path) -> bool:
+    """A folder of such frames."""
+    return path.is_dir() and bool(frames_in(path))
+
+
+def describe(path: Path) -> dict[str, str]:
+    frames = frames_in(path)
+    first = gaussian_ply.describe(next(iter(frames.values())))
+    return {
+        "what": "a sequence of 3DGS PLYs", "frames": f"{len(frames)} ({min(frames)} to {max(frames)})",
+        "Gaussians": f"{first['Gaussians']} in the first", "SH degree": first["SH degree"], **size_lines(path),
+    }  # fmt: skip
+
+
+FORMAT = Format(
+    "ply-sequence", "a folder of PLYs, one per frame, for editors", recognizes, describe, "", write,
+    frozenset({"frames", "sh_degree"}),
+)  # fmt: skip

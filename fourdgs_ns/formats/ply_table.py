@@ -9,6 +9,7 @@ from jaxtyping import Float
 from plyfile import PlyData, PlyParseError
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import first_bytes
 
 MAX_HEADER_BYTES = 1 << 20
 _SIZES = {
@@ -56,6 +57,15 @@ def check_ply_header(path: Path, missing: str = "check the path") -> None:
                 "again"
             )
         name, count = words[1], int(words[2])
+
+
+def property_names(path: Path) -> set[str]:
+    """Names of the properties that the header of a PLY lists; none for what is no PLY."""
+    if not path.is_file() or first_bytes(path)[:3] != b"ply":
+        return set()
+    with open(path, "rb") as file:
+        header = file.read(MAX_HEADER_BYTES).split(b"end_header")[0].decode("latin-1")
+    return {words[-1] for line in header.splitlines() if (words := line.split())[:1] == ["property"]}
 
 
 def read_vertices(path: Path, missing: str = "check the path") -> tuple[np.ndarray, list[str]]:

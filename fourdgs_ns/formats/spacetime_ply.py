@@ -22,15 +22,17 @@ from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import replacing
-from fourdgs_ns.formats.moving import MovingGaussians, moving_gaussians, plain_colors, plain_windows, refuse_unless
-from fourdgs_ns.formats.options import ExportOptions
-from fourdgs_ns.formats.ply_table import read_vertices, stack_columns, write_float_ply
-from fourdgs_ns.formats.scene import Scene, sound_rows
+from fourdgs_ns.formats.export_options import ExportOptions
+from fourdgs_ns.formats.format import Format
+from fourdgs_ns.formats.header import TAG, claimed_clip, known_clip_lines, size_lines, tagged_comments
+from fourdgs_ns.formats.moving import moving_gaussians, plain_colors, plain_windows, refuse_unless
+from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
+from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
 from fourdgs_ns.geometry.world import WorldFromCapture
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.representation.parts.moving import MovingGaussians
 from fourdgs_ns.representation.spacetime import SpacetimeConfig, lite_config
+from fourdgs_ns.representation.types import Clip
 
-TAG = "fourdgs-ns"
 MAX_DECODER_BYTES = 1 << 20
 
 
@@ -48,7 +50,7 @@ def clip_length(clip: Clip) -> float:
     return (clip.num_frames - 1) / clip.num_frames if clip.num_frames > 1 else 1.0
 
 
-def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
+def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     """Write lite in the capture's world, or full in the frame of the scene (the decoder knows no other), with its decoder.
 
     Returns:
@@ -105,7 +107,7 @@ def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
     return [*notes, f"{len(moving)} Gaussians, variant {'full' if full else 'lite'}"]
 
 
-def _full_rows(scene: Scene) -> tuple[MovingGaussians, Tensor, Tensor]:
+def _full_rows(scene: TrainedScene) -> tuple[MovingGaussians, Tensor, Tensor]:
     """Geometry, features and time features of the rows that are ever visible."""
     if scene.decoder is None:
         raise UserError("the full variant's decoder is missing from the model; use a checkpoint of a training")
@@ -120,7 +122,9 @@ def variant_of(names: set[str]) -> str | None:
     return "full" if "f_t_0" in names or "f_dc_3" in names else "lite"
 
 
-def read(path: Path, frames: int | None = None, fps: float | None = None, activation: str | None = None) -> Scene:
+def read(
+    path: Path, frames: int | None = None, fps: float | None = None, activation: str | None = None
+) -> TrainedScene:
     """Read either variant as the method spacetime-gaussian.
 
     Args:
@@ -174,40 +178,7 @@ def read(path: Path, frames: int | None = None, fps: float | None = None, activa
         decoder = _read_decoder(path)
         frame = _frame(known, path)
     parameters = sound_rows(parameters, path, notes)
-    return Scene("spacetime-gaussian", config, parameters, clip, frame, decoder, notes=notes)
-
-
-def tagged_comments(comments: list[str]) -> dict[str, str]:
-    """Values that this writer left in the comments."""
-    found = {}
-    for comment in comments:
-        words = comment.split(maxsplit=2)
-        if len(words) == 3 and words[0] == TAG:
-            found[words[1]] = words[2]
-    return found
-
-
-def claimed_clip(known: dict[str, str], frames: int | None, fps: float | None, path: Path, notes: list[str]) -> Clip:
-    """The clip that a file's header names, where the user says nothing else; assumptions are noted."""
-    try:
-        count = frames or int(known.get("frames", 0)) or 50
-        seconds = float(known["seconds"]) if "seconds" in known and fps is None and frames is None else None
-        first = int(known.get("first_frame", 0))
-    except ValueError:
-        raise UserError(f"{path} has damaged '{TAG}' comments; give --frames and --fps") from None
-    if (
-        not 1 <= count < 10**7
-        or (fps is not None and not 0 < fps < 1e6)
-        or (seconds is not None and not 0 <= seconds < 1e9)
-    ):
-        raise UserError(f"{path}: a clip of {count} frames cannot be; give --frames and --fps")
-    if frames is None and "frames" not in known:
-        notes.append("the file does not say how long its clip is: taken as 50 frames, as published; else give --frames")
-    if seconds is None:
-        if fps is None:
-            notes.append("the file does not say how fast it plays: taken as 30 frames per second; else give --fps")
-        seconds = (count - 1) / (fps or 30.0)
-    return Clip(count, seconds, first)
+    return TrainedScene(config, parameters, clip, frame, decoder, notes=notes)
 
 
 def _frame(known: dict[str, str], path: Path) -> WorldFromCapture | None:
@@ -246,3 +217,26 @@ def _read_decoder(path: Path) -> dict[str, Tensor]:
             f"{sidecar} holds other weights than 6x12 and 3x6 finite ones; use the file written with the PLY"
         )
     return {"hidden.weight": first.reshape(6, 12), "output.weight": second.reshape(3, 6)}
+
+
+def recognizes(path: Path) -> bool:
+    """A PLY with this format's properties."""
+    return variant_of(property_names(path)) is not None
+
+
+def describe(path: Path) -> dict[str, str]:
+    vertex, comments = read_vertices(path)
+    variant = variant_of(set(vertex.dtype.names or ()))
+    lines = {
+        "what": "a SpacetimeGaussian PLY", "method": "spacetime-gaussian", "variant": str(variant), "Gaussians": str(len(vertex)),
+    }  # fmt: skip
+    if variant == "full":
+        sidecar = path.with_suffix(".pt")
+        lines["decoder"] = f"{sidecar.name} {'is beside it' if sidecar.is_file() else 'is missing beside it'}"
+    return {**lines, "SH degree": "0", **known_clip_lines(tagged_comments(comments), path), **size_lines(path)}
+
+
+FORMAT = Format(
+    "spacetime-ply", "SpacetimeGaussian's own, lite or full", recognizes, describe, ".ply", write, frozenset({"sh_degree"}),
+    read=lambda path, options, clip: read(path, options.frames, options.fps, options.decoder_activation),
+)  # fmt: skip

@@ -29,21 +29,15 @@ import torch
 from jaxtyping import Float
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import read_bytes, replacing
+from fourdgs_ns.common.files import first_bytes, read_bytes, replacing
 from fourdgs_ns.formats.agreement import agreement, psnr_between
-from fourdgs_ns.formats.moving import (
-    ALWAYS,
-    Loss,
-    MovingGaussians,
-    moving_gaussians,
-    plain_colors,
-    plain_windows,
-    refuse_unless,
-)
-from fourdgs_ns.formats.options import ExportOptions
-from fourdgs_ns.formats.scene import Scene, sound_rows
-from fourdgs_ns.formats.spacetime_ply import claimed_clip
+from fourdgs_ns.formats.export_options import ExportOptions
+from fourdgs_ns.formats.format import Format
+from fourdgs_ns.formats.header import claimed_clip, known_clip_lines, note_lines, size_lines
+from fourdgs_ns.formats.moving import moving_gaussians, plain_colors, plain_windows, refuse_unless
+from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
 from fourdgs_ns.formats.view import View, start_view
+from fourdgs_ns.representation.parts.moving import ALWAYS, Loss, MovingGaussians
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 
 MAGIC = 0x674B
@@ -85,7 +79,7 @@ def texture(moving: MovingGaussians) -> np.ndarray:
     return words
 
 
-def write(path: Path, scene: Scene, options: ExportOptions) -> list[str]:
+def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     """Write the scene in the capture's world; returns notes for the user.
 
     Raises:
@@ -168,7 +162,7 @@ def known_clip(chunk: dict[str, Any]) -> dict[str, str]:
     return {name: str(chunk[key]) for key, name in names.items() if key in chunk}
 
 
-def read(path: Path, frames: int | None = None, fps: float | None = None) -> Scene:
+def read(path: Path, frames: int | None = None, fps: float | None = None) -> TrainedScene:
     """The scene as the method spacetime-gaussian, variant lite.
 
     Real files are often shorter than their header says, by the padding of the last texture row: that is accepted.
@@ -221,7 +215,7 @@ def read(path: Path, frames: int | None = None, fps: float | None = None) -> Sce
     parameters = sound_rows(parameters, path, notes)
     centers = camera_centers(chunk)
     config = SpacetimeConfig(variant="lite")
-    return Scene("spacetime-gaussian", config, parameters, clip, camera_centers=centers, notes=notes)
+    return TrainedScene(config, parameters, clip, camera_centers=centers, notes=notes)
 
 
 def camera_centers(chunk: dict[str, Any]) -> Float[torch.Tensor, "c 3"] | None:
@@ -231,3 +225,26 @@ def camera_centers(chunk: dict[str, Any]) -> Float[torch.Tensor, "c 3"] | None:
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):
         return None
     return centers if centers.dim() == 2 and centers.shape[1] == 3 and bool(centers.isfinite().all()) else None
+
+
+def recognizes(path: Path) -> bool:
+    """It begins with the container's magic number."""
+    return first_bytes(path)[:4] == MAGIC.to_bytes(4, "little")
+
+
+def describe(path: Path) -> dict[str, str]:
+    data = read_bytes(path, MAX_FILE)
+    chunk, _ = read_header(path, data)
+    scene = read(path)
+    known = known_clip(chunk)
+    return {
+        "what": "a splaTV container (splatv)", "method": "spacetime-gaussian", "variant": "lite",
+        "Gaussians": str(scene.num_gaussians), "SH degree": "0", **known_clip_lines(known, path), **size_lines(path),
+        **note_lines([note for note in scene.notes if "not say" not in note]),
+    }  # fmt: skip
+
+
+FORMAT = Format(
+    "splatv", "for splaTV and gsplat.js", recognizes, describe, ".splatv", write, frozenset({"sh_degree"}),
+    read=lambda path, options, clip: read(path, options.frames, options.fps),
+)  # fmt: skip

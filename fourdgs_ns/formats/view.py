@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from fourdgs_ns.formats.moving import MovingGaussians
-from fourdgs_ns.formats.scene import Scene
+from fourdgs_ns.formats.trained_scene import TrainedScene
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.rasterization.types import PinholeCameras
+from fourdgs_ns.representation.parts.moving import MovingGaussians
 
 FIELD_OF_VIEW = 50.0
 """Vertical, degrees."""
@@ -46,7 +46,7 @@ class View:
         )
 
 
-def start_view(scene: Scene, moving: MovingGaussians) -> View:
+def start_view(scene: TrainedScene, moving: MovingGaussians) -> View:
     """From the training camera nearest to the middle of the rig to the middle of what is visible halfway through the clip.
 
     Args:

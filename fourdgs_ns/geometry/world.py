@@ -66,6 +66,10 @@ class WorldFromCapture:
         """Spherical harmonics for directions of the scene -> for directions of the capture's world."""
         return rotate_sh(coefficients, torch.from_numpy(self.rotation.T.copy()))
 
+    def inverse(self) -> WorldFromCapture:
+        """The similarity that takes the training's world for a capture's: from the capture's back into the training's."""
+        return WorldFromCapture(self.rotation.T, -self.scale * (self.rotation.T @ self.translation), 1.0 / self.scale)
+
     def as_plain(self) -> dict[str, Any]:
         """Lists and numbers, for checkpoints and headers of files."""
         return {

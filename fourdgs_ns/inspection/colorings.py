@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fourdgs_ns.common.palette import ValueRange, palette
-from fourdgs_ns.representation.base import Clip, GaussiansAtTime
+from fourdgs_ns.representation.types import Clip, GaussiansAtTime
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.kernels.alive import AliveMarks
 from fourdgs_ns.kernels.fourd_colors import Options
 from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
-from fourdgs_ns.kernels.slicing import AliveMarks, dense_gradients, empty_marks, load_rows, out_of_sight
+from fourdgs_ns.kernels.slicing import dense_gradients, empty_marks, load_rows, out_of_sight
 
 _BLOCK = 128
 _TINY = tl.constexpr(1e-12)

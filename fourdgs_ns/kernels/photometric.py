@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fourdgs_ns.kernels.launch import kernel
-from fourdgs_ns.training.losses import C1, C2, SIGMA, WINDOW
+from fourdgs_ns.kernels.ssim import C1, C2, SIGMA, WINDOW
 
 _BLOCK = 128
 _ROWS = 32
@@ -183,5 +183,5 @@ class _Loss(torch.autograd.Function):
 def photometric_loss(
     image: Float[Tensor, "b h w c"], target: Float[Tensor, "b h w c"], ssim_weight: float
 ) -> Float[Tensor, ""]:
-    """See :func:`fourdgs_ns.training.losses.photometric_loss`; differentiable in ``image`` only. float32."""
+    """See :func:`fourdgs_ns.kernels.ssim.photometric_loss`; differentiable in ``image`` only. float32."""
     return _Loss.apply(image, target, ssim_weight)  # type: ignore[return-value]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.kernels.alive import AliveMarks
 from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
 
 _BLOCK = 256
@@ -36,15 +36,6 @@ def dense_gradients(params: Sequence[Tensor]) -> tuple[Tensor, ...]:
     sizes = [p.numel() for p in params]
     flat = torch.zeros(sum(sizes), dtype=params[0].dtype, device=params[0].device)
     return tuple(part.view_as(p) for part, p in zip(flat.split(sizes), params))
-
-
-@dataclass(frozen=True)
-class AliveMarks:
-    """Which rows are alive, and how many of them there are in each run of ``run`` rows."""
-
-    alive: Bool[Tensor, " n"]
-    counts: Int[Tensor, " k"]
-    run: int
 
 
 def empty_marks(n: int, run: int, device: torch.device) -> AliveMarks:

@@ -69,3 +69,15 @@ def _ids(cameras: Cameras) -> list[tuple[int, int]]:
     if cameras.metadata is None or "frame_id" not in cameras.metadata:
         return []
     return list(zip(*(cameras.metadata[name].flatten().tolist() for name in ("cam_id", "frame_id"))))
+
+
+def fitted(camera: Cameras, height: int, width: int) -> Cameras:
+    """``camera`` [1] at the largest size with its own proportions inside ``height`` x ``width`` pixels."""
+    own_height, own_width = int(camera.height[0]), int(camera.width[0])
+    scale = min(height / own_height, width / own_width)
+    small = camera[0:1]
+    rows, columns = max(round(own_height * scale), 1), max(round(own_width * scale), 1)
+    small.fx, small.cx = camera.fx * (columns / own_width), camera.cx * (columns / own_width)
+    small.fy, small.cy = camera.fy * (rows / own_height), camera.cy * (rows / own_height)
+    small.height, small.width = torch.full_like(camera.height, rows), torch.full_like(camera.width, columns)
+    return small

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.world import WorldFromCapture
+from fourdgs_ns.plugin.capture_facts import CaptureFacts
+from fourdgs_ns.representation.base import RepresentationConfig
 
-if TYPE_CHECKING:
-    from fourdgs_ns.plugin.model import DynamicGaussiansModel
 
+def describe(
+    config: RepresentationConfig,
+    facts: CaptureFacts,
+    near: float,
+    guided: Mapping[str, Any],
+    world: WorldFromCapture | None,
+) -> dict[str, Any]:
+    """What a checkpoint must say about itself; plain values, loadable with weights_only.
 
-def describe(model: DynamicGaussiansModel) -> dict[str, Any]:
-    """What a checkpoint must say about itself; plain values, loadable with weights_only."""
-    centers = model.capture_metadata.get("train_camera_centers")
+    Args:
+        config: Options of the representation.
+        facts: Of the capture that it is trained on.
+        near: Gaussians nearer than this to a camera are not rendered, world units.
+        guided: State of guided sampling.
+        world: How the world that the model is in lies in the capture's; None when they are the same.
+    """
+    centers = facts.train_camera_centers
     return {
-        "representation": type(model.representation).__name__,
-        "variant": model.representation.variant,
-        "num_frames": model.clip.num_frames,
-        "duration_seconds": model.clip.duration_seconds,
-        "first_frame": model.clip.first_frame,
-        "guided": model.guided.state(),
+        "method": config.method,
+        "variant": config.setup().variant,
+        "num_frames": facts.clip.num_frames,
+        "duration_seconds": facts.clip.duration_seconds,
+        "first_frame": facts.clip.first_frame,
+        "guided": guided,
         # What exporters need, so that they need neither config.yml nor the capture.
-        "options": asdict(model.config.representation),  # type: ignore[call-overload]
-        "world_from_capture": None if model.world_from_capture is None else model.world_from_capture.as_plain(),
-        "near": model.near,
+        "options": asdict(config),  # type: ignore[call-overload]
+        "world_from_capture": None if world is None else world.as_plain(),
+        "near": near,
         "camera_centers": [] if centers is None else centers.tolist(),
     }
 
@@ -48,11 +62,11 @@ def require_same_method(state: Mapping[str, Any], mine: Mapping[str, Any]) -> No
     Raises:
         UserError: they are of different methods, or of different variants of one.
     """
-    for key in ("representation", "variant"):
+    for key in ("method", "variant"):
         if state.get(key) != mine[key]:
             raise UserError(
-                f"the checkpoint holds a {state.get('representation')} {state.get('variant')} model but the method asks for "
-                f"{mine['representation']} {mine['variant']}; use the config.yml that lies beside the checkpoint"
+                f"the checkpoint holds a {state.get('method')} model ({state.get('variant')}) but the method asks for "
+                f"{mine['method']} ({mine['variant']}); use the config.yml that lies beside the checkpoint"
             )
 
 
@@ -63,7 +77,7 @@ def require_complete(state: Container[str], wanted: Iterable[str]) -> None:
         UserError: something is missing.
     """
     missing = sorted(name for name in wanted if name not in state)
-    if missing and missing[0].startswith("camera_colors"):
+    if missing and missing[0].startswith("corrections.colors"):
         raise UserError("the checkpoint has no colours per camera; add --pipeline.model.color-correction False")
     if missing:
         raise UserError(

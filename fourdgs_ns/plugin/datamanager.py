@@ -25,7 +25,7 @@ from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
 from fourdgs_ns.points.initial import load_points
 from fourdgs_ns.points.thinning import thin_over_time
-from fourdgs_ns.representation.base import PointsOverTime
+from fourdgs_ns.representation.types import PointsOverTime
 from fourdgs_ns.training.sampling import SameTimeSampler
 
 PREFETCH_BATCHES = 3
@@ -70,20 +70,21 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             for note in self.train_dataset.capture.notes:
                 CONSOLE.log(note)
             # Only a training starts from points; everything else loads a checkpoint.
-            self.train_dataset.metadata["points_over_time"] = self._initial_points()
+            self.train_dataset.start_from(self._initial_points())
 
     def _initial_points(self) -> PointsOverTime:
         """Points over time in the scene's frame, from the capture or triangulated or random."""
-        metadata, options = self.train_dataset.metadata, self.config.dataparser
+        facts, options = self.train_dataset.facts, self.config.dataparser
         assert isinstance(options, MultiViewVideoDataParserConfig)
-        capture = metadata["capture"]
+        capture, world = facts.require_capture(), facts.world_from_capture
+        assert world is not None
         if options.masks == "ignore":
             # What is trained on needs points everywhere, not on the subject only.
             capture = replace(capture, cameras=tuple(replace(camera, masks=None) for camera in capture.cameras))
         found = load_points(
             capture,
-            train_cameras=metadata["train_camera_names"],
-            downscale=metadata["downscale"],
+            train_cameras=facts.train_camera_names,
+            downscale=facts.downscale,
             key_frames=options.key_frames,
             method=options.initial_points,
             matcher=options.matcher,
@@ -100,14 +101,14 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             CONSOLE.log(f"{int(keep.sum())} of them are kept (--thin-points {options.thin_points})")
             positions, colors, times = positions[keep], colors[keep], times[keep]
             velocities, static = velocities[keep], static[keep]
-        positions = metadata["world_from_capture"].points_from_capture(positions)
+        positions = world.points_from_capture(positions)
         return PointsOverTime(
             positions=torch.from_numpy(positions),
             colors=torch.from_numpy(colors).float() / 255.0,
             times=torch.from_numpy(times).float(),
             spacing=torch.from_numpy(mean_neighbor_distance(positions)).float(),
             timed=found.timed,
-            velocities=torch.from_numpy(metadata["world_from_capture"].vectors_from_capture(velocities)),
+            velocities=torch.from_numpy(world.vectors_from_capture(velocities)),
             static=torch.from_numpy(static),
             key_interval=found.key_interval,
         )

@@ -15,15 +15,13 @@ from nerfstudio.data.scene_box import SceneBox
 from fourdgs_ns.capture.capture import Capture, CaptureCamera, ImageFrames
 from fourdgs_ns.capture.frame_range import parse_frames
 from fourdgs_ns.capture.layouts import read_capture
-from fourdgs_ns.capture.layouts.rig import ALPHA_NOTE
+from fourdgs_ns.capture.selection import automatic_downscale, choose_cameras, without_alpha
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.undistortion import TrainingCamera, training_camera
 from fourdgs_ns.geometry.view_volume import attention_point, camera_extent
 from fourdgs_ns.geometry.world import WorldFromCapture, make_world_from_capture
-from fourdgs_ns.representation.base import Clip
-
-MAX_AUTO_SIDE = 1600
-"""Without --downscale-factor, frames are reduced by the smallest whole number that brings their longer side under this."""
+from fourdgs_ns.plugin.capture_facts import CaptureFacts
+from fourdgs_ns.representation.types import Clip
 
 
 @dataclass
@@ -126,57 +124,21 @@ class MultiViewVideoDataParser(DataParser):
             cameras=cameras,
             scene_box=SceneBox(aabb=torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]) * 2),
             alpha_color=torch.tensor(capture.background or (0.0, 0.0, 0.0)),
-            metadata={
-                "capture": capture,
-                "downscale": downscale,
-                "masks_as_alpha": masks,
-                "camera_names": [c.name for c in chosen],
-                "train_camera_names": [c.name for c in train],
-                "clip": Clip(capture.num_frames, capture.duration_seconds, int(capture.numbers()[0])),
-                "world_from_capture": frame,
-                "scene_extent": extent * frame.scale,
-                "train_camera_centers": torch.from_numpy(frame.points_from_capture(poses[:, :3, 3])),
-                "focus_distance": float(np.median(np.linalg.norm(poses[:, :3, 3] - focus, axis=1))) * frame.scale,
-            },
+            metadata=CaptureFacts(
+                clip=Clip(capture.num_frames, capture.duration_seconds, int(capture.numbers()[0])),
+                capture=capture,
+                downscale=downscale,
+                masks_as_alpha=masks,
+                camera_names=tuple(c.name for c in chosen),
+                train_camera_names=tuple(c.name for c in train),
+                world_from_capture=frame,
+                extent=extent * frame.scale,
+                train_camera_centers=torch.from_numpy(frame.points_from_capture(poses[:, :3, 3])),
+                focus_distance=float(np.median(np.linalg.norm(poses[:, :3, 3] - focus, axis=1))) * frame.scale,
+            ).as_metadata(),
             dataparser_transform=torch.from_numpy(frame.as_matrix()),
             dataparser_scale=frame.scale,
         )
-
-
-def without_alpha(capture: Capture) -> Capture:
-    """The same capture with images read as if they had no alpha channel. Masks in files of their own stay: scores use them."""
-    cameras = tuple(
-        replace(c, frames=replace(c.frames, opaque=True)) if isinstance(c.frames, ImageFrames) else c
-        for c in capture.cameras
-    )
-    return replace(capture, cameras=cameras, notes=tuple(n for n in capture.notes if not n.startswith(ALPHA_NOTE)))
-
-
-def choose_cameras(capture: Capture, held_out: tuple[str, ...], train: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Names of the held-out and of the training cameras."""
-    names = [c.name for c in capture.cameras]
-    held_out, train = tuple(dict.fromkeys(held_out)), tuple(dict.fromkeys(train))  # one typed twice counts once
-    for name in (*held_out, *train):
-        capture.camera(name)
-    eval_names = list(held_out) or [name for name in capture.eval_cameras if name in names]
-    train_names = list(train) or [name for name in names if name not in eval_names]
-    both = sorted(set(eval_names) & set(train))
-    if both and held_out:
-        raise UserError(f"camera {both[0]} is in --eval-cameras and in --train-cameras; name it in one of them only")
-    eval_names = [name for name in eval_names if name not in train_names] if train and not held_out else eval_names
-    if not train_names:
-        raise UserError(f"no camera of {capture.root} is left to train on; hold out fewer with --eval-cameras")
-    if not eval_names:
-        raise UserError(
-            f"no camera of {capture.root} is held out; name one with --eval-cameras, it has: {', '.join(names)}"
-        )
-    return eval_names, train_names
-
-
-def automatic_downscale(capture: Capture) -> int:
-    """Smallest whole factor that brings the longest side of any camera to ``MAX_AUTO_SIDE`` or less."""
-    longest = max(max(c.width, c.height) for c in capture.cameras)
-    return -(-longest // MAX_AUTO_SIDE)
 
 
 def assemble_cameras(

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Float
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.frames.store import FrameStore, open_frame_store
+from fourdgs_ns.plugin.capture_facts import CaptureFacts
+from fourdgs_ns.representation.types import PointsOverTime
+
+DIRECTION_SHARE = 0.5
+"""A camera turned away by 90 degrees counts like one this share of the rig's size away."""
 
 
 class MultiViewVideoDataset(InputDataset):
@@ -24,8 +33,9 @@ class MultiViewVideoDataset(InputDataset):
         # The parent copies metadata deeply; a capture is immutable and its stores are shared on purpose.
         super().__init__(dataparser_outputs, scale_factor)
         self.metadata = dict(dataparser_outputs.metadata)
-        self.capture = dataparser_outputs.metadata["capture"]
-        self.camera_names: list[str] = dataparser_outputs.metadata["camera_names"]
+        self.facts = CaptureFacts.of(self.metadata)
+        self.capture = self.facts.require_capture()
+        self.camera_names = self.facts.camera_names
         metadata = dataparser_outputs.cameras.metadata
         assert metadata is not None
         self.camera_ids: npt.NDArray[np.int64] = metadata["cam_id"][:, 0].numpy()
@@ -36,11 +46,16 @@ class MultiViewVideoDataset(InputDataset):
         """Position of each view among its camera's frames, which is its index in the store."""
         self.store_holder = {}
 
+    def start_from(self, points: PointsOverTime) -> None:
+        """Tell the model, which is built with this dataset's metadata, what to start from."""
+        self.facts = replace(self.facts, points=points)
+        self.metadata = self.facts.as_metadata()
+
     @property
     def store(self) -> FrameStore:
         """The frame store of this dataset's capture and resolution, built on first use."""
         if "store" not in self.store_holder:
-            store = open_frame_store(self.capture, self.metadata["downscale"], masks=self.metadata["masks_as_alpha"])
+            store = open_frame_store(self.capture, self.facts.downscale, masks=self.facts.masks_as_alpha)
             for note in store.notes:
                 CONSOLE.log(note)
             self.store_holder["store"] = store
@@ -59,3 +74,24 @@ class MultiViewVideoDataset(InputDataset):
 
     def get_image_uint8(self, image_idx: int) -> torch.Tensor:
         return (self.get_image_float32(image_idx) * 255).round().to(torch.uint8)
+
+    def nearest_view(self, pose: Float[Tensor, "3 4"], t: float) -> int:
+        """The view that comes closest to a camera at ``t``: first the physical camera, then its frame.
+
+        Args:
+            pose: world from camera, OpenGL axes, in the scene.
+        """
+        poses = self.cameras.camera_to_worlds.numpy()
+        assert self.cameras.times is not None
+        times = self.cameras.times[:, 0].numpy()
+        # Cameras may move: each counts where it is at the frame nearest to t.
+        candidates = []
+        for camera in np.unique(self.camera_ids):
+            views = np.flatnonzero(self.camera_ids == camera)
+            candidates.append(int(views[np.abs(times[views] - t).argmin()]))
+        wanted = pose.cpu().numpy()
+        places = poses[candidates]
+        size = max(float(np.linalg.norm(places[:, :, 3] - places[:, :, 3].mean(axis=0), axis=1).max()), 1e-6)
+        distance = np.linalg.norm(places[:, :, 3] - wanted[:, 3], axis=1) / size
+        turned = 1.0 - (places[:, :, 2] * wanted[:, 2]).sum(axis=1)
+        return candidates[int((distance + DIRECTION_SHARE * turned).argmin())]

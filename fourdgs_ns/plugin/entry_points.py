@@ -1,19 +1,45 @@
-"""Entry point for Nerfstudio. It loads plugins inside every ``ns-*`` command: a failure of ours must not stop those of others."""
+"""Entry points for Nerfstudio. It loads plugins inside every ``ns-*`` command: a failure of ours must not stop those of others.
+
+Each method of ``representation/registry.py`` is an attribute of this module, its name with ``_`` where Python allows no other
+sign, and one after a leading digit: ``4dgs-4dsh`` is ``_4dgs_4dsh``. A package that brings a method names it so to Nerfstudio:
+
+    [project.entry-points."fourdgs_ns.methods"]
+    my-method = "my_package.my_method:METHOD"
+    [project.entry-points."nerfstudio.method_configs"]
+    my-method = "fourdgs_ns.plugin.entry_points:my_method"
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
-spacetime_gaussian: Any
-freetime: Any
-fourdgs_4dsh: Any
-try:
-    from fourdgs_ns.plugin.methods import fourdgs_4dsh, freetime, spacetime_gaussian
-except Exception as error:  # whatever is wrong with this installation, splatfacto must still run
-    print(
-        f"warning: fourdgs-ns could not be loaded and its methods are missing ({type(error).__name__}: {error}); "
-        "reinstall it with: pip install --force-reinstall fourdgs-ns",
-        file=sys.stderr,
-    )
-    spacetime_gaussian = freetime = fourdgs_4dsh = None
+
+def __getattr__(name: str) -> Any:
+    """Nerfstudio's specification of the method that is called ``name`` here; None where this installation is broken."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    try:
+        from fourdgs_ns.common.errors import install_excepthook
+        from fourdgs_ns.plugin.methods import specification
+        from fourdgs_ns.representation.registry import METHODS
+
+        install_excepthook()
+        known = {attribute_of(method): method for method in METHODS}
+        found = specification(known[name]) if name in known else None
+    except Exception as error:  # whatever is wrong with this installation, splatfacto must still run
+        print(
+            f"warning: fourdgs-ns could not be loaded and its method {name} is missing ({type(error).__name__}: {error}); "
+            "reinstall it with: pip install --force-reinstall fourdgs-ns",
+            file=sys.stderr,
+        )
+        return None
+    if found is None:
+        raise AttributeError(f"no method is called {name}; there are {', '.join(known)}")
+    return found
+
+
+def attribute_of(method: str) -> str:
+    """A method's name as an attribute of this module."""
+    return re.sub(r"^(?=\d)|\W", "_", method)

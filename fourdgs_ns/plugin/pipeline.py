@@ -22,8 +22,7 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.evaluation.scores import all_scores, mean_scores, scores_per_camera
 from fourdgs_ns.plugin import compat
 from fourdgs_ns.plugin.datamanager import MultiViewVideoDatamanager, MultiViewVideoDatamanagerConfig
-from fourdgs_ns.plugin.model import DynamicGaussiansModel
-from fourdgs_ns.plugin.model_config import DynamicGaussiansModelConfig
+from fourdgs_ns.plugin.model import DynamicGaussiansModel, DynamicGaussiansModelConfig, Surroundings
 from fourdgs_ns.training.memory import one_line
 from fourdgs_ns.viewer.controls import TimeControls
 from fourdgs_ns.viewer.inspector import Inspector
@@ -56,11 +55,10 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         model = self.gaussians.config
         if test_mode == "val" and model.temporal_consistency:
             self.datamanager.neighbor_window = model.temporal_window
+        inspector = Inspector(self.gaussians, self.datamanager.train_dataset, self.datamanager.eval_dataset)
         # Nerfstudio asks for "inference" where it exports or renders without the dataset.
-        self.gaussians.exporting = test_mode == "inference"
-        inspector = Inspector(self)
-        self.gaussians.viewer_draws = inspector.draw
-        self.gaussians.frame_bytes = self.datamanager.bytes_on_gpu
+        exporting = test_mode == "inference"
+        self.gaussians.prepare(Surroundings(exporting, inspector.render, self.datamanager.bytes_on_gpu))
         self.time_controls = TimeControls(inspector)
         """Found by the viewer, which then shows them."""
         compat.mend_ns_render(type(self.datamanager))

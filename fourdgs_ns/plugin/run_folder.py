@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import yaml
+from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor, nn
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.representation.base import Clip, RepresentationConfig
-
-if TYPE_CHECKING:
-    from nerfstudio.engine.trainer import TrainerConfig
-
-
-def method_config(method: str) -> TrainerConfig:
-    """A copy of the configuration of one of this package's methods."""
-    from nerfstudio.plugins.types import MethodSpecification
-
-    from fourdgs_ns.plugin import methods
-
-    known = {s.config.method_name: s.config for s in vars(methods).values() if isinstance(s, MethodSpecification)}
-    return copy.deepcopy(known[method])
+from fourdgs_ns.plugin.capture_facts import CaptureFacts
+from fourdgs_ns.plugin.methods import trainer_config
+from fourdgs_ns.representation.base import RepresentationConfig
+from fourdgs_ns.representation.types import Clip
 
 
 def check_new(out: Path) -> None:
@@ -61,10 +50,8 @@ def write_run(
         UserError: ``out`` exists and is not empty.
         AssertionError: a parameter is missing or has another shape.
     """
-    from nerfstudio.data.scene_box import SceneBox
-
     check_new(out)
-    config = method_config(method)
+    config = trainer_config(method)
     pipeline = config.pipeline
     pipeline.model.representation = representation  # type: ignore[attr-defined]
     pipeline.model.color_correction = False  # type: ignore[attr-defined]  # it belongs to cameras of another training
@@ -74,7 +61,9 @@ def write_run(
     # Nerfstudio puts a run into output_dir/experiment_name/method_name/timestamp.
     config.output_dir, config.experiment_name, config.timestamp = out.resolve(), ".", "."
 
-    model = pipeline.model.setup(scene_box=SceneBox(torch.zeros(2, 3)), num_train_data=1, metadata={"clip": clip})
+    model = pipeline.model.setup(
+        scene_box=SceneBox(torch.zeros(2, 3)), num_train_data=1, metadata=CaptureFacts(clip).as_metadata()
+    )
     specs, count = model.representation.parameters, len(parameters["means"])
     assert set(specs) == set(parameters), (sorted(specs), sorted(parameters))
     for name, spec in specs.items():

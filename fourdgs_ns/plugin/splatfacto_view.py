@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from nerfstudio.models.splatfacto import SplatfactoModel
 from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.representation.base import GaussiansAtTime, finite_rows
+from fourdgs_ns.geometry.world import WorldFromCapture
+from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.parts.ellipsoids import slice_axes
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
-
-if TYPE_CHECKING:
-    from fourdgs_ns.geometry.world import WorldFromCapture
-    from fourdgs_ns.plugin.model_config import DynamicGaussiansModelConfig
-    from fourdgs_ns.representation.base import Representation
+from fourdgs_ns.representation.types import GaussiansAtTime, finite_rows
 
 EXPORT_TIME_VARIABLE = "FOURDGS_TIME"
 
@@ -27,10 +24,15 @@ class SplatfactoView(SplatfactoModel):
     """Splatfacto's properties. While ``exporting`` they show the slice at the default time in the capture's own world, else the
     canonical rows in the scene's frame."""
 
-    config: DynamicGaussiansModelConfig  # type: ignore[assignment]
-    exporting: bool
+    config: Any
+    """With ``default_time``, t in [0, 1]."""
     representation: Representation
     world_from_capture: WorldFromCapture | None
+
+    @property
+    @abstractmethod
+    def exporting(self) -> bool:
+        """Whether Nerfstudio reads the properties to write files."""
 
     @abstractmethod
     def slice(self, t: float | Tensor) -> GaussiansAtTime:

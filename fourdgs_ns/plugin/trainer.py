@@ -11,7 +11,7 @@ import pickle
 import signal
 import threading
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
@@ -25,11 +25,12 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.corrections.report import refined_calibration
 from fourdgs_ns.plugin import compat
-from fourdgs_ns.plugin.model_config import DynamicGaussiansModelConfig
+from fourdgs_ns.plugin.cameras import pinhole_cameras
+from fourdgs_ns.plugin.model import DynamicGaussiansModelConfig
 from fourdgs_ns.plugin.optimizers import JointOptimizers
 from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
-from fourdgs_ns.plugin.refined_cameras import refined_calibration
 from fourdgs_ns.plugin.schedulers import LogLinearSchedulerConfig
 from fourdgs_ns.training import memory
 
@@ -82,9 +83,12 @@ class DynamicGaussiansTrainer(Trainer):
             check_checkpoint(self.config.load_checkpoint)
         super().setup(test_mode)
         model = self.pipeline.gaussians
-        model.total_steps = self.config.max_num_iterations
-        model.metrics_every = self.config.logging.steps_per_log
-        model.training_views.learn(self.pipeline.datamanager.train_cameras, model.device)
+        training = replace(
+            model.surroundings,
+            total_steps=self.config.max_num_iterations,
+            metrics_every=self.config.logging.steps_per_log,
+        )
+        model.prepare(training, self.pipeline.datamanager.train_cameras)
         self.finished_step = compat.start_step(self) - 1
         self.plan_memory()
         self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.summarize))
@@ -272,9 +276,9 @@ class DynamicGaussiansTrainer(Trainer):
             f"{model.num_points:,} Gaussians, {size:.1f} MB, {scores['fps']:.0f} pictures/s",
             highlight=False,
         )
-        if model.camera_times is not None:
-            offsets = model.camera_times.in_frames(model.clip.frame_interval).tolist()
-            record["camera_offset_frames"] = dict(zip(model.capture_metadata["train_camera_names"], offsets))
+        if model.corrections.clocks is not None:
+            offsets = model.corrections.clocks.in_frames(model.clip.frame_interval).tolist()
+            record["camera_offset_frames"] = dict(zip(model.facts.train_camera_names, offsets))
         self._write_refined_cameras(run / "refined_cameras.json")
         write_text(run / "scores.json", json.dumps(record, indent=2))
         config = run / "config.yml"
@@ -291,9 +295,14 @@ class DynamicGaussiansTrainer(Trainer):
     def _write_refined_cameras(self, path: Path) -> None:
         """What was learned about the cameras, if anything was to be."""
         model, dataset = self.pipeline.gaussians, self.pipeline.datamanager.train_dataset
-        if model.camera_poses is None and model.camera_times is None and model.camera_colors is None:
+        world = dataset.facts.world_from_capture
+        if not model.corrections.groups() or world is None:
             return
-        content, told = refined_calibration(model, dataset, dataset.capture)
+        first = torch.tensor([int((dataset.camera_ids == k).argmax()) for k in range(len(dataset.camera_names))])
+        stated = pinhole_cameras(dataset.cameras[first], model.near, "cpu").camera_from_world
+        content, told = refined_calibration(
+            model.corrections, dataset.camera_names, dataset.capture, model.clip, stated, world
+        )
         write_text(path, json.dumps(content, indent=2))
         for line in told:
             CONSOLE.print(line, highlight=False, soft_wrap=True)

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.sequences import listed
+from fourdgs_ns.capture.selection import automatic_downscale
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.workspace import disk_error
-from fourdgs_ns.plugin.dataparser import automatic_downscale
 from fourdgs_ns.points.instants import PosedImage, matching_downscale, read_instants
 from fourdgs_ns.process.epipolar import WINDOW, PairErrors, clock_errors, pair_errors
 from fourdgs_ns.process.prediction import predict

@@ -261,7 +261,7 @@ class _Run:
         path = self.root / write.POINTS
 
         def compute() -> dict[str, Any]:
-            from fourdgs_ns.plugin.dataparser import automatic_downscale
+            from fourdgs_ns.capture.selection import automatic_downscale
             from fourdgs_ns.points.initialize import initialize
             from fourdgs_ns.points.ply import write_points_ply
 

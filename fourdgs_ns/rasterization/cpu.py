@@ -14,8 +14,8 @@ from fourdgs_ns.rasterization.covariance_projection import project_covariances
 from fourdgs_ns.rasterization.kernel_threads import run
 from fourdgs_ns.rasterization.projection import project
 from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
-from fourdgs_ns.representation.base import GaussiansAtTime
 from fourdgs_ns.representation.parts.spherical_harmonics import rgb_from_sh
+from fourdgs_ns.representation.types import GaussiansAtTime
 
 _GAUSSIANS, _TILES = 4096, 8  # per unit of parallel work
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.rasterization.types import EPS_2D, FAR, PinholeCameras, Rendering
-from fourdgs_ns.representation.base import GaussiansAtTime
+from fourdgs_ns.representation.types import GaussiansAtTime
 
 
 def _unusable(found: str) -> UserError:

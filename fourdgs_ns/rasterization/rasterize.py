@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
-from fourdgs_ns.representation.base import GaussiansAtTime
+from fourdgs_ns.representation.types import GaussiansAtTime
 
 DIFFERENTIABLE = {"means", "quats", "scales", "covariances", "opacities", "features"}
 """Fields of a slice that gradients reach."""

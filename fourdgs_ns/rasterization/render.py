@@ -1,19 +1,23 @@
-"""Drawing one instant from canonical parameters."""
+"""From canonical parameters and t to images: slice, rasterise, decode, and see with each camera's own eyes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from fourdgs_ns.corrections.cameras import Correction
+from fourdgs_ns.geometry.rays import pixel_rays
 from fourdgs_ns.rasterization.rasterize import rasterize
 from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
-from fourdgs_ns.representation.base import GaussiansAtTime, Parameters, Representation
+from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.parts.active_set import ActiveRows, ActiveSet
+from fourdgs_ns.representation.types import GaussiansAtTime, Parameters
 
 SliceEdit = Callable[[GaussiansAtTime, PinholeCameras], GaussiansAtTime]
-"""What is changed about a slice before it is drawn: Gaussians left out or moved, or others' features, [m, 3] RGB."""
+"""What is changed about a slice before it is rendered: Gaussians left out or moved, or others' features, [m, 3] RGB."""
 
 
 def render_at(
@@ -30,8 +34,8 @@ def render_at(
     """Slice at ``t``, change the slice by ``edit``, and rasterise it; differentiable as its parts are.
 
     ``background`` gives the features behind a slice; see :func:`rasterize`. In the rendering are exactly the rows alive at
-    ``t``; the slice may hold some more behind them, which are in no picture. Without gradients the slice and the rendering's ids
-    hold until the next drawing.
+    ``t``; the slice may hold some more behind them, which are in no image. Without gradients the slice and the rendering's ids
+    hold until the next rendering.
     """
     while True:
         if edit is None:
@@ -44,3 +48,80 @@ def render_at(
         count = active_set.count(rows)
         if count is not None:
             return gaussians, rendering.first(count) if edit is None else rendering
+
+
+@dataclass(frozen=True)
+class Views:
+    """All that the images of some cameras at one instant depend on."""
+
+    representation: Representation
+    params: Parameters
+    t: float
+    """As the cameras state it, in [0, 1]."""
+    cameras: PinholeCameras
+    background: Float[Tensor, "3"]
+    decoder: nn.Module | None = None
+    correction: Correction | None = None
+    """What these cameras saw differently; None outside training."""
+    edit: SliceEdit | None = None
+    depth: bool = False
+
+
+@dataclass
+class RenderedViews:
+    """Images of cameras at one instant."""
+
+    rgb: Float[Tensor, "b h w 3"]
+    rendering: Rendering
+    slice: GaussiansAtTime
+    """First what is in the rendering."""
+    cameras: PinholeCameras
+    background: Float[Tensor, "3"]
+    t: float
+    """At which the frames were exposed."""
+
+    @property
+    def gaussians(self) -> GaussiansAtTime:
+        """What is in the rendering."""
+        return self.slice.select(slice(len(self.rendering.ids)))
+
+
+def render_views(views: Views, active_set: ActiveSet) -> RenderedViews:
+    """Slice, rasterise, decode; with a correction also as each camera would have seen it."""
+    correction = views.correction
+    t = views.t if correction is None else correction.time(views.t)
+
+    def behind(gaussians: GaussiansAtTime) -> Tensor | None:
+        return views.background if _decoder_for(views, gaussians) is None else None
+
+    gaussians, rendering = render_at(
+        views.representation, views.params, t, views.cameras, active_set, edit=_edit(views), background=behind,
+        depth=views.depth,
+    )  # fmt: skip
+    decoder = _decoder_for(views, gaussians)
+    if decoder is None:
+        rgb = rendering.features
+    else:
+        decoded = decoder(rendering.features, pixel_rays(views.cameras))
+        rgb = rendering.alphas * decoded + (1 - rendering.alphas) * views.background
+    if correction is not None:
+        rgb = correction.recolor(rgb)
+    return RenderedViews(rgb, rendering, gaussians, views.cameras, views.background, float(t))
+
+
+def _decoder_for(views: Views, gaussians: GaussiansAtTime) -> nn.Module | None:
+    """Three channels are RGB already: what an edit gave, whatever the method's own features are."""
+    return None if gaussians.features.shape[1:] == (3,) else views.decoder
+
+
+def _edit(views: Views) -> SliceEdit | None:
+    """The edit, after what the camera's learned pose moves; None when nothing is changed."""
+    correction, edit = views.correction, views.edit
+    if correction is None or not correction.moves:
+        return edit
+
+    def change(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> GaussiansAtTime:
+        gaussians = correction.move(gaussians, cameras.centers()[0])
+        return gaussians if edit is None else edit(gaussians, cameras)
+
+    return change

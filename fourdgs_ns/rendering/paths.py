@@ -13,7 +13,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras, CameraType
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.representation.types import Clip
 
 Poses = Float[np.ndarray, "n 3 4"]
 

@@ -158,7 +158,7 @@ def orbit_plan(
     times, fps = timing.times(pipeline)
     train = pipeline.datamanager.train_dataset.cameras.camera_to_worlds.numpy().astype(np.float64)
     pose = poses_at(dataset, views, times[:1])[0]
-    target = pose[:, 3] - pipeline.gaussians.focus_distance * pose[:, 2]
+    target = pose[:, 3] - pipeline.gaussians.facts.focus_distance * pose[:, 2]
     poses = orbit(pose, target, mean_up(train), sway(degrees, len(times)))
     return Plan(assemble(dataset.cameras[int(views[0]) : int(views[0]) + 1], poses, times, scale), fps)
 
@@ -169,7 +169,7 @@ def spiral_plan(
     """A camera that circles about its place; ``radius`` is a share of the distance to what it looks at."""
     dataset, views = views_of(pipeline, camera)
     times, fps = timing.times(pipeline)
-    distance = pipeline.gaussians.focus_distance
+    distance = pipeline.gaussians.facts.focus_distance
     poses = spiral(poses_at(dataset, views, times[:1])[0], distance, radius * distance, turns, len(times))
     return Plan(assemble(dataset.cameras[int(views[0]) : int(views[0]) + 1], poses, times, scale), fps)
 

@@ -1,127 +1,23 @@
-"""The interface that every method implements, and the plain data that crosses it.
-
-A representation owns no tensors: canonical parameters are a mapping ``name -> [n, ...]`` that is passed in, so that the
-same functions serve training, the viewer, exporters and tests.
-"""
+"""The interface that every method implements: what must be answered, and defaults for what is optional."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from fourdgs_ns.kernels.slicing import AliveMarks
-
-ALPHA_THRESHOLD = 1.0 / 255.0
-"""A Gaussian whose opacity is below this colours no pixel: both rasterisers skip it."""
-
-Parameters = Mapping[str, Tensor]
-"""Canonical parameters: name -> tensor whose first dimension is the row."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The span of time that one model covers. Inside the package t = 0 is the first frame and t = 1 the last one."""
-
-    num_frames: int
-    """Number of frames (instants) in the clip."""
-    duration_seconds: float
-    """Seconds from the first to the last frame."""
-    first_frame: int = 0
-    """Index, in the capture's numbering, of the frame at t = 0."""
-
-    @property
-    def frame_interval(self) -> float:
-        """Distance of two neighbouring frames in units of t (1 for a clip of one frame)."""
-        return 1.0 / max(self.num_frames - 1, 1)
-
-
-@dataclass(frozen=True)
-class PointsOverTime:
-    """A point cloud in which every point carries the time at which it was seen."""
-
-    positions: Float[Tensor, "n 3"]
-    """World coordinates of the scene that is trained."""
-    colors: Float[Tensor, "n 3"]
-    """RGB in [0, 1]."""
-    times: Float[Tensor, " n"]
-    """t in [0, 1]."""
-    spacing: Float[Tensor, " n"]
-    """Typical distance to a point's neighbours, world units: the standard deviation its Gaussian starts with."""
-    timed: bool = True
-    """False when nobody knows when the points were seen: they then start alive over the whole clip."""
-    velocities: Float[Tensor, "n 3"] | None = None
-    """World units per unit of t, zero where unknown; None: all unknown."""
-    static: Bool[Tensor, " n"] | None = None
-    """Points that were found at the same place over the clip: they start alive over all of it. None: none is known to be."""
-    key_interval: float = 0.0
-    """Distance in t of the instants at which points were looked for: a point stands for that much time."""
-
-    def __post_init__(self) -> None:
-        n = self.positions.shape[0]
-        assert self.positions.shape == (n, 3), self.positions.shape
-        assert self.colors.shape == (n, 3), self.colors.shape
-        assert self.times.shape == (n,), self.times.shape
-        assert self.spacing.shape == (n,), self.spacing.shape
-        assert self.velocities is None or self.velocities.shape == (n, 3), self.velocities
-        assert self.static is None or self.static.shape == (n,), self.static
-
-    def start_velocities(self) -> Float[Tensor, "n 3"]:
-        """The velocities, zero where unknown."""
-        return torch.zeros_like(self.positions) if self.velocities is None else self.velocities
-
-    def start_static(self) -> Bool[Tensor, " n"]:
-        """Which points start alive over the whole clip."""
-        n = self.positions.shape[0]
-        if not self.timed:
-            return torch.ones(n, dtype=torch.bool)
-        return torch.zeros(n, dtype=torch.bool) if self.static is None else self.static
-
-
-@dataclass
-class GaussiansAtTime:
-    """A slice: the ordinary 3D Gaussians that are alive at one t, ready for any 3DGS rasteriser.
-
-    Shapes are stated once: as ``quats`` and ``scales``, or as ``covariances`` with both None. Methods whose covariance is not
-    built from three axes give the latter; ``representation.ellipsoids.slice_axes`` finds the axes for whoever needs them.
-    """
-
-    ids: Int[Tensor, " m"]
-    """Row of the canonical parameters that each Gaussian came from."""
-    means: Float[Tensor, "m 3"]
-    """World coordinates."""
-    quats: Float[Tensor, "m 4"] | None
-    """Unit quaternions (w, x, y, z), world from Gaussian."""
-    scales: Float[Tensor, "m 3"] | None
-    """Standard deviations along the Gaussian's own axes, linear, world units."""
-    opacities: Float[Tensor, " m"]
-    """Opacity at t in [0, 1], temporal weight included."""
-    features: Float[Tensor, "m *d"]
-    """What is blended per pixel: [m, d] RGB or channels for a decoder, or [m, k, 3] spherical harmonics, k = (degree + 1)^2,
-    which become RGB for the direction from each camera to the mean, or [m, c, 3] RGB ``for_cameras``."""
-    velocities: Float[Tensor, "m 3"]
-    """World units per unit of t (divide by the clip's duration for world units per second)."""
-    weights: Float[Tensor, " m"]
-    """Temporal weight in [0, 1], without gradient."""
-    covariances: Float[Tensor, "m 3 3"] | None = None
-    """Symmetric, world units squared; rasterisers read the upper triangle."""
-    for_cameras: bool = False
-    """Whether features are what each of c cameras sees, in their order."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The fields that this slice has, by name."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-
-    def select(self, keep: Tensor | slice) -> GaussiansAtTime:
-        """The Gaussians where the mask ``keep`` is true, or of a range."""
-        fields: dict[str, Any] = {name: value[keep] for name, value in self.tensors().items()}
-        return replace(self, **fields)
+from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.world import WorldFromCapture
+from fourdgs_ns.kernels.alive import AliveMarks
+from fourdgs_ns.representation.parts.children import Kind, make_children
+from fourdgs_ns.representation.parts.moving import Loss, MovingGaussians
+from fourdgs_ns.representation.parts.spherical_harmonics import num_harmonics, sh_from_rgb
+from fourdgs_ns.representation.types import Clip, GaussiansAtTime, Parameters, PointsOverTime, finite_rows
 
 
 @dataclass(frozen=True)
@@ -130,8 +26,12 @@ class ParameterSpec:
 
     shape: tuple[int, ...]
     """Shape of one row."""
+    learning_rate: float
+    """Of Adam, for a rig whose extent is 1."""
+    final_ratio: float | None = None
+    """Share of the learning rate that is left at the end of the training, reached log-linearly; None: constant."""
     spatial: bool = False
-    """True when the value is measured in world units: its learning rate grows with the scene's extent."""
+    """True when the value is measured in world units: its learning rate grows with the rig's extent."""
     per_second: int = 0
     """Power of the second in the unit for which the learning rate is stated: -1 for a velocity per second, 1 for a time in
     seconds, 0 when the rate is stated for t in [0, 1]. The trainer converts it with the clip's duration."""
@@ -140,54 +40,44 @@ class ParameterSpec:
 class RepresentationConfig(ABC):
     """Options of a representation; every method's own is a dataclass derived from this."""
 
+    method: ClassVar[str]
+    """Name of the method, as ``ns-train`` and checkpoints know it."""
+
     @abstractmethod
     def setup(self) -> Representation:
         """The representation with these options."""
 
 
-class Representation(Protocol):
+class Representation(ABC):
     """One method's answer to "what does a Gaussian look like at time t?".
+
+    A method states ``variant`` and ``parameters``, and implements ``initialize``, ``lifespan``, ``at`` and, for the usual growth,
+    ``move_center``; what else is here has a default.
 
     Canonical parameters that every method has, because densification and exporters read them: ``means`` [n, 3] world units,
     ``scales`` [n, 3] logarithms of standard deviations, ``opacities`` [n, 1] logits of the peak opacity.
     """
 
     variant: str
-    """What a checkpoint must agree about, beside the class: parameters of another variant have other shapes."""
+    """What a checkpoint must agree about, beside the method: parameters of another variant have other shapes."""
+    parameters: Mapping[str, ParameterSpec]
+    """Every canonical parameter by name."""
+    sh_degree: int = 0
+    """Degree of the spherical harmonics in a slice; 0 for plain colours."""
+    decoder_learning_rate: float = 1e-4
+    """Of the decoder's weights, where the method has one."""
 
-    @property
-    def parameters(self) -> Mapping[str, ParameterSpec]:
-        """Every canonical parameter by name."""
+    # ------------------------------------------------------------------ what every method answers itself
 
-    @property
-    def sh_degree(self) -> int:
-        """Degree of the spherical harmonics in a slice; 0 for plain colours."""
-
-    def set_step(self, step: int) -> None:
-        """Grow what grows with training (the degree of spherical harmonics)."""
-
+    @abstractmethod
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
         """Canonical parameters, one row per point."""
 
-    def confine(self, params: Parameters) -> None:
-        """Bring back, in place, what an optimiser's step took beyond its bounds."""
-
+    @abstractmethod
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The t from which and until which each row can be seen (opacity times weight at least 1/255)."""
 
-    @property
-    def degrees(self) -> tuple[int, ...]:
-        """What :meth:`set_step` has reached: slices of the same rows differ when it does."""
-
-    def fused(self, params: Parameters, t: float | Tensor) -> bool:
-        """Whether slices at ``t`` are made by the fused kernels; they alone take -1 among the ids of :meth:`at`."""
-
-    def marks(self, params: Parameters, t: float | Tensor) -> AliveMarks:
-        """By the fused kernels: which rows can colour a pixel at ``t``."""
-
-    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
-        """Ids of the rows that can colour a pixel at ``t`` (not differentiable)."""
-
+    @abstractmethod
     def at(
         self,
         params: Parameters,
@@ -198,52 +88,81 @@ class Representation(Protocol):
         """Slice rows ``ids`` at ``t``; differentiable in every parameter that the method trains.
 
         Where :meth:`fused` is true an id of -1 stands for no row: its Gaussian is undefined but for a mean out of every
-        camera's sight (see ``representation.active_set``). There the colours that cameras at ``seen_from`` see may be
+        camera's sight (see ``representation.parts.active_set``). There the colours that cameras at ``seen_from`` see may be
         evaluated at once, in place of harmonics.
         """
 
+    def move_center(self, rows: dict[str, Tensor], shift: Float[Tensor, "n 1"]) -> None:
+        """Change the temporal centres by ``shift`` in place without changing any path; what :meth:`children` needs.
+
+        Raises:
+            UserError: the method offers neither this nor ``children`` of its own, so its Gaussians cannot be added to.
+        """
+        raise UserError(
+            f"the method of {type(self).__name__} does not say how Gaussians are added; train with a budget of 0"
+        )
+
+    # ------------------------------------------------------------------ while it is trained
+
+    def set_step(self, step: int) -> None:  # noqa: B027  (a default: nothing)
+        """Grow what grows with training (the degree of spherical harmonics)."""
+
+    @property
+    def degrees(self) -> tuple[int, ...]:
+        """What :meth:`set_step` has reached: slices of the same rows differ when it does."""
+        return ()
+
+    def confine(self, params: Parameters) -> None:  # noqa: B027  (a default: nothing)
+        """Bring back, in place, what an optimiser's step took beyond its bounds."""
+
     def children(
-        self,
-        params: Parameters,
-        ids: Int[Tensor, " m"],
-        kind: Literal["clone", "split", "relocate"],
-        generator: torch.Generator,
+        self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Rows that densification adds for parents ``ids``: all parameters, temporal attributes included."""
+        """Rows that densification adds for parents ``ids``: all parameters, temporal attributes included.
+
+        See :func:`fourdgs_ns.representation.parts.children.make_children`.
+        """
+        return make_children(self, params, ids, kind, generator)
+
+    # ------------------------------------------------------------------ slices
+
+    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
+        """Ids of the rows that can colour a pixel at ``t``, not differentiable; broken rows must not reach a rasteriser."""
+        if self.fused(params, t):
+            alive = self.marks(params, t).alive
+        else:
+            start, stop = self.lifespan(params)
+            alive = (start <= t) & (t <= stop) & finite_rows(params)
+        return torch.nonzero(alive).squeeze(-1)
+
+    def fused(self, params: Parameters, t: float | Tensor) -> bool:
+        """Whether slices at ``t`` are made by the fused kernels; they alone take -1 among the ids of :meth:`at`."""
+        return False
+
+    def marks(self, params: Parameters, t: float | Tensor) -> AliveMarks:
+        """By the fused kernels: which rows can colour a pixel at ``t``. Asked for only where :meth:`fused` is true."""
+        raise AssertionError(f"{type(self).__name__} has no fused kernels")
+
+    # ------------------------------------------------------------------ colours, and what formats ask
 
     def make_decoder(self) -> nn.Module | None:
         """Module that turns rendered features and rays into RGB, or None when the features are RGB already."""
+        return None
 
     def spherical_harmonics(self, gaussians: GaussiansAtTime) -> Float[Tensor, "m k 3"]:
-        """Colour of a slice for formats that know spherical harmonics only; k = 1 without view dependence."""
+        """Colour of a slice for formats that know spherical harmonics only; k = 1 without view dependence.
 
+        Harmonics of a slice are padded with zeros to the full degree.
+        """
+        features = gaussians.features
+        if features.dim() == 2:
+            return sh_from_rgb(features.clamp(0.0, 1.0))[:, None]
+        return nn.functional.pad(features, (0, 0, 0, num_harmonics(self.sh_degree) - features.shape[1]))
 
-def gather(params: Parameters, ids: Int[Tensor, " m"]) -> dict[str, Tensor]:
-    """Rows ``ids`` of every parameter. ``params[name][ids]`` would sort the ids in its backward pass, which costs far more."""
-    return {name: value.index_select(0, ids) for name, value in params.items()}
+    def moving(self, params: Parameters) -> tuple[MovingGaussians, list[Loss]] | None:
+        """Its rows as Gaussians on polynomial paths, and what of them that form cannot hold; None: it has no such form."""
+        return None
 
-
-def uses_kernels(params: Parameters, t: float | Tensor) -> bool:
-    """Whether a slice at ``t`` goes through the fused kernels: float32 rows on a GPU, and t a number or a tensor beside them, but
-    not one that is learned."""
-    learned = isinstance(t, Tensor) and (t.requires_grad or not t.is_cuda or t.dtype != torch.float32)
-    return not learned and all(
-        value.is_cuda and value.dtype == torch.float32 and value.is_contiguous() for value in params.values()
-    )
-
-
-def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:
-    """Rows in which every parameter is finite."""
-    # The sum of a row is finite only if its entries are: one small reduction per parameter instead of a test per number.
-    totals = [v.detach() if v.dim() == 1 else v.detach().flatten(1).sum(dim=1) for v in params.values()]
-    return torch.isfinite(torch.stack(totals)).all(dim=0)
-
-
-def active_rows(representation: Representation, params: Parameters, t: float) -> Int[Tensor, " m"]:
-    """Ids of the finite rows whose lifespan holds ``t``; a broken row must not reach a rasteriser."""
-    if representation.fused(params, t):
-        alive = representation.marks(params, t).alive
-    else:
-        start, stop = representation.lifespan(params)
-        alive = (start <= t) & (t <= stop) & finite_rows(params)
-    return torch.nonzero(alive).squeeze(-1)
+    def in_capture(self, params: Parameters, world: WorldFromCapture) -> dict[str, Tensor] | None:
+        """Rows of the training's world in the capture's, exactly; None: this method's rows know one world only."""
+        return None

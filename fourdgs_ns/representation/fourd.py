@@ -16,23 +16,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from fourdgs_ns.representation.base import (
-    Clip,
-    GaussiansAtTime,
-    Parameters,
-    ParameterSpec,
-    PointsOverTime,
-    RepresentationConfig,
-    active_rows,
-    gather,
-    uses_kernels,
-)
+from fourdgs_ns.kernels.alive import AliveMarks
+from fourdgs_ns.representation.base import ParameterSpec, Representation, RepresentationConfig
+from fourdgs_ns.representation.method import Method
 from fourdgs_ns.representation.parts import windows
 from fourdgs_ns.representation.parts.children import (
     MAX_LOGIT,
@@ -40,7 +32,8 @@ from fourdgs_ns.representation.parts.children import (
     SPLIT_SHRINK,
     Kind,
 )
-from fourdgs_ns.representation.parts.ellipsoids import axes_of, largest_deviation
+from fourdgs_ns.representation.parts.ellipsoids import axes_of, largest_deviation, slice_axes
+from fourdgs_ns.representation.parts.moving import ALWAYS, Loss, MovingGaussians
 from fourdgs_ns.representation.parts.rotations4d import quats_of_static, rotation_matrices_4d, time_rows
 from fourdgs_ns.representation.parts.spherical_harmonics import num_harmonics, sh_from_rgb
 from fourdgs_ns.representation.parts.velocity_form import (
@@ -49,10 +42,10 @@ from fourdgs_ns.representation.parts.velocity_form import (
     quaternion_form,
     velocity_form,
 )
+from fourdgs_ns.representation.types import Clip, GaussiansAtTime, Parameters, PointsOverTime, gather, uses_kernels
 
 if TYPE_CHECKING:
     from fourdgs_ns.kernels.fourd_colors import Options
-    from fourdgs_ns.kernels.slicing import AliveMarks
 
 MAX_TEMPORAL_SCALE = 5.0
 """Bound of the logarithm of a row's temporal size, 148 clips: beyond it nothing changes but the rounding."""
@@ -66,6 +59,8 @@ MIDDLE = 0.5
 @dataclass
 class FourDConfig(RepresentationConfig):
     """How a 4D Gaussian looks and starts."""
+
+    method: ClassVar[str] = "4dgs-4dsh"
 
     sh_degree: Literal[0, 1, 2, 3] = 3
     """Degree of view-dependent colour."""
@@ -91,7 +86,7 @@ class FourDConfig(RepresentationConfig):
         return FourDRepresentation(self)
 
 
-class FourDRepresentation:
+class FourDRepresentation(Representation):
     """4D Gaussian splatting as functions of canonical parameters.
 
     ``scales`` and ``temporal_scales`` are logarithms of the four sizes, ``left_quats`` and ``right_quats`` turn the axes (see
@@ -104,30 +99,27 @@ class FourDRepresentation:
         self.sh_degree: int = config.sh_degree
         self.active_sh_degree: int = config.sh_degree
         self.active_temporal_degree: int = config.temporal_degree
-        self.parameters: dict[str, ParameterSpec] = {
-            "means": ParameterSpec((3,), spatial=True),
-            "scales": ParameterSpec((3,)),
-            "left_quats": ParameterSpec((4,)),
-            "right_quats": ParameterSpec((4,)),
-            "opacities": ParameterSpec((1,)),
-            "temporal_centers": ParameterSpec((1,), per_second=1),
-            "temporal_scales": ParameterSpec((1,)),
-            "features_dc": ParameterSpec((3,)),
+        self.parameters = {
+            "means": ParameterSpec((3,), 1.6e-4, final_ratio=0.01, spatial=True),
+            "scales": ParameterSpec((3,), 5e-3),
+            "left_quats": ParameterSpec((4,), 1e-3),
+            "right_quats": ParameterSpec((4,), 1e-3),
+            "opacities": ParameterSpec((1,), 5e-2),
+            "temporal_centers": ParameterSpec((1,), 1.6e-4, per_second=1),
+            "temporal_scales": ParameterSpec((1,), 5e-3),
+            "features_dc": ParameterSpec((3,), 2.5e-3),
         }
         k = num_harmonics(config.sh_degree)
         if k > 1:
-            self.parameters["features_rest"] = ParameterSpec((k - 1, 3))
+            self.parameters["features_rest"] = ParameterSpec((k - 1, 3), 1.25e-4)
         if config.temporal_degree:
-            self.parameters["features_time"] = ParameterSpec((config.temporal_degree, k, 3))
+            self.parameters["features_time"] = ParameterSpec((config.temporal_degree, k, 3), 1.25e-4)
 
     def set_step(self, step: int) -> None:
         """The degrees at ``step``."""
         grown = step // max(self.config.sh_every, 1)
         self.active_sh_degree = min(self.config.sh_degree, grown)
         self.active_temporal_degree = min(self.config.temporal_degree, max(grown - self.config.sh_degree, 0))
-
-    def confine(self, params: Parameters) -> None:
-        """Nothing is bounded."""
 
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
         """One row per point: round, at the point's time, with its velocity; static points live over the whole clip.
@@ -235,9 +227,6 @@ class FourDRepresentation:
         from fourdgs_ns.kernels.fourd import mark_alive
 
         return mark_alive(t, params, self.kernel_options())
-
-    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
-        return active_rows(self, params, t)
 
     def kernel_options(self) -> Options:
         """What the fused kernels must know beside the rows, at the degrees reached so far."""
@@ -392,10 +381,46 @@ class FourDRepresentation:
         child["means"] += back * velocity_form(self.quaternion_form(child)).velocities
         child["temporal_centers"] = center + back
 
-    def make_decoder(self) -> None:
-        return None
+    # ------------------------------------------------------------------ for formats
 
-    def spherical_harmonics(self, gaussians: GaussiansAtTime) -> Float[Tensor, "m k 3"]:
-        """The slice's own, padded with zeros to the full degree."""
-        missing = num_harmonics(self.sh_degree) - gaussians.features.shape[1]
-        return nn.functional.pad(gaussians.features, (0, 0, 0, missing))
+    def moving(self, params: Parameters) -> tuple[MovingGaussians, list[Loss]]:
+        """Conditioned on its own temporal centre a 4D Gaussian shows its velocity, its covariance and its colours then."""
+        losses = []
+        if "features_time" in params and bool((params["features_time"] != 0).any()):
+            losses.append(
+                Loss(
+                    f"its colours vary over time (temporal degree {self.config.temporal_degree})",
+                    "the colours that each Gaussian has at its temporal centre",
+                )
+            )
+        with torch.no_grad():
+            peak = self.at(params, params["temporal_centers"], torch.arange(len(params["means"])))
+        quats, scales = slice_axes(peak)
+        durations = self.durations(params)[:, 0].clamp_max(ALWAYS)
+        zeros = torch.zeros_like(durations)
+        still = torch.zeros_like(peak.velocities)
+        moving = MovingGaussians(
+            ids=torch.arange(len(zeros)),
+            means=peak.means,
+            motion=torch.stack([peak.velocities, still, still], dim=1),
+            quats=quats,
+            omegas=torch.zeros_like(quats),
+            log_scales=scales.log(),
+            opacities=params["opacities"][:, 0],
+            centers=params["temporal_centers"][:, 0],
+            log_durations=durations.log() + 0.5 * math.log(2.0),
+            plateaus=zeros,
+            gates=zeros,
+            colors=peak.features,
+        )
+        return moving, losses
+
+
+METHOD = Method(
+    name="4dgs-4dsh",
+    description="4D Gaussian splatting (ICLR 2024): Gaussians of space-time, 4D spherical harmonics, what lasts becomes static.",
+    variants={"SH 3, time 2": FourDConfig(), "SH 3": FourDConfig(temporal_degree=0)},
+    densification="fourd",
+    densification_options={"prune_size": 0.0, "reset_opacity_every": 0},
+    batch_size=4,
+)

@@ -15,35 +15,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fourdgs_ns.geometry.rotations import identity_quats
-from fourdgs_ns.representation.base import (
-    Clip,
-    GaussiansAtTime,
-    Parameters,
-    ParameterSpec,
-    PointsOverTime,
-    RepresentationConfig,
-    active_rows,
-    gather,
-    uses_kernels,
-)
+from fourdgs_ns.geometry.world import WorldFromCapture
+from fourdgs_ns.kernels.alive import AliveMarks
+from fourdgs_ns.representation.base import ParameterSpec, Representation, RepresentationConfig
+from fourdgs_ns.representation.method import Method
 from fourdgs_ns.representation.parts import windows
-from fourdgs_ns.representation.parts.children import Kind, make_children
+from fourdgs_ns.representation.parts.moving import Loss, MovingGaussians
 from fourdgs_ns.representation.parts.spherical_harmonics import num_harmonics, sh_from_rgb
-
-if TYPE_CHECKING:
-    from fourdgs_ns.kernels.slicing import AliveMarks
+from fourdgs_ns.representation.types import Clip, GaussiansAtTime, Parameters, PointsOverTime, gather, uses_kernels
 
 
 @dataclass
 class FreeTimeConfig(RepresentationConfig):
     """How a FreeTime Gaussian looks and starts."""
+
+    method: ClassVar[str] = "freetime"
 
     sh_degree: Literal[0, 1, 2, 3] = 3
     """Degree of view-dependent colour. 0 makes files a quarter of the size."""
@@ -66,7 +59,7 @@ class FreeTimeConfig(RepresentationConfig):
         return FreeTimeRepresentation(self)
 
 
-class FreeTimeRepresentation:
+class FreeTimeRepresentation(Representation):
     """FreeTimeGS as functions of canonical parameters."""
 
     def __init__(self, config: FreeTimeConfig) -> None:
@@ -74,27 +67,24 @@ class FreeTimeRepresentation:
         self.variant = f"SH degree {config.sh_degree}, {config.window} window"
         self.sh_degree: int = config.sh_degree
         self.active_sh_degree: int = config.sh_degree
-        self.parameters: dict[str, ParameterSpec] = {
-            "means": ParameterSpec((3,), spatial=True),
-            "velocities": ParameterSpec((3,), spatial=True, per_second=-1),
-            "scales": ParameterSpec((3,)),
-            "quats": ParameterSpec((4,)),
-            "opacities": ParameterSpec((1,)),
-            "features_dc": ParameterSpec((3,)),
-            "temporal_centers": ParameterSpec((1,), per_second=1),
-            "log_durations": ParameterSpec((1,)),
+        self.parameters = {
+            "means": ParameterSpec((3,), 1.6e-4, final_ratio=0.01, spatial=True),
+            "velocities": ParameterSpec((3,), 1.6e-3, final_ratio=0.01, spatial=True, per_second=-1),
+            "scales": ParameterSpec((3,), 5e-3),
+            "quats": ParameterSpec((4,), 1e-3),
+            "opacities": ParameterSpec((1,), 5e-2),
+            "features_dc": ParameterSpec((3,), 2.5e-3),
+            "temporal_centers": ParameterSpec((1,), 1.6e-4, per_second=1),
+            "log_durations": ParameterSpec((1,), 5e-3),
         }
         if config.sh_degree:
-            self.parameters["features_rest"] = ParameterSpec((num_harmonics(config.sh_degree) - 1, 3))
+            self.parameters["features_rest"] = ParameterSpec((num_harmonics(config.sh_degree) - 1, 3), 1.25e-4)
         if config.window != "gaussian":
-            self.parameters["window_shapes"] = ParameterSpec((1,))
+            self.parameters["window_shapes"] = ParameterSpec((1,), 5e-3)
 
     def set_step(self, step: int) -> None:
         """The degree of spherical harmonics at ``step``."""
         self.active_sh_degree = min(self.config.sh_degree, step // max(self.config.sh_every, 1))
-
-    def confine(self, params: Parameters) -> None:
-        """Nothing is bounded."""
 
     def initialize(self, points: PointsOverTime, clip: Clip) -> dict[str, Tensor]:
         """One row per point: round, at the point's time, with its velocity; static points live over the whole clip."""
@@ -141,9 +131,6 @@ class FreeTimeRepresentation:
         from fourdgs_ns.kernels.slicing import mark_alive
 
         return mark_alive(t, params["opacities"], params["temporal_centers"], params["log_durations"], 0.5)
-
-    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
-        return active_rows(self, params, t)
 
     def _damping(self, duration: Tensor, shape: Tensor | None) -> Tensor | float:
         """What velocities are divided by: 1, or SharpTimeGS's 1 + max(1, lifespan^2), which lets nothing long-lived drift."""
@@ -198,22 +185,68 @@ class FreeTimeRepresentation:
             ids, means, quats, scales, opacities, features, velocities, weights, for_cameras=seen_from is not None
         )
 
-    def children(
-        self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """See :func:`fourdgs_ns.representation.parts.children.make_children`."""
-        return make_children(self, params, ids, kind, generator)
-
     def move_center(self, rows: dict[str, Tensor], shift: Float[Tensor, "n 1"]) -> None:
         """Change the temporal centres by ``shift`` in place without changing any path."""
         damping = self._damping(torch.exp(rows["log_durations"]), rows.get("window_shapes"))
         rows["means"] += rows["velocities"] / damping * shift
         rows["temporal_centers"] += shift
 
-    def make_decoder(self) -> None:
-        return None
+    def moving(self, params: Parameters) -> tuple[MovingGaussians, list[Loss]]:
+        """Straight paths; gated and flat-top windows as gates and plateaus."""
+        log_durations = params["log_durations"][:, 0]
+        zeros = torch.zeros_like(log_durations)
+        plateaus, gates = zeros, zeros
+        # A slice knows the velocity that its window allows.
+        velocities = self.at(params, 0.0, torch.arange(len(zeros))).velocities
+        if self.config.window == "flat-top":
+            plateaus = torch.exp(params["window_shapes"][:, 0])
+        else:
+            log_durations = log_durations + 0.5 * math.log(2.0)
+        if self.config.window == "gated":
+            gates = windows.gate(params["window_shapes"][:, 0])
+        colors = params["features_dc"][:, None]
+        if "features_rest" in params:
+            colors = torch.cat([colors, params["features_rest"]], dim=1)
+        moving = MovingGaussians(
+            ids=torch.arange(len(zeros)),
+            means=params["means"],
+            motion=torch.stack([velocities, torch.zeros_like(velocities), torch.zeros_like(velocities)], dim=1),
+            quats=params["quats"],
+            omegas=torch.zeros_like(params["quats"]),
+            log_scales=params["scales"],
+            opacities=params["opacities"][:, 0],
+            centers=params["temporal_centers"][:, 0],
+            log_durations=log_durations,
+            plateaus=plateaus,
+            gates=gates,
+            colors=colors,
+        )
+        return moving, []
 
-    def spherical_harmonics(self, gaussians: GaussiansAtTime) -> Float[Tensor, "m k 3"]:
-        """The slice's own, padded with zeros to the full degree."""
-        missing = num_harmonics(self.sh_degree) - gaussians.features.shape[1]
-        return nn.functional.pad(gaussians.features, (0, 0, 0, missing))
+    def in_capture(self, params: Parameters, world: WorldFromCapture) -> dict[str, Tensor]:
+        means, quats, scales = world.gaussians_to_capture(params["means"], params["quats"], params["scales"])
+        moved = {"means": means, "quats": quats, "scales": scales}
+        moved["velocities"] = world.vectors_to_capture(params["velocities"])
+        if "features_rest" in params:
+            harmonics = torch.cat([params["features_dc"][:, None], params["features_rest"]], dim=1)
+            moved["features_rest"] = world.harmonics_to_capture(harmonics)[:, 1:].contiguous()
+        return {**params, **moved}
+
+
+METHOD = Method(
+    name="freetime",
+    description="FreeTimeGS (CVPR 2025): Gaussians anywhere in space and time, linear motion, relocation within a fixed budget.",
+    variants={
+        "SH 3": FreeTimeConfig(),
+        "SH 0": FreeTimeConfig(sh_degree=0),
+        "flat-top": FreeTimeConfig(window="flat-top"),
+    },
+    densification="relocation",
+    max_gaussians_on_cpu=100_000,
+    model_options={
+        "perceptual_weight": 0.01,
+        "opacity_regularization": 1e-2,
+        "opacity_regularization_over": "all",
+        "opacity_regularization_share": 0.5,
+    },
+)

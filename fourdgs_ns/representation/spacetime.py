@@ -13,35 +13,35 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fourdgs_ns.geometry.rotations import identity_quats
-from fourdgs_ns.representation.base import (
+from fourdgs_ns.geometry.world import WorldFromCapture
+from fourdgs_ns.kernels.alive import AliveMarks
+from fourdgs_ns.representation.base import ParameterSpec, Representation, RepresentationConfig
+from fourdgs_ns.representation.method import Method
+from fourdgs_ns.representation.parts.moving import DECODER_LOSS, Loss, MovingGaussians
+from fourdgs_ns.representation.parts.spherical_harmonics import sh_from_rgb
+from fourdgs_ns.representation.types import (
     ALPHA_THRESHOLD,
     Clip,
     GaussiansAtTime,
     Parameters,
-    ParameterSpec,
     PointsOverTime,
-    RepresentationConfig,
-    active_rows,
     gather,
     uses_kernels,
 )
-from fourdgs_ns.representation.parts.children import Kind, make_children
-from fourdgs_ns.representation.parts.spherical_harmonics import sh_from_rgb
-
-if TYPE_CHECKING:
-    from fourdgs_ns.kernels.slicing import AliveMarks
 
 
 @dataclass
 class SpacetimeConfig(RepresentationConfig):
     """How a SpacetimeGaussian looks and starts."""
+
+    method: ClassVar[str] = "spacetime-gaussian"
 
     variant: Literal["lite", "full"] = "lite"
     """lite: one RGB per Gaussian, fastest, and what web players read. full: 9 blended features and a small decoder, which
@@ -68,30 +68,26 @@ def lite_config(colors: Float[Tensor, "n 3"]) -> SpacetimeConfig:
     return SpacetimeConfig(variant="lite", bounded_colors=bool(((colors >= -1e-3) & (colors <= 1 + 1e-3)).all()))
 
 
-class SpacetimeRepresentation:
+class SpacetimeRepresentation(Representation):
     """SpacetimeGaussian, both variants, as functions of canonical parameters."""
 
     def __init__(self, config: SpacetimeConfig) -> None:
         self.config = config
         self.variant: str = config.variant
         self.full = config.variant == "full"
-        self.sh_degree = 0
-        self.parameters: dict[str, ParameterSpec] = {
-            "means": ParameterSpec((3,), spatial=True),
-            "scales": ParameterSpec((3,)),
-            "quats": ParameterSpec((4,)),
-            "opacities": ParameterSpec((1,)),
-            "features_dc": ParameterSpec((6,) if self.full else (3,)),
-            "motion": ParameterSpec((9,), spatial=True),
-            "omegas": ParameterSpec((4,)),
-            "temporal_centers": ParameterSpec((1,)),
-            "log_durations": ParameterSpec((1,)),
+        self.parameters = {
+            "means": ParameterSpec((3,), 1.6e-4, final_ratio=0.01, spatial=True),
+            "scales": ParameterSpec((3,), 5e-3),
+            "quats": ParameterSpec((4,), 1e-3),
+            "opacities": ParameterSpec((1,), 5e-2),
+            "features_dc": ParameterSpec((6,) if self.full else (3,), 2.5e-3),
+            "motion": ParameterSpec((9,), 2.8e-4, spatial=True),
+            "omegas": ParameterSpec((4,), 1e-4),
+            "temporal_centers": ParameterSpec((1,), 1e-4),
+            "log_durations": ParameterSpec((1,), 3e-2),
         }
         if self.full:
-            self.parameters["features_time"] = ParameterSpec((3,))
-
-    def set_step(self, step: int) -> None:
-        """Nothing grows."""
+            self.parameters["features_time"] = ParameterSpec((3,), 1e-3)
 
     @torch.no_grad()
     def confine(self, params: Parameters) -> None:
@@ -132,10 +128,6 @@ class SpacetimeRepresentation:
         reach = torch.where(visible >= 0, reach, -torch.ones_like(reach))
         return center - reach, center + reach
 
-    @property
-    def degrees(self) -> tuple[int, ...]:
-        return ()
-
     def fused(self, params: Parameters, t: float | Tensor) -> bool:
         return uses_kernels(params, t)
 
@@ -143,9 +135,6 @@ class SpacetimeRepresentation:
         from fourdgs_ns.kernels.slicing import mark_alive
 
         return mark_alive(t, params["opacities"], params["temporal_centers"], params["log_durations"], 1.0)
-
-    def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
-        return active_rows(self, params, t)
 
     def at(
         self,
@@ -179,18 +168,12 @@ class SpacetimeRepresentation:
             weights=weight.squeeze(-1).detach(),
         )
 
-    def children(
-        self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """See :func:`fourdgs_ns.representation.parts.children.make_children`.
+    def move_center(self, rows: dict[str, Tensor], shift: Float[Tensor, "n 1"]) -> None:
+        """Change the temporal centres by ``shift`` in place without changing any path or rotation.
 
         The published code gives a child a random temporal centre in [0, 1) and keeps the polynomial, which shifts its whole
         path in time. Here the polynomial is re-expanded about the new centre, so that the child passes where its parent does.
         """
-        return make_children(self, params, ids, kind, generator)
-
-    def move_center(self, rows: dict[str, Tensor], shift: Float[Tensor, "n 1"]) -> None:
-        """Change the temporal centres by ``shift`` in place without changing any path or rotation."""
         m1, m2, m3 = rows["motion"][:, 0:3], rows["motion"][:, 3:6], rows["motion"][:, 6:9]
         rows["means"] = rows["means"] + shift * (m1 + shift * (m2 + shift * m3))
         first = m1 + shift * (2 * m2 + 3 * shift * m3)
@@ -201,12 +184,43 @@ class SpacetimeRepresentation:
     def make_decoder(self) -> FeatureDecoder | None:
         return FeatureDecoder(self.config.decoder_activation) if self.full else None
 
+    def _rgb(self, features: Float[Tensor, "m f"]) -> Float[Tensor, "m 3"]:
+        """Colours of rows or of a slice, without the decoder's part."""
+        base = features[:, :3]
+        return torch.sigmoid(base) if self.full and self.config.decoder_activation == "sigmoid" else base
+
     def spherical_harmonics(self, gaussians: GaussiansAtTime) -> Float[Tensor, "m 1 3"]:
         """Degree 0: exact for lite; the base colour without the decoder's part for full."""
-        base = gaussians.features[:, :3]
-        if self.full and self.config.decoder_activation == "sigmoid":
-            base = torch.sigmoid(base)
-        return sh_from_rgb(base.clamp(0.0, 1.0))[:, None]
+        return sh_from_rgb(self._rgb(gaussians.features).clamp(0.0, 1.0))[:, None]
+
+    def moving(self, params: Parameters) -> tuple[MovingGaussians, list[Loss]]:
+        """The lite variant is such Gaussians; of the full one the decoder is lost."""
+        zeros = torch.zeros_like(params["opacities"][:, 0])
+        moving = MovingGaussians(
+            ids=torch.arange(len(zeros)),
+            means=params["means"],
+            motion=params["motion"].reshape(-1, 3, 3),
+            quats=params["quats"],
+            omegas=params["omegas"],
+            log_scales=params["scales"],
+            opacities=params["opacities"][:, 0],
+            centers=params["temporal_centers"][:, 0],
+            log_durations=params["log_durations"][:, 0],
+            plateaus=zeros,
+            gates=zeros,
+            colors=self._rgb(params["features_dc"]),
+        )
+        return moving, [DECODER_LOSS] if self.full else []
+
+    def in_capture(self, params: Parameters, world: WorldFromCapture) -> dict[str, Tensor] | None:
+        """The lite variant; a decoder takes rays of the world it was trained in."""
+        if self.full:
+            return None
+        means, quats, scales = world.gaussians_to_capture(params["means"], params["quats"], params["scales"])
+        moved = {"means": means, "quats": quats, "scales": scales}
+        moved["motion"] = world.vectors_to_capture(params["motion"].reshape(-1, 3, 3)).reshape(-1, 9)
+        moved["omegas"] = world.quats_to_capture(params["omegas"])
+        return {**params, **moved}
 
 
 class FeatureDecoder(nn.Module):
@@ -225,3 +239,12 @@ class FeatureDecoder(nn.Module):
         if self.activation == "sigmoid":
             return torch.sigmoid(color)
         return color.clamp(0.0, 1.0) if self.activation == "clamp" and not self.training else color
+
+
+METHOD = Method(
+    name="spacetime-gaussian",
+    description="SpacetimeGaussian (CVPR 2024): cubic motion, temporal opacity; lite (RGB) and full (9 features + decoder).",
+    variants={"lite": SpacetimeConfig(), "full": SpacetimeConfig(variant="full")},
+    densification="gradient",
+    model_options={"opacity_regularization": 0.003},
+)

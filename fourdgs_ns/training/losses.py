@@ -9,8 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-WINDOW, SIGMA = 11, 1.5
-C1, C2 = 0.01**2, 0.03**2
+from fourdgs_ns.kernels.ssim import C1, C2, SIGMA, WINDOW
 
 
 @lru_cache(maxsize=8)

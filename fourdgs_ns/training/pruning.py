@@ -21,7 +21,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
-from fourdgs_ns.representation.base import Clip, GaussiansAtTime, Parameters, Representation
+from fourdgs_ns.representation.base import Representation
+from fourdgs_ns.representation.types import Clip, GaussiansAtTime, Parameters
 
 VOLUME_POWER = 0.1
 VOLUME_QUANTILE = 0.9

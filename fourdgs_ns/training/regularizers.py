@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.representation.base import Parameters, Representation
+from fourdgs_ns.representation.base import Representation
+from fourdgs_ns.representation.types import Parameters
 
 MOST_ROWS = 4096
 """Rows that one step looks at: neighbours are searched among these, all against all."""

@@ -16,7 +16,7 @@ import viser.transforms as vtf
 from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 
 from fourdgs_ns.inspection.colorings import COLORINGS
-from fourdgs_ns.inspection.comparison import LAYOUTS, nearest_view
+from fourdgs_ns.inspection.comparison import LAYOUTS
 from fourdgs_ns.plugin import compat
 from fourdgs_ns.viewer.inspector import OWN_COLORS, Inspector, Statistics
 from fourdgs_ns.viewer.playback import REPEATS, Playhead, time_at
@@ -83,8 +83,8 @@ class TimeControls(compat.AttachedControl):
 
     def attach(self, viewer: Viewer) -> None:
         """Build the panels, and start the thread."""
-        dataset = self.inspector.pipeline.datamanager.train_dataset
-        clip = self.inspector.pipeline.gaussians.clip
+        dataset = self.inspector.train_dataset
+        clip = self.inspector.model.clip
         seconds = dataset.capture.times_seconds
         self.duration_seconds = clip.duration_seconds
         self.times = [float(s) / (clip.duration_seconds or 1.0) for s in seconds]
@@ -208,13 +208,13 @@ class TimeControls(compat.AttachedControl):
         pose = np.eye(4)[:3]
         turned = vtf.SO3(client.camera.wxyz) @ vtf.SO3.from_x_radians(np.pi)
         pose[:, :3], pose[:, 3] = turned.as_matrix(), client.camera.position / VISER_NERFSTUDIO_SCALE_RATIO
-        return nearest_view(torch.from_numpy(pose), self.time(), self.inspector.dataset())
+        return self.inspector.dataset().nearest_view(torch.from_numpy(pose), self.time())
 
     def stand_at(self, client: viser.ClientHandle, view: int) -> None:
         """Put a browser's camera where a view was taken, turning about the point that the rig looks at."""
-        model, camera = self.inspector.pipeline.gaussians, self.inspector.dataset().cameras[view]
+        model, camera = self.inspector.model, self.inspector.dataset().cameras[view]
         pose = camera.camera_to_worlds.numpy()
-        distance = model.focus_distance * VISER_NERFSTUDIO_SCALE_RATIO
+        distance = model.facts.focus_distance * VISER_NERFSTUDIO_SCALE_RATIO
         # Just past the picture that the viewer hangs before this camera, which would cover everything.
         ahead = 2 * self.viewer.config.camera_frustum_scale
         place = pose[:, 3] * VISER_NERFSTUDIO_SCALE_RATIO - ahead * pose[:, 2]

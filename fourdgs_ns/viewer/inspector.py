@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -14,16 +14,14 @@ from torch import Tensor
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.palette import ValueRange
 from fourdgs_ns.inspection.colorings import InspectedSlice, recolored, visible
-from fourdgs_ns.inspection.comparison import Layout, compose, fitted, nearest_view, resized
+from fourdgs_ns.inspection.comparison import Layout, compose, resized
+from fourdgs_ns.plugin.cameras import fitted
 from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
+from fourdgs_ns.plugin.model import DynamicGaussiansModel
 from fourdgs_ns.rasterization import PinholeCameras
-from fourdgs_ns.representation.base import GaussiansAtTime
+from fourdgs_ns.rasterization.render import SliceEdit
+from fourdgs_ns.representation.types import GaussiansAtTime
 from fourdgs_ns.training.memory import one_line
-
-if TYPE_CHECKING:
-    from fourdgs_ns.plugin.model import DynamicGaussiansModel
-    from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
-    from fourdgs_ns.rasterization.render import SliceEdit
 
 OWN_COLORS = "appearance"
 """The coloring that shows the Gaussians' own colours."""
@@ -50,7 +48,7 @@ def slice_ranges(model: DynamicGaussiansModel, cameras: Cameras) -> SliceRanges:
     for index in torch.linspace(0, len(cameras) - 1, RANGE_VIEWS).round().long().unique().tolist():
         camera = cameras[index : index + 1]
         gaussians = model.slice(model.time_of(camera))
-        z = depths_of(gaussians, model.cameras_for_rasterizer(camera))
+        z = depths_of(gaussians, model.pinhole_cameras(camera))
         seen = (z > model.near) & (gaussians.opacities >= 0.05)
         depths.append(z[seen])
         speeds.append(gaussians.velocities.norm(dim=-1)[seen])
@@ -109,8 +107,14 @@ class Statistics:
 class Inspector:
     """The state of the viewer's widgets and the function that draws accordingly."""
 
-    def __init__(self, pipeline: DynamicGaussiansPipeline) -> None:
-        self.pipeline = pipeline
+    def __init__(
+        self,
+        model: DynamicGaussiansModel,
+        train_dataset: MultiViewVideoDataset,
+        eval_dataset: MultiViewVideoDataset,
+    ) -> None:
+        self.model = model
+        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
         self.coloring = OWN_COLORS
         self.min_seconds = 0.0
         self.min_speed = 0.0
@@ -124,26 +128,26 @@ class Inspector:
 
     def ranges(self) -> SliceRanges:
         """Ranges of the model as it is, computed anew after a thousand steps of training."""
-        model = self.pipeline.gaussians
+        model = self.model
         age = model.step // 1000
         if self._ranges is None or self._ranges[0] != age:
-            self._ranges = age, slice_ranges(model, self.pipeline.datamanager.train_dataset.cameras)
+            self._ranges = age, slice_ranges(model, self.train_dataset.cameras)
         return self._ranges[1]
 
     @torch.no_grad()
     def warm_up(self) -> None:
         """Draw one small picture, so that kernels are loaded and compiled."""
-        model = self.pipeline.gaussians
+        model = self.model
         was_training = model.training
         model.eval()
-        model.get_outputs(fitted(self.pipeline.datamanager.train_dataset.cameras[0:1], 32, 32))
+        model.get_outputs(fitted(self.train_dataset.cameras[0:1], 32, 32))
         model.train(was_training)
 
     def legend(self) -> str:
         """What the palette's ends stand for, in the capture's units; empty for the scene's own colours."""
         if self._ranges is None or self.coloring == OWN_COLORS:
             return ""
-        model, ranges = self.pipeline.gaussians, self._ranges[1]
+        model, ranges = self.model, self._ranges[1]
         scale = model.world_from_capture.scale if model.world_from_capture is not None else 1.0
         seconds = model.clip.duration_seconds or 1.0
         low, high = {
@@ -157,18 +161,17 @@ class Inspector:
 
     def dataset(self) -> MultiViewVideoDataset:
         """The views that are compared with."""
-        manager = self.pipeline.datamanager
-        return manager.eval_dataset if self.comparison == "held-out" else manager.train_dataset
+        return self.eval_dataset if self.comparison == "held-out" else self.train_dataset
 
     @torch.no_grad()
-    def draw(self, camera: Cameras) -> dict[str, Any]:
+    def render(self, camera: Cameras) -> dict[str, Any]:
         """Outputs for the viewer's ``camera`` [1]; compared, it is replaced by the nearest view's own, at its own t.
 
         What a user must mend (another camera model, say) is told under the slider: an exception would end the viewer's thread.
         """
         try:
-            with one_line("the viewer drew", lambda: self.pipeline.gaussians.memory_use(camera)):
-                outputs = self._draw(camera)
+            with one_line("the viewer rendered", lambda: self.model.memory_use(camera)):
+                outputs = self._render(camera)
             self.statistics.refusal = ""
         except UserError as error:
             self.statistics.refusal = str(error)
@@ -178,11 +181,11 @@ class Inspector:
             outputs = {"rgb": empty, "depth": empty[..., :1], "accumulation": empty[..., :1], "background": empty}
         return outputs
 
-    def _draw(self, camera: Cameras) -> dict[str, Any]:
-        model, view = self.pipeline.gaussians, None
+    def _render(self, camera: Cameras) -> dict[str, Any]:
+        model, view = self.model, None
         if self.comparison != "off":
             dataset = self.dataset()
-            view = nearest_view(camera.camera_to_worlds[0], model.time_of(camera), dataset)
+            view = dataset.nearest_view(camera.camera_to_worlds[0], model.time_of(camera))
             height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
             if self.layout == "side by side":
                 width //= 2
@@ -199,7 +202,7 @@ class Inspector:
 
     def _edit(self, t: float) -> SliceEdit:
         """Counts what is alive, then hides and recolours as asked."""
-        model, change = self.pipeline.gaussians, None
+        model, change = self.model, None
         if self.coloring != OWN_COLORS or self.min_seconds > 0 or self.min_speed > 0:
             scale = model.world_from_capture.scale if model.world_from_capture is not None else 1.0
             change = coloring_edit(model, t, self.ranges(), self.coloring, self.min_seconds, self.min_speed * scale)
@@ -223,4 +226,4 @@ class Inspector:
         if self._truth is None or self._truth[0] != key:
             image = torch.from_numpy(self.dataset().get_numpy_image(view)).to(background.device)
             self._truth = key, image
-        return self.pipeline.gaussians.ground_truth({"image": self._truth[1]}, background.reshape(-1, 3)[0])
+        return self.model.ground_truth({"image": self._truth[1]}, background.reshape(-1, 3)[0])

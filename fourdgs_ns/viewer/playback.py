@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.representation.types import Clip
 
 Repeat = Literal["loop", "ping-pong", "once"]
 REPEATS: tuple[Repeat, ...] = get_args(Repeat)

@@ -97,7 +97,7 @@ def test_one_moving_camera(tmp_path):
     manager = trainer.pipeline.datamanager
     dataset = manager.train_dataset
     assert len(dataset) == 5
-    frame = dataset.metadata["world_from_capture"]
+    frame = dataset.facts.world_from_capture
     for view, camera in enumerate(poses["train"]):
         centre = torch.from_numpy(frame.points_from_capture(camera.centre[None]))
         torch.testing.assert_close(dataset.cameras.camera_to_worlds[view, None, :, 3], centre)

@@ -22,10 +22,10 @@ def registered():
     """Nerfstudio looks methods up by name among the installed plugins' entry points."""
     from nerfstudio.utils import eval_utils
 
-    from fourdgs_ns.plugin.methods import fourdgs_4dsh
+    from fourdgs_ns.plugin.methods import trainer_config
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(eval_utils.all_methods, "4dgs-4dsh", fourdgs_4dsh.config)
+        patch.setitem(eval_utils.all_methods, "4dgs-4dsh", trainer_config("4dgs-4dsh"))
         yield
 
 
@@ -57,8 +57,8 @@ def test_the_run_opens_and_shows_the_files_gaussians(converted, raw, mode):
     from nerfstudio.utils.eval_utils import eval_setup
 
     from fourdgs_ns.formats.fudan import read_fudan
-    from fourdgs_ns.formats.imported import ImportOptions
-    from fourdgs_ns.representation.base import Clip
+    from fourdgs_ns.formats.import_options import ImportOptions
+    from fourdgs_ns.representation.types import Clip
 
     pipeline = eval_setup(converted, test_mode=mode)[1]
     model, clip = pipeline.model, pipeline.model.clip
@@ -71,9 +71,9 @@ def test_the_run_opens_and_shows_the_files_gaussians(converted, raw, mode):
     t = float(camera.times)
     picture = model.get_outputs_for_camera(camera)["rgb"]
     expected = read_fudan(save(converted.parent / "again.pth", capture_tuple(raw)), ImportOptions(duration=1.0), clip)
-    representation = expected.representation.setup()
+    representation = expected.representation
     g = representation.at(expected.parameters, t, representation.active(expected.parameters, t))
-    drawn = rasterize(g, model.cameras_for_rasterizer(camera)).features[0]
+    drawn = rasterize(g, model.pinhole_cameras(camera)).features[0]
     assert float(drawn.max()) > 0.2
     torch.testing.assert_close(picture, drawn.clamp(0, 1), rtol=1e-4, atol=1e-4)
     assert Clip(4, clip.duration_seconds) == expected.clip

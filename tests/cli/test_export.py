@@ -93,7 +93,7 @@ def test_points_of_the_ply_project_through_the_calibration_of_the_capture(run, p
     dataset = pipeline.datamanager.train_dataset
     assert dataset.camera_name(0) == str(meta["cam_id"][0][0]) == "1"
     with torch.no_grad():
-        drawing = rasterize(pipeline.model.slice(0.0), pipeline.model.cameras_for_rasterizer(dataset.cameras[0:1]))
+        drawing = rasterize(pipeline.model.slice(0.0), pipeline.model.pinhole_cameras(dataset.cameras[0:1]))
     visible = drawing.radii[0].cpu().numpy() > 0
     assert visible.sum() > 50
     np.testing.assert_allclose(pixels[visible], drawing.means2d[0].cpu().numpy()[visible], atol=0.02)

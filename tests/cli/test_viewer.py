@@ -36,16 +36,17 @@ def listening(process: psutil.Process) -> dict[int, str]:
 @pytest.fixture(scope="module")
 def viewer(run):
     """The viewer as ns-viewer builds it, on a pipeline of its own."""
-    from fourdgs_ns.plugin.methods import spacetime_gaussian
+    from fourdgs_ns.plugin.methods import trainer_config
 
     _, pipeline, _, _ = eval_setup(run.config, test_mode="test")
     port = free_port()
     # The method's own settings, which ns-train uses.
-    assert spacetime_gaussian.config.viewer.websocket_host == "127.0.0.1"
+    usual = trainer_config("spacetime-gaussian").viewer
+    assert usual.websocket_host == "127.0.0.1"
     settings = ViewerConfig(
-        websocket_host=spacetime_gaussian.config.viewer.websocket_host,
+        websocket_host=usual.websocket_host,
         websocket_port=port,
-        max_num_display_images=spacetime_gaussian.config.viewer.max_num_display_images,
+        max_num_display_images=usual.max_num_display_images,
     )
     viewer = Viewer(settings, run.folder / "viewer.log", pipeline.datamanager.get_datapath(), pipeline)
     viewer.init_scene(pipeline.datamanager.train_dataset, "completed", pipeline.datamanager.eval_dataset)

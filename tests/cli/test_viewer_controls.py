@@ -94,7 +94,7 @@ def test_steps_go_round(viewer, controls):  # noqa: F811
 
 
 def test_the_thread_is_a_daemon_and_ends_when_asked(run):
-    from fourdgs_ns.representation.base import Clip
+    from fourdgs_ns.representation.types import Clip
     from fourdgs_ns.viewer.controls import TimeControls
 
     controls = TimeControls(None)  # type: ignore[arg-type]
@@ -153,9 +153,7 @@ def test_comparison_draws_the_nearest_view_beside_its_picture(viewer, browser, i
     pose = dataset.cameras[view].camera_to_worlds.double()
     t = float(dataset.cameras.times[view])
     pose[:, 3] += 0.01
-    from fourdgs_ns.inspection.comparison import nearest_view
-
-    assert nearest_view(pose.float(), t + 0.1, dataset) == view
+    assert dataset.nearest_view(pose.float(), t + 0.1) == view
     pictures = {}
     for layout in ("truth", "render", "difference", "side by side", "wipe"):
         inspector.layout = layout

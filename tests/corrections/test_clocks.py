@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fourdgs_ns.corrections.clocks import CameraTimes
-from fourdgs_ns.plugin.refined_cameras import describe_clocks
+from fourdgs_ns.corrections.report import describe_clocks
 from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from tests.densification.test_relocation import scene

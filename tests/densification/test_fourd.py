@@ -11,10 +11,10 @@ from torch import nn
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.densification.fourd import FourDDensification, FourDDensificationConfig
 from fourdgs_ns.rasterization.types import Rendering
-from fourdgs_ns.representation.base import Clip, PointsOverTime
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.parts.velocity_form import VelocityForm
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.types import Clip, PointsOverTime
 
 CLIP = Clip(num_frames=11, duration_seconds=2.0)
 SMALL, SHORT = 0.001, 0.06

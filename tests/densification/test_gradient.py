@@ -12,8 +12,8 @@ from fourdgs_ns.densification import rows
 from fourdgs_ns.densification.gradient import GradientDensification, GradientDensificationConfig
 from fourdgs_ns.densification.rows import _edited
 from fourdgs_ns.rasterization.types import Rendering
-from fourdgs_ns.representation.base import Clip, PointsOverTime, finite_rows
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.types import Clip, PointsOverTime, finite_rows
 
 CLIP = Clip(num_frames=11, duration_seconds=1.0)
 

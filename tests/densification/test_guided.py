@@ -7,8 +7,8 @@ from torch import nn
 
 from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig, bad_pixels, far_depth
 from fourdgs_ns.rasterization.types import PinholeCameras
-from fourdgs_ns.representation.base import Clip, PointsOverTime
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.types import Clip, PointsOverTime
 
 CLIP = Clip(10, 1.0)
 HEIGHT, WIDTH = 64, 96

@@ -10,8 +10,8 @@ from torch import nn
 
 from fourdgs_ns.densification.relocation import Relocation, RelocationConfig, divided, draw
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
-from fourdgs_ns.representation.base import Clip
 from fourdgs_ns.representation.freetime import FreeTimeConfig
+from fourdgs_ns.representation.types import Clip
 from fourdgs_ns.training.losses import psnr
 
 CLIP = Clip(num_frames=21, duration_seconds=1.0)

@@ -36,7 +36,7 @@ def held_out(capture, masks: str) -> MultiViewVideoDataset:
 
 def test_labels_are_read_though_training_left_them_out(capture):
     dataset = held_out(capture, "ignore")
-    assert not dataset.metadata["masks_as_alpha"]
+    assert not dataset.facts.masks_as_alpha
     regions = MovingRegions(dataset)
     name = dataset.camera_name(0)
     assert regions.source == {name: "masks"}

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fourdgs_ns.common.palette import ANCHORS
+from fourdgs_ns.evaluation.heat_map import FOOT, HEAD, LABEL_WIDTH, heat_map
 from fourdgs_ns.evaluation.scores import (
     ColorMoments,
     fastest_scores,
@@ -16,7 +17,6 @@ from fourdgs_ns.evaluation.scores import (
     scores_per_camera,
     temporal_deviation,
 )
-from fourdgs_ns.inspection.heat_map import FOOT, HEAD, LABEL_WIDTH, heat_map
 from fourdgs_ns.training.losses import psnr, ssim, ssim_map
 
 

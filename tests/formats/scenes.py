@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from fourdgs_ns.formats.scene import Scene
+from fourdgs_ns.formats.trained_scene import TrainedScene
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
-from fourdgs_ns.representation.base import Clip, GaussiansAtTime
 from fourdgs_ns.representation.fourd import STATIC_MARK, FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.types import Clip, GaussiansAtTime
 
 CLIP = Clip(num_frames=12, duration_seconds=0.44, first_frame=3)
 WIDTH, HEIGHT = 64, 48
@@ -38,7 +38,7 @@ def _common(n: int, g: torch.Generator) -> dict[str, torch.Tensor]:
     }
 
 
-def spacetime(variant: str = "lite", n: int = 150, seed: int = 0, framed: bool = True) -> Scene:
+def spacetime(variant: str = "lite", n: int = 150, seed: int = 0, framed: bool = True) -> TrainedScene:
     g = torch.Generator().manual_seed(seed)
     params = _common(n, g)
     colors = torch.rand(n, 3, generator=g)
@@ -54,10 +54,12 @@ def spacetime(variant: str = "lite", n: int = 150, seed: int = 0, framed: bool =
             "output.weight": torch.randn(3, 6, generator=g) * 0.4,
         }
     config = SpacetimeConfig(variant=variant)  # type: ignore[arg-type]
-    return Scene("spacetime-gaussian", config, params, CLIP, make_frame() if framed else None, decoder, NEAR)
+    return TrainedScene(config, params, CLIP, make_frame() if framed else None, decoder, NEAR)
 
 
-def freetime(window: str = "gaussian", sh_degree: int = 3, n: int = 150, seed: int = 0, framed: bool = True) -> Scene:
+def freetime(
+    window: str = "gaussian", sh_degree: int = 3, n: int = 150, seed: int = 0, framed: bool = True
+) -> TrainedScene:
     g = torch.Generator().manual_seed(seed)
     params = _common(n, g)
     params["velocities"] = torch.randn(n, 3, generator=g) * 0.7
@@ -69,10 +71,12 @@ def freetime(window: str = "gaussian", sh_degree: int = 3, n: int = 150, seed: i
         if window == "flat-top":
             params["window_shapes"] -= 2.0
     config = FreeTimeConfig(sh_degree=sh_degree, window=window)  # type: ignore[arg-type]
-    return Scene("freetime", config, params, CLIP, make_frame() if framed else None, None, NEAR)
+    return TrainedScene(config, params, CLIP, make_frame() if framed else None, None, NEAR)
 
 
-def fourd(temporal_degree: int = 0, sh_degree: int = 2, n: int = 150, seed: int = 0, framed: bool = True) -> Scene:
+def fourd(
+    temporal_degree: int = 0, sh_degree: int = 2, n: int = 150, seed: int = 0, framed: bool = True
+) -> TrainedScene:
     g = torch.Generator().manual_seed(seed)
     params = _common(n, g)
     k = (sh_degree + 1) ** 2
@@ -85,7 +89,7 @@ def fourd(temporal_degree: int = 0, sh_degree: int = 2, n: int = 150, seed: int 
     if temporal_degree:
         params["features_time"] = 0.3 * torch.randn(n, temporal_degree, k, 3, generator=g)
     config = FourDConfig(sh_degree=sh_degree, temporal_degree=temporal_degree)  # type: ignore[arg-type]
-    return Scene("4dgs-4dsh", config, params, CLIP, make_frame() if framed else None, None, NEAR)
+    return TrainedScene(config, params, CLIP, make_frame() if framed else None, None, NEAR)
 
 
 def scene_camera(angle: float = 0.3) -> PinholeCameras:
@@ -119,7 +123,7 @@ def draw(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> torch.Tensor:
         return rasterize(gaussians, cameras).features[0]
 
 
-def truth(scene: Scene, t: float, cameras: PinholeCameras) -> torch.Tensor:
+def truth(scene: TrainedScene, t: float, cameras: PinholeCameras) -> torch.Tensor:
     """What the method itself draws (features only: no decoder)."""
     representation = scene.representation
     ids = representation.active(scene.parameters, t)

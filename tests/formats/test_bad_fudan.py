@@ -11,8 +11,8 @@ import torch
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.fudan import read_fudan
-from fourdgs_ns.formats.imported import ImportOptions
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.formats.import_options import ImportOptions
+from fourdgs_ns.representation.types import Clip
 
 from .fudan_writer import capture_tuple, gaussians, save
 
@@ -58,7 +58,7 @@ def test_a_bare_pickle_is_not_run_either(tmp_path):
 def test_classes_of_the_program_itself_are_refused_and_named(tmp_path):
     path = tmp_path / "chkpnt.pth"
     torch.save(((CLIP,), 1), path)
-    refused(path, r"asks to run fourdgs_ns\.representation\.base\.Clip")
+    refused(path, r"asks to run fourdgs_ns\.representation\.types\.Clip")
 
 
 def test_no_file(tmp_path):

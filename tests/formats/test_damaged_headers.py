@@ -14,9 +14,9 @@ import torch
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import html, npz, spacetime_ply
+from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.identify import describe
-from fourdgs_ns.formats.options import ExportOptions
-from fourdgs_ns.formats.scene import load_checkpoint
+from fourdgs_ns.formats.run import load_checkpoint
 from tests.formats import scenes
 
 HUGE = 10**400
@@ -119,6 +119,6 @@ def test_damaged_decoders(tmp_path):
 
 def test_damaged_checkpoints(tmp_path):
     path = tmp_path / "step-000000001.ckpt"
-    extra = {"representation": "FreeTimeRepresentation", "options": {}, "world_from_capture": None}
+    extra = {"method": "freetime", "variant": "", "options": {}, "world_from_capture": None}
     torch.save({"step": 1, "pipeline": {"_model._extra_state": extra, "_model.x": torch.zeros(3)}}, path)
     damage_everywhere(path, lambda: load_checkpoint(path))

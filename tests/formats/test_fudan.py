@@ -9,10 +9,11 @@ import torch
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.fudan import read_fudan
-from fourdgs_ns.formats.imported import ImportedModel, ImportOptions
+from fourdgs_ns.formats.import_options import ImportOptions
+from fourdgs_ns.formats.trained_scene import TrainedScene
 from fourdgs_ns.geometry.rotations import rotation_matrices
-from fourdgs_ns.representation.base import Clip, GaussiansAtTime
 from fourdgs_ns.representation.parts.rotations4d import rotation_matrices_4d
+from fourdgs_ns.representation.types import Clip, GaussiansAtTime
 
 from .fudan_writer import capture_tuple, gaussians, save, static_tuple
 
@@ -20,8 +21,8 @@ D_NERF = Clip(50, 1.0)
 N3V = Clip(300, 299 / 30)
 
 
-def at(model: ImportedModel, t: float) -> GaussiansAtTime:
-    representation = model.representation.setup()
+def at(model: TrainedScene, t: float) -> GaussiansAtTime:
+    representation = model.representation
     return representation.at(model.parameters, t, torch.arange(len(model.parameters["means"])))
 
 
@@ -42,7 +43,7 @@ def expected(raw: dict[str, torch.Tensor], time: float, period: float) -> tuple[
     )
 
 
-def assert_shows(model: ImportedModel, raw: dict[str, torch.Tensor], t: float, time: float, period: float) -> None:
+def assert_shows(model: TrainedScene, raw: dict[str, torch.Tensor], t: float, time: float, period: float) -> None:
     g = at(model, t)
     found = (g.means, g.covariances, g.opacities, g.features)
     for a, b in zip(found, expected(raw, time, period)):
@@ -92,7 +93,7 @@ def test_enormous_lives_keep_their_velocities(tmp_path):
     g = at(model, 0.9)
     torch.testing.assert_close(g.means[:10].double(), means[:10], rtol=1e-2, atol=5e-3)
     torch.testing.assert_close(g.opacities[:10].double(), opacities[:10], rtol=1e-3, atol=1e-3)
-    representation = model.representation.setup()
+    representation = model.representation
     assert not representation.is_static(model.parameters).any()
 
 
@@ -103,7 +104,7 @@ def test_degrees_are_told_from_the_number_of_harmonics(tmp_path, channels, degre
     raw = gaussians()
     raw["features"] = raw["features"][:, :channels].contiguous()
     path = save(tmp_path / "chkpnt.pth", capture_tuple(raw, active=degrees))
-    config = read_fudan(path, ImportOptions(duration=1.0), D_NERF).representation
+    config = read_fudan(path, ImportOptions(duration=1.0), D_NERF).config
     assert (config.sh_degree, config.temporal_degree) == degrees
 
 

@@ -9,7 +9,7 @@ from plyfile import PlyData, PlyElement
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import gaussian_ply, ply_sequence
-from fourdgs_ns.formats.options import ExportOptions
+from fourdgs_ns.formats.export_options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {
@@ -63,8 +63,8 @@ def test_sequence_is_one_slice_per_frame(tmp_path):
     assert sorted(p.name for p in (tmp_path / "seq").iterdir()) == [f"frame_{i:05d}.ply" for i in (1, 5, 9)]
     assert "3 frames" in notes[-1]
     cameras = scenes.scene_camera()
-    for frame, static in ply_sequence.read(tmp_path / "seq").items():
-        drawn = static_picture(static, scenes.capture_camera(cameras, scene.world_from_capture))
+    for frame, file in ply_sequence.frames_of(tmp_path / "seq").items():
+        drawn = static_picture(gaussian_ply.read(file), scenes.capture_camera(cameras, scene.world_from_capture))
         assert scenes.psnr(drawn, scenes.truth(scene, frame / 11, cameras)) > 60
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_left_of_an_interrupted_sequence(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ply_sequence.write(tmp_path / "seq", scenes.freetime(), ExportOptions(), interrupt)
+        ply_sequence.write(tmp_path / "seq", scenes.freetime(), ExportOptions(advance=interrupt))
     assert list(tmp_path.iterdir()) == []
 
 

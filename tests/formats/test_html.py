@@ -15,8 +15,8 @@ from PIL import Image
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import html
+from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.moving import moving_gaussians
-from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {

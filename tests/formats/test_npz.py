@@ -12,8 +12,8 @@ import torch
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import npz
 from fourdgs_ns.formats.columns import decode, encode
+from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.moving import moving_gaussians
-from fourdgs_ns.formats.options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {

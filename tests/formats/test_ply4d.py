@@ -8,7 +8,7 @@ from plyfile import PlyData
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import gaussian_ply, ply4d
-from fourdgs_ns.formats.options import ExportOptions
+from fourdgs_ns.formats.export_options import ExportOptions
 from tests.formats import scenes
 
 MODELS = {

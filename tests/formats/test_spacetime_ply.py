@@ -9,7 +9,7 @@ from plyfile import PlyData
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import gaussian_ply, spacetime_ply
-from fourdgs_ns.formats.options import ExportOptions
+from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.geometry.rays import pixel_rays
 from fourdgs_ns.rasterization import rasterize
 from tests.formats import scenes

@@ -11,7 +11,7 @@ import torch
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import splatv
-from fourdgs_ns.formats.options import ExportOptions
+from fourdgs_ns.formats.export_options import ExportOptions
 from tests.formats import scenes
 
 

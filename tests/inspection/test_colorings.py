@@ -9,7 +9,7 @@ import torch
 
 from fourdgs_ns.common.palette import ANCHORS, NEUTRAL, ValueRange, palette
 from fourdgs_ns.inspection.colorings import COLORINGS, InspectedSlice, recolored, visible
-from fourdgs_ns.representation.base import Clip, GaussiansAtTime
+from fourdgs_ns.representation.types import Clip, GaussiansAtTime
 
 INFINITY = math.inf
 

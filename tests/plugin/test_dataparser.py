@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from fourdgs_ns.capture import decoding
+from fourdgs_ns.capture.frame_range import parse_frames
 from fourdgs_ns.capture.layouts import read_capture
+from fourdgs_ns.capture.selection import automatic_downscale
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig, automatic_downscale, parse_frames
+from fourdgs_ns.plugin.capture_facts import CaptureFacts
+from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
 from tests.plugin.tiny import write_capture
 
 
@@ -39,14 +42,16 @@ def test_times_ids_and_split(capture):
     np.testing.assert_allclose(train.cameras.times[:4, 0], [0, 1 / 3, 2 / 3, 1], atol=1e-6)
     assert train.cameras.metadata["cam_id"][:, 0].tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert train.cameras.metadata["frame_id"].shape == (12, 1)
-    assert train.metadata["camera_names"] == ["1", "2", "3"] and held_out.metadata["camera_names"] == ["0"]
+    assert CaptureFacts.of(train.metadata).camera_names == ("1", "2", "3") and CaptureFacts.of(
+        held_out.metadata
+    ).camera_names == ("0",)
     assert len(set(train.image_filenames)) == 12
 
 
 def test_a_camera_named_twice_counts_once(capture):
     held_out = outputs(capture, "test", eval_cameras=("3", "3"), train_cameras=("1", "2", "1"))
-    assert held_out.metadata["camera_names"] == ["3"] and len(held_out.cameras) == 4
-    assert held_out.metadata["train_camera_names"] == ["1", "2"]
+    assert CaptureFacts.of(held_out.metadata).camera_names == ("3",) and len(held_out.cameras) == 4
+    assert CaptureFacts.of(held_out.metadata).train_camera_names == ("1", "2")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +64,7 @@ def test_projection_through_nerfstudios_cameras_equals_the_captures(capture, opt
     local = np.linalg.inv(source.pose(0)) @ np.append(point, 1)
     expected = (source.intrinsics @ (local[:3] / local[2]))[:2] / 2
     camera = parsed.cameras[4]
-    scene = torch.from_numpy(parsed.metadata["world_from_capture"].points_from_capture(point[None])[0])
+    scene = torch.from_numpy(CaptureFacts.of(parsed.metadata).world_from_capture.points_from_capture(point[None])[0])
     pose = camera.camera_to_worlds
     in_camera = pose[:, :3].T @ (scene - pose[:, 3])
     u = float(camera.fx * in_camera[0] / -in_camera[2] + camera.cx)
@@ -83,14 +88,16 @@ def test_the_rig_has_extent_one(capture):
     centers = parsed.cameras.camera_to_worlds[:, :, 3]
     largest = float((centers - centers.mean(0)).norm(dim=-1).max())
     assert 1.1 * largest == pytest.approx(1.0, abs=1e-5)
-    assert parsed.metadata["scene_extent"] == pytest.approx(1.0)
+    assert CaptureFacts.of(parsed.metadata).extent == pytest.approx(1.0)
 
 
 def test_frames_option_restarts_time(capture):
     parsed = outputs(capture, frames="1:4:2")
     np.testing.assert_allclose(parsed.cameras.times[:2, 0], [0, 1])
-    assert parsed.metadata["clip"].num_frames == 2 and parsed.metadata["clip"].first_frame == 1
-    assert parsed.metadata["clip"].duration_seconds == pytest.approx(2 / 30)
+    assert (
+        CaptureFacts.of(parsed.metadata).clip.num_frames == 2 and CaptureFacts.of(parsed.metadata).clip.first_frame == 1
+    )
+    assert CaptureFacts.of(parsed.metadata).clip.duration_seconds == pytest.approx(2 / 30)
 
 
 @pytest.mark.parametrize(

@@ -104,9 +104,9 @@ def undocumented(config: type) -> list[str]:
 
 def test_every_field_has_documentation():
     """An undocumented field shows up in --help as a bare name."""
-    from fourdgs_ns.plugin.methods import spacetime_gaussian
+    from fourdgs_ns.plugin.methods import trainer_config
 
-    top = spacetime_gaussian.config
+    top = trainer_config("spacetime-gaussian")
     manager, model = top.pipeline.datamanager, top.pipeline.model
     parts = (manager, manager.dataparser, model, model.representation, model.densification, model.guided_sampling)
     schedules = [part for group in top.optimizers.values() for part in group.values() if part is not None]

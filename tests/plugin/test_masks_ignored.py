@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.plugin import datamanager
+from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
 from fourdgs_ns.points.instants import read_instants
@@ -44,7 +45,7 @@ def test_points_come_from_what_is_trained_on(tmp_path, masks, monkeypatch):
     for camera in rig:
         writers.write_images(tmp_path / "masks" / camera.name, channels=1)
     config, outputs = parsed(tmp_path, masks)
-    assert outputs.metadata["masks_as_alpha"] == (masks == "auto")
+    assert CaptureFacts.of(outputs.metadata).masks_as_alpha == (masks == "auto")
     seen = []
 
     def record(capture, **options):
@@ -53,7 +54,7 @@ def test_points_come_from_what_is_trained_on(tmp_path, masks, monkeypatch):
 
     monkeypatch.setattr(datamanager, "load_points", record)
     manager: Any = SimpleNamespace(
-        train_dataset=SimpleNamespace(metadata=outputs.metadata),
+        train_dataset=SimpleNamespace(facts=CaptureFacts.of(outputs.metadata)),
         config=SimpleNamespace(dataparser=config, seed=0),
     )
     with pytest.raises(KeyboardInterrupt):

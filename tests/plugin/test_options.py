@@ -24,7 +24,7 @@ def test_gaussians_in_front_of_training_cameras_are_pruned(capture, tmp_path):
     config.pipeline.model.densification.prune_near = 0.5
     trainer = train(config)
     model = trainer.pipeline.gaussians
-    centers = trainer.pipeline.datamanager.train_dataset.metadata["train_camera_centers"]
+    centers = trainer.pipeline.datamanager.train_dataset.facts.train_camera_centers
     distances = (model.gauss_params["means"].detach()[:, None] - centers).norm(dim=-1).amin(dim=1)
     # Pruned at step 4; two more steps move nothing far.
     assert float(distances.min()) > 0.45 * model.densifier.extent
@@ -53,7 +53,7 @@ def test_static_points_are_kept_once(capture, tmp_path):
 def test_camera_colours_are_learned_and_average_to_nothing(capture, tmp_path):
     config = make_config(capture, tmp_path, 8)
     config.pipeline.model.color_correction = True
-    colors = train(config).pipeline.gaussians.camera_colors
+    colors = train(config).pipeline.gaussians.corrections.colors
     assert float(colors.matrices.abs().max()) > 1e-4
     assert float(colors.matrices.mean(0).abs().max()) < 1e-6
 
@@ -111,8 +111,8 @@ def test_time_offsets_need_single_cameras(capture, tmp_path):
     config = make_config(capture, tmp_path / "single", 6)
     config.pipeline.model.time_offsets, config.pipeline.datamanager.batch_size = True, 1
     model = train(config).pipeline.gaussians
-    assert float(model.camera_times.offsets.abs().max()) > 0
-    assert float(model.camera_times.offsets.median()) == 0
+    assert float(model.corrections.clocks.offsets.abs().max()) > 0
+    assert float(model.corrections.clocks.offsets.median()) == 0
 
 
 def test_refined_poses_are_written_in_the_captures_world(capture, tmp_path):

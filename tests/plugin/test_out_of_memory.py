@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fourdgs_ns.plugin import model
-from fourdgs_ns.plugin import render_views as drawing
 from fourdgs_ns.plugin.trainer import check_checkpoint
+from fourdgs_ns.rasterization import render
 from fourdgs_ns.training import memory
 from fourdgs_ns.viewer.inspector import Inspector
 from tests.plugin.tiny import make_config, train, write_capture
@@ -44,9 +44,9 @@ def fails(config) -> str:
 def test_in_a_step_and_the_checkpoint_before_it_is_whole(capture, tmp_path, monkeypatch):
     config = make_config(capture, tmp_path, 12)
     config.steps_per_save = 3
-    monkeypatch.setattr(drawing, "render_at", after(8, drawing.render_at))
+    monkeypatch.setattr(render, "render_at", after(8, render.render_at))
     line = fails(config)
-    assert "ran out while drawing: " in line and "2 picture(s) of 48x32" in line and "--load-dir" in line
+    assert "ran out while rendering: " in line and "2 picture(s) of 48x32" in line and "--load-dir" in line
     folder = config.get_base_dir() / "nerfstudio_models"
     (saved,) = folder.iterdir()
     check_checkpoint(saved)
@@ -76,11 +76,11 @@ def test_in_the_viewer_which_goes_on(capture, tmp_path, monkeypatch):
     pipeline.eval()
     inspector, camera = Inspector(pipeline), pipeline.datamanager.eval_dataset.cameras[0:1]
     monkeypatch.setattr(drawing, "render_at", after(0, drawing.render_at))
-    picture = inspector.draw(camera)["rgb"]
+    picture = inspector.render(camera)["rgb"]
     assert picture.shape == (32, 48, 3) and not bool(picture.any())
     assert "GPU memory ran out while drawing" in inspector.statistics.refusal
     monkeypatch.undo()
-    assert bool(inspector.draw(camera)["rgb"].any()) and inspector.statistics.refusal == ""
+    assert bool(inspector.render(camera)["rgb"].any()) and inspector.statistics.refusal == ""
 
 
 def test_a_training_plans_with_the_memory_that_is_free(capture, tmp_path, monkeypatch, capsys):

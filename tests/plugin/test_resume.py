@@ -96,7 +96,7 @@ def test_checkpoints_load_with_weights_only_and_say_what_they_are(capture, tmp_p
     trainer = train(make_config(capture, tmp_path / "run", 3))
     state = torch.load(next(trainer.checkpoint_dir.glob("*.ckpt")), weights_only=True)
     extra = state["pipeline"]["_model._extra_state"]
-    assert (extra["representation"], extra["variant"], extra["num_frames"]) == ("SpacetimeRepresentation", "lite", 4)
+    assert (extra["method"], extra["variant"], extra["num_frames"]) == ("spacetime-gaussian", "lite", 4)
     assert extra["duration_seconds"] == pytest.approx(0.1)
 
 

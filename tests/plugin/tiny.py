@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import sys
 from pathlib import Path
@@ -60,12 +59,12 @@ def make_config(capture: Path, output: Path, steps: int, method: str = "lite"):
     from fourdgs_ns.plugin import methods
 
     variants = {
-        "lite": "spacetime_gaussian",
-        "full": "spacetime_gaussian",
+        "lite": "spacetime-gaussian",
+        "full": "spacetime-gaussian",
         "freetime": "freetime",
-        "fourd": "fourdgs_4dsh",
+        "fourd": "4dgs-4dsh",
     }
-    config = copy.deepcopy(getattr(methods, variants[method]).config)
+    config = methods.trainer_config(variants[method])
     config.data = config.pipeline.datamanager.data = capture
     config.output_dir = output
     config.experiment_name = "tiny"

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from fourdgs_ns.rasterization import PinholeCameras
-from fourdgs_ns.representation.base import GaussiansAtTime
+from fourdgs_ns.representation.types import GaussiansAtTime
 
 NAMES = ("means", "quats", "scales", "opacities", "features")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fourdgs_ns.rasterization import rasterize
-from fourdgs_ns.representation.base import GaussiansAtTime
+from fourdgs_ns.representation.types import GaussiansAtTime
 
 from .dense_twin import dense_rasterize_covariances, world_covariances
 from .random_scenes import make_cameras, make_parameters, make_slice

@@ -10,7 +10,7 @@ import torch
 
 from fourdgs_ns.rasterization import PinholeCameras, rasterize
 from fourdgs_ns.rasterization.cpu import count_pixel_pairs
-from fourdgs_ns.representation.base import ALPHA_THRESHOLD, GaussiansAtTime
+from fourdgs_ns.representation.types import ALPHA_THRESHOLD, GaussiansAtTime
 
 from .dense_twin import dense_rasterize
 from .random_scenes import NAMES, make_cameras, make_parameters, make_slice

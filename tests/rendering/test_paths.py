@@ -9,7 +9,7 @@ from nerfstudio.cameras.cameras import Cameras
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.rendering import paths
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.representation.types import Clip
 
 CLIP = Clip(num_frames=31, duration_seconds=1.0)
 UP = np.array([0.0, 0.0, 1.0])

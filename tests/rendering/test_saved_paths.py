@@ -11,7 +11,7 @@ import pytest
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.rendering.plans import Timing, saved_plan
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.representation.types import Clip
 
 CLIP = Clip(num_frames=31, duration_seconds=1.0)
 

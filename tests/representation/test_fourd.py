@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from fourdgs_ns.geometry.rotations import rotation_matrices
-from fourdgs_ns.representation.base import Clip, PointsOverTime
 from fourdgs_ns.representation.fourd import MAX_TEMPORAL_SCALE, FourDConfig
 from fourdgs_ns.representation.parts.rotations4d import quats_of_static
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
+from fourdgs_ns.representation.types import Clip, PointsOverTime
 
 from .fourd_rows import random_rows
 

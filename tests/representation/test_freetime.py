@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from fourdgs_ns.representation.base import Clip, PointsOverTime
 from fourdgs_ns.representation.freetime import FreeTimeConfig, FreeTimeRepresentation
 from fourdgs_ns.representation.parts import windows
+from fourdgs_ns.representation.types import Clip, PointsOverTime
 
 CLIP = Clip(num_frames=31, duration_seconds=2.0)
 KINDS = ("gaussian", "gated", "flat-top")

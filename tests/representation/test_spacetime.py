@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fourdgs_ns.geometry.rotations import rotation_matrices
-from fourdgs_ns.representation.base import Clip, PointsOverTime
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
 from fourdgs_ns.representation.spacetime import FeatureDecoder, SpacetimeConfig, SpacetimeRepresentation, lite_config
+from fourdgs_ns.representation.types import Clip, PointsOverTime
 
 CLIP = Clip(num_frames=31, duration_seconds=1.0)
 

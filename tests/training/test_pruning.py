@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from fourdgs_ns.representation.base import Clip, PointsOverTime
 from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
+from fourdgs_ns.representation.types import Clip, PointsOverTime
 from fourdgs_ns.training.pruning import best_rows, contributions, steadiness, variation_scores, volumes
 from tests.rasterization.dense_twin import dense_rasterize
 from tests.rasterization.random_scenes import NAMES, make_cameras, make_parameters, make_slice

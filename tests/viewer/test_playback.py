@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fourdgs_ns.representation.base import Clip
+from fourdgs_ns.representation.types import Clip
 from fourdgs_ns.viewer.playback import Playhead, time_at
 
 

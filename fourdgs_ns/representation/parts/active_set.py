@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.representation.base import GaussiansAtTime, Parameters, Representation
+from fourdgs_ns.representation.base import Representation
+from fourdgs_ns.representation.types import GaussiansAtTime, Parameters
 
 ROOM = 1.1, 4096
 """Places in a list of ids, as a multiple of how many rows were alive lately and beyond that: empty ones cost next to nothing, a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import torch
@@ -10,7 +11,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fourdgs_ns.geometry.rotations import rotation_matrices
-from fourdgs_ns.representation.base import Parameters
 
 Kind = Literal["clone", "split", "relocate"]
 
@@ -26,14 +26,17 @@ MAX_LOGIT = 9.0
 class MovesCenters(Protocol):
     """A representation with ``means``, ``scales``, ``quats``, ``temporal_centers`` and ``log_durations``."""
 
-    def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]: ...
+    def lifespan(self, params: Mapping[str, Tensor], /) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]: ...
 
-    def move_center(self, rows: dict[str, Tensor], shift: Float[Tensor, "n 1"]) -> None:
-        """Change the temporal centres by ``shift`` in place without changing any path."""
+    def move_center(self, rows: dict[str, Tensor], shift: Float[Tensor, "n 1"], /) -> None: ...
 
 
 def make_children(
-    representation: MovesCenters, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator
+    representation: MovesCenters,
+    params: Mapping[str, Tensor],
+    ids: Int[Tensor, " m"],
+    kind: Kind,
+    generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """One child per entry of ``ids``.
 

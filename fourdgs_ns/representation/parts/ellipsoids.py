@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fourdgs_ns.representation.base import GaussiansAtTime
+from fourdgs_ns.representation.types import GaussiansAtTime
 
 
 def quats_from_matrices(rotations: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 4"]:

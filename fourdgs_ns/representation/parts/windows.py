@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fourdgs_ns.representation.base import ALPHA_THRESHOLD
+from fourdgs_ns.representation.types import ALPHA_THRESHOLD
 
 WindowKind = Literal["gaussian", "gated", "flat-top"]
 

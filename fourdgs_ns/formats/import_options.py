@@ -1,30 +1,9 @@
-"""What reading a foreign model gives, whatever its format, and what may be said about it that its file leaves out."""
+"""What may be said about a foreign model that its file leaves out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Optional
-
-if TYPE_CHECKING:  # the command line reads the options below: it must not wait for torch
-    from torch import Tensor
-
-    from fourdgs_ns.representation.base import Clip, RepresentationConfig
-
-
-@dataclass(frozen=True)
-class ImportedModel:
-    """Canonical parameters of one of this package's methods, in the world that the file is in."""
-
-    method: str
-    """Name of the method, as ``ns-train`` knows it."""
-    representation: RepresentationConfig
-    parameters: dict[str, Tensor]
-    """Every canonical parameter of the representation, float32 on the CPU."""
-    clip: Clip
-    notes: tuple[str, ...] = ()
-    """Sentences that the user should read once: what was assumed, what was left out."""
+from typing import Literal, Optional
 
 
 @dataclass
@@ -47,7 +26,3 @@ class ImportOptions:
     moves."""
     dimensions: Literal[3, 4] = 4
     """gaussian_dim of the training: 3 for a file without time, which becomes a scene that stands still."""
-
-
-Reader = Callable[[Path, ImportOptions, "Clip | None"], ImportedModel]
-"""Reads a file; the clip is that of the capture the model belongs to, when it is known."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fourdgs_ns.capture.frame_range import FrameRange
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.formats.scene import Scene
+from fourdgs_ns.formats.trained_scene import TrainedScene
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,10 @@ class ExportOptions:
     """Half precision and codebooks."""
     overwrite: bool = False
     """Replace what is there."""
+    advance: Callable[[int, int], None] = lambda done, total: None
+    """Told how many frames of a sequence are done and wanted."""
 
-    def check(self, scene: Scene) -> None:
+    def check(self, scene: TrainedScene) -> None:
         """Raises UserError for a time outside the clip or frames that it does not have."""
         if not 0.0 <= self.time <= 1.0:
             seconds = f"; the clip lasts {scene.clip.duration_seconds:g} s" if scene.clip.duration_seconds else ""
@@ -35,7 +38,7 @@ class ExportOptions:
             raise UserError(f"--sh-degree is {self.sh_degree}; give 0, 1, 2 or 3")
         self.chosen_frames(scene)
 
-    def chosen_frames(self, scene: Scene) -> list[int]:
+    def chosen_frames(self, scene: TrainedScene) -> list[int]:
         """Frames of the clip, counted from 0."""
         count = scene.clip.num_frames
         start, stop, _ = self.frames

@@ -8,19 +8,21 @@ and ``turned_degrees``, ``time_offset_seconds`` (how much later than stated its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
-from fourdgs_ns.plugin.cameras import pinhole_cameras
-from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
-from fourdgs_ns.plugin.model import DynamicGaussiansModel
+from fourdgs_ns.corrections.cameras import CameraCorrections
+from fourdgs_ns.corrections.colors import CameraColors
+from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.process.write import transforms
+from fourdgs_ns.representation.types import Clip
 
 NOTABLE_OFFSET = 0.1
 """Frames by which a camera's clock must differ before the user is told."""
@@ -29,39 +31,36 @@ NOTABLE_GAIN = 0.05
 
 
 def refined_calibration(
-    model: DynamicGaussiansModel, dataset: MultiViewVideoDataset, capture: Capture
+    learned: CameraCorrections,
+    names: Sequence[str],
+    capture: Capture,
+    clip: Clip,
+    camera_from_world: Float[Tensor, "c 4 4"],
+    world: WorldFromCapture,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Content of the file, and what to tell the user; poses in the capture's world, held-out cameras as they were."""
-    names = list(model.capture_metadata["train_camera_names"])
+    """Content of the file, and what to tell the user; poses in the capture's world, held-out cameras as they were.
+
+    Args:
+        names: The c training cameras.
+        camera_from_world: Their stated poses (of moving ones, at the clip's start), OpenCV axes, in the training's world.
+        world: How that lies in the capture's.
+    """
     facts: dict[str, dict[str, Any]] = {name: {} for name in names}
     poses = {camera.name: camera.pose(0) for camera in capture.cameras}
     late = {camera.name: camera.time_offset_seconds for camera in capture.cameras}
     told = []
-    if model.camera_times is not None:
-        frame_seconds = model.clip.duration_seconds * model.clip.frame_interval
-        found = dict(zip(names, model.camera_times.in_frames(model.clip.frame_interval).tolist()))
+    if learned.clocks is not None:
+        frame_seconds = clip.duration_seconds * clip.frame_interval
+        found = dict(zip(names, learned.clocks.in_frames(clip.frame_interval).tolist()))
         late |= {name: late[name] + frames * frame_seconds for name, frames in found.items()}
         told.append(describe_clocks(found, frame_seconds))
-    if model.camera_poses is not None:
-        before, after = _poses(model, dataset, len(names))
+    if learned.poses is not None:
+        refined = learned.poses.refined(camera_from_world)
+        before, after = (world.poses_to_capture(np.linalg.inv(m.cpu().numpy())) for m in (camera_from_world, refined))
         poses |= dict(zip(names, after))
-        moved = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)
-        turned = angles_degrees(np.einsum("nji,njk->nik", before[:, :3, :3], after[:, :3, :3]))
-        for k, name in enumerate(names):
-            facts[name] |= {"moved": float(moved[k]), "turned_degrees": float(turned[k])}
-        k = int(np.argmax(turned))
-        told.append(
-            f"Poses: cameras moved by {np.median(moved):.3g} and turned by {np.median(turned):.3f} degrees in the median, most "
-            f"{names[k]} by {turned[k]:.3f} degrees."
-        )
-    if model.camera_colors is not None:
-        matrices = (torch.eye(3) + model.camera_colors.matrices.detach().cpu()).numpy()
-        offsets = model.camera_colors.offsets.detach().cpu().numpy()
-        for k, name in enumerate(names):
-            facts[name] |= {"color_matrix": matrices[k].tolist(), "color_offset": offsets[k].tolist()}
-        # What a medium gray becomes.
-        gains = (0.5 * matrices.sum(axis=2) + offsets).mean(axis=1) / 0.5 - 1
-        told.append(describe_colors(dict(zip(names, gains.tolist()))))
+        told.append(_note_poses(names, before, after, facts))
+    if learned.colors is not None:
+        told.append(_note_colors(names, learned.colors, facts))
     cameras = [
         CalibratedCamera(c.name, c.width, c.height, c.intrinsics, poses[c.name], c.distortion, c.fisheye)
         for c in capture.cameras
@@ -72,16 +71,31 @@ def refined_calibration(
     return content, told
 
 
-def _poses(
-    model: DynamicGaussiansModel, dataset: MultiViewVideoDataset, count: int
-) -> tuple[Float[np.ndarray, "c 4 4"], Float[np.ndarray, "c 4 4"]]:
-    """Stated and corrected poses of the training cameras (of moving ones, at the clip's start), world_from_camera."""
-    assert model.camera_poses is not None and model.world_from_capture is not None
-    first = [int(np.argmax(dataset.camera_ids == k)) for k in range(count)]
-    views = pinhole_cameras(dataset.cameras[torch.tensor(first)], model.near, "cpu").camera_from_world
-    refined = model.camera_poses.refined(views)
-    before, after = (np.linalg.inv(matrices.cpu().numpy()) for matrices in (views, refined))
-    return model.world_from_capture.poses_to_capture(before), model.world_from_capture.poses_to_capture(after)
+def _note_poses(
+    names: Sequence[str],
+    before: Float[np.ndarray, "c 4 4"],
+    after: Float[np.ndarray, "c 4 4"],
+    facts: dict[str, dict[str, Any]],
+) -> str:
+    moved = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)
+    turned = angles_degrees(np.einsum("nji,njk->nik", before[:, :3, :3], after[:, :3, :3]))
+    for k, name in enumerate(names):
+        facts[name] |= {"moved": float(moved[k]), "turned_degrees": float(turned[k])}
+    k = int(np.argmax(turned))
+    return (
+        f"Poses: cameras moved by {np.median(moved):.3g} and turned by {np.median(turned):.3f} degrees in the median, most "
+        f"{names[k]} by {turned[k]:.3f} degrees."
+    )
+
+
+def _note_colors(names: Sequence[str], colors: CameraColors, facts: dict[str, dict[str, Any]]) -> str:
+    matrices = (torch.eye(3) + colors.matrices.detach().cpu()).numpy()
+    offsets = colors.offsets.detach().cpu().numpy()
+    for k, name in enumerate(names):
+        facts[name] |= {"color_matrix": matrices[k].tolist(), "color_offset": offsets[k].tolist()}
+    # What a medium gray becomes.
+    gains = (0.5 * matrices.sum(axis=2) + offsets).mean(axis=1) / 0.5 - 1
+    return describe_colors(dict(zip(names, gains.tolist())))
 
 
 def _fps(capture: Capture) -> float:
