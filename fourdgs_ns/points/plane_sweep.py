@@ -15,7 +15,7 @@ from fourdgs_ns.points import depth_maps
 from fourdgs_ns.points.depth_maps import DepthMap, GrayView, depth_map
 from fourdgs_ns.points.flow import project
 from fourdgs_ns.points.instants import SILHOUETTE_MARGIN, PosedImage
-from fourdgs_ns.points.matchers import TriangulatedPoints, no_points
+from fourdgs_ns.points.matcher import TriangulatedPoints, no_points
 
 DEFAULT_MAX_POINTS = 30_000
 MOST_WORKERS = 4

@@ -22,7 +22,7 @@ from PIL import Image
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points.flow import intersect, project
 from fourdgs_ns.points.instants import SILHOUETTE_MARGIN, PosedImage
-from fourdgs_ns.points.matchers import TriangulatedPoints, no_points, subsample
+from fourdgs_ns.points.matcher import TriangulatedPoints, no_points, subsample
 from fourdgs_ns.points.plane_sweep import DenseOptions, nearest_cameras
 
 DEFAULT_MAX_POINTS = 30_000

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from fourdgs_ns.common.cores import workers
+from fourdgs_ns.points.epipolar_matching import CONTRAST_THRESHOLD, extract_features
+from fourdgs_ns.points.features import MAX_FEATURES
 from fourdgs_ns.points.instants import SILHOUETTE_MARGIN, PosedImage
-from fourdgs_ns.points.matchers import TriangulatedPoints, subsample
-from fourdgs_ns.points.matching import CONTRAST_THRESHOLD, MAX_FEATURES, extract_features
+from fourdgs_ns.points.matcher import TriangulatedPoints, subsample
 from fourdgs_ns.points.triangulate import DEFAULT_OPTIONS, TriangulationOptions, triangulate
 
 

@@ -13,8 +13,8 @@ from scipy.sparse import coo_array
 
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.geometry.view_volume import attention_point
-from fourdgs_ns.points.matchers import TriangulatedPoints, no_points
-from fourdgs_ns.points.matching import PosedFeatures, match_pair
+from fourdgs_ns.points.epipolar_matching import PosedFeatures, match_pair
+from fourdgs_ns.points.matcher import TriangulatedPoints, no_points
 
 
 @dataclass(frozen=True)

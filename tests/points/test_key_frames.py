@@ -17,7 +17,7 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points import instants, sift
 from fourdgs_ns.points.instants import matching_downscale
 from fourdgs_ns.points.key_frames import find_key_frames
-from fourdgs_ns.points.matchers import no_points
+from fourdgs_ns.points.matcher import no_points
 from fourdgs_ns.points.sift import SiftMatcher
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fourdgs_ns.points.matching import PosedFeatures, match_pair
+from fourdgs_ns.points.epipolar_matching import PosedFeatures, match_pair
 from fourdgs_ns.points.triangulate import DEFAULT_OPTIONS, camera_pairs, triangulate
 
 MATRIX = np.array([[500.0, 0.0, 320.0], [0.0, 480.0, 240.0], [0.0, 0.0, 1.0]])

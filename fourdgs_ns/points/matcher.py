@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from fourdgs_ns.points.instants import PosedImage
-
-MatcherName = Literal["sift", "dense", "roma"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,21 +62,3 @@ def subsample(points: TriangulatedPoints, max_points: int | None, seed: int = 0)
         return points
     chosen = np.random.default_rng(seed).choice(len(points.positions), max_points, replace=False)
     return points.take(np.sort(chosen))
-
-
-def make_matcher(name: MatcherName, max_points: int | None = None) -> Matcher:
-    """The matcher of that name; ``max_points`` limits its points per key frame (None: its own default).
-
-    Raises UserError when the matcher cannot run here.
-    """
-    if name == "dense":
-        from fourdgs_ns.points.plane_sweep import DenseMatcher
-
-        return DenseMatcher(max_points)
-    if name == "roma":
-        from fourdgs_ns.points.roma import RomaMatcher
-
-        return RomaMatcher(max_points)
-    from fourdgs_ns.points.sift import SiftMatcher
-
-    return SiftMatcher(max_points)

@@ -7,8 +7,8 @@ import pytest
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points import instants, sift
-from fourdgs_ns.points.initial import _from_files, load_points
 from fourdgs_ns.points.key_frames import choose_key_frames
+from fourdgs_ns.points.loading import _from_files, load_points
 from fourdgs_ns.points.ply import write_points_ply
 
 SCENE_SIZE = 4.0
