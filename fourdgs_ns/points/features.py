@@ -31,17 +31,16 @@ def find_features(
     gray: UInt8[np.ndarray, "h w"],
     *,
     contrast_threshold: float,
-    max_features: int = MAX_FEATURES,
     tilts: int = 0,
     keep: Bool[np.ndarray, "h w"] | None = None,
 ) -> Features:
-    """About the ``max_features`` features of most contrast; ``keep`` says where (None: everywhere).
+    """About the ``MAX_FEATURES`` features of most contrast; ``keep`` says where (None: everywhere).
 
     The number is no strict bound: all features that tie with the last one are kept. ``contrast_threshold`` is OpenCV's, whose
     default is 0.04. ``tilts`` views of each kind of tilt are searched as well (affine SIFT; Morel and Yu, 2009), each with
-    ``max_features`` of its own. OpenCV starts at twice the size of the image, so small ones need no enlarging.
+    ``MAX_FEATURES`` of its own. OpenCV starts at twice the size of the image, so small ones need no enlarging.
     """
-    detector: cv2.Feature2D = cv2.SIFT.create(max_features, 3, contrast_threshold, 10, 1.6, enable_precise_upscale=True)
+    detector: cv2.Feature2D = cv2.SIFT.create(MAX_FEATURES, 3, contrast_threshold, 10, 1.6, enable_precise_upscale=True)
     if tilts:
         detector = cv2.AffineFeature.create(detector, tilts, 0)
     mask = None if keep is None else keep.astype(np.uint8) * 255

@@ -29,11 +29,6 @@ class TriangulatedPoints:
         """The points selected by an index array or a mask."""
         return TriangulatedPoints(self.positions[keep], self.colors[keep], self.seen_by[keep], self.errors[keep])
 
-    @property
-    def num_views(self) -> np.ndarray:
-        """Number of observations of each point."""
-        return self.seen_by.sum(axis=1)
-
 
 class Matcher(Protocol):
     """Finds the points of one instant."""
@@ -56,9 +51,9 @@ def no_points(num_images: int) -> TriangulatedPoints:
     )
 
 
-def subsample(points: TriangulatedPoints, max_points: int | None, seed: int = 0) -> TriangulatedPoints:
+def subsample(points: TriangulatedPoints, max_points: int | None) -> TriangulatedPoints:
     """At most ``max_points`` of the points, drawn without replacement; the same ones at every call."""
     if max_points is None or len(points.positions) <= max_points:
         return points
-    chosen = np.random.default_rng(seed).choice(len(points.positions), max_points, replace=False)
+    chosen = np.random.default_rng(0).choice(len(points.positions), max_points, replace=False)
     return points.take(np.sort(chosen))

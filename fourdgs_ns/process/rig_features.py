@@ -27,6 +27,8 @@ SAME_PLACE = 2.0
 """A feature this many pixels from one of an earlier instant is the same one."""
 ORIENTATIONS = 3
 """Most that SIFT gives to one blob, beyond the first."""
+REACH = 3
+"""Steps around a ring of cameras within which neighbours are matched."""
 TILTS = 2
 """Steps of tilt of the affine views that wide baselines are given (Morel and Yu 2009)."""
 
@@ -69,11 +71,11 @@ def match(a: RigFeatures, b: RigFeatures) -> Int[np.ndarray, "m 2"]:
     return np.concatenate(rows) if rows else np.zeros((0, 2), np.int64)
 
 
-def camera_pairs(count: int, matching: str, reach: int = 3) -> list[tuple[int, int]]:
-    """All pairs of cameras, or (sequential) those at most ``reach`` apart in a ring."""
+def camera_pairs(count: int, matching: str) -> list[tuple[int, int]]:
+    """All pairs of cameras, or (sequential) those at most ``REACH`` apart in a ring."""
     pairs = list(combinations(range(count), 2))
     if matching == "sequential":
-        return [(i, j) for i, j in pairs if min(j - i, count - j + i) <= reach]
+        return [(i, j) for i, j in pairs if min(j - i, count - j + i) <= REACH]
     return pairs
 
 

@@ -28,7 +28,7 @@ def images_of(monkeypatch):
     def run(capture, frames):
         seen = []
 
-        def record(images, options):
+        def record(images):
             seen.append(images)
             return no_points(len(images))
 
@@ -111,7 +111,7 @@ def test_images_are_matched_at_a_useful_size(rig):
 def test_two_trainings_started_at_once_find_points_once(rig, monkeypatch):
     counted = []
 
-    def count(images, options):
+    def count(images):
         counted.append(1)
         time.sleep(0.1)
         return no_points(len(images))

@@ -22,9 +22,9 @@ def count_triangulations(monkeypatch):
     calls = []
     real = sift.triangulate
 
-    def counted(images, options):
+    def counted(images):
         calls.append(len(images))
-        return real(images, options)
+        return real(images)
 
     monkeypatch.setattr(sift, "triangulate", counted)
     return calls
@@ -93,11 +93,11 @@ def test_interruption_keeps_the_finished_key_frames(rig, monkeypatch):
     real = sift.triangulate
     seen = []
 
-    def interrupted(images, options):
+    def interrupted(images):
         if len(seen) == 2:
             raise KeyboardInterrupt
         seen.append(1)
-        return real(images, options)
+        return real(images)
 
     monkeypatch.setattr(sift, "triangulate", interrupted)
     with pytest.raises(KeyboardInterrupt):
