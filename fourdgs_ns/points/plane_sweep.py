@@ -31,7 +31,7 @@ class DenseOptions:
     least_angle_degrees: float = 1.5
     """Neighbours at least this far apart, as seen from the scene: less leaves depth open."""
     largest_angle_degrees: float = 60.0
-    """Neighbours farther apart see different pictures."""
+    """Neighbours farther apart see different sides of things."""
     least_score: float = 0.6
     """Correlation with the neighbours, from 0 to 1."""
     max_error: float = 1.0

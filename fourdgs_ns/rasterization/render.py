@@ -1,4 +1,4 @@
-"""Drawing one instant from canonical parameters."""
+"""Rendering one instant from canonical parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fourdgs_ns.representation.base import GaussiansAtTime, Parameters, Represen
 from fourdgs_ns.representation.parts.active_set import ActiveRows, ActiveSet
 
 SliceEdit = Callable[[GaussiansAtTime, PinholeCameras], GaussiansAtTime]
-"""What is changed about a slice before it is drawn: Gaussians left out or moved, or others' features, [m, 3] RGB."""
+"""What is changed about a slice before it is rasterized: Gaussians left out or moved, or others' features, [m, 3] RGB."""
 
 
 def render_at(
@@ -30,8 +30,8 @@ def render_at(
     """Slice at ``t``, change the slice by ``edit``, and rasterise it; differentiable as its parts are.
 
     ``background`` gives the features behind a slice; see :func:`rasterize`. In the rendering are exactly the rows alive at
-    ``t``; the slice may hold some more behind them, which are in no picture. Without gradients the slice and the rendering's ids
-    hold until the next drawing.
+    ``t``; the slice may hold some more behind them, which are in no image. Without gradients the slice and the rendering's ids
+    hold until the next rendering.
     """
     while True:
         if edit is None:
