@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from numba import njit
 
-from fourdgs_ns.points.features import MAX_FEATURES, find_features
+from fourdgs_ns.points.features import MAX_FEATURES, find_features, smoothed_colors
 
 CONTRAST_THRESHOLD = 0.0025
 """A sixteenth of OpenCV's default: weak blobs are matched well enough with known epipolar lines."""
@@ -66,13 +66,10 @@ def extract_features(
     """Features of an undistorted RGB image, at most ``MAX_FEATURES``; only those on ``keep`` when it is given."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     found = find_features(gray, contrast_threshold=CONTRAST_THRESHOLD, keep=keep).take(slice(0, MAX_FEATURES))
-    h, w = gray.shape
-    columns, rows = (np.clip(found.pixels[:, i].astype(int), 0, size - 1) for i, size in ((0, w), (1, h)))
     return PosedFeatures(
         found.pixels,
         np.minimum(np.rint(512.0 * found.descriptors), 255).astype(np.uint8),
-        # A single pixel of a small image is mostly noise.
-        cv2.GaussianBlur(image, (0, 0), 0.7)[rows, columns],
+        smoothed_colors(image, found.pixels),
         np.asarray(intrinsics, np.float64),
         np.asarray(world_from_camera, np.float64),
     )

@@ -50,3 +50,10 @@ def find_features(
     pixels = np.array([k.pt for k in keypoints], np.float64).reshape(-1, 2) + 0.5
     contrasts = np.array([k.response for k in keypoints], np.float64)
     return Features(pixels, np.sqrt(histograms / np.maximum(histograms.sum(axis=1, keepdims=True), 1e-12)), contrasts)
+
+
+def smoothed_colors(image: UInt8[np.ndarray, "h w 3"], pixels: Float[np.ndarray, "n 2"]) -> UInt8[np.ndarray, "n 3"]:
+    """Colours at pixel positions, slightly smoothed: a single pixel of a small image is mostly noise."""
+    h, w = image.shape[:2]
+    columns, rows = np.clip(pixels.astype(int), 0, (w - 1, h - 1)).T
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 0.7))[rows, columns]

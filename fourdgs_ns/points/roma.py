@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 from urllib.error import URLError
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.points.features import smoothed_colors
 from fourdgs_ns.points.flow import intersect, project
 from fourdgs_ns.points.instants import SILHOUETTE_MARGIN, PosedImage
 from fourdgs_ns.points.matcher import TriangulatedPoints, no_points, subsample
@@ -127,7 +127,7 @@ class RomaMatcher:
         inside = _on_subject(one, pixels_a) & _on_subject(other, pixels_b)
         pixels_a, pixels_b = pixels_a[inside], pixels_b[inside]
         positions, errors, good = triangulate_pair(one, other, pixels_a, pixels_b)
-        colors = 0.5 * (_colors(one, pixels_a) + _colors(other, pixels_b))
+        colors = 0.5 * smoothed_colors(one.image, pixels_a) + 0.5 * smoothed_colors(other.image, pixels_b)
         seen_by = np.zeros((len(positions), len(images)), bool)
         seen_by[:, [a, b]] = True
         return positions[good], np.rint(colors).astype(np.uint8)[good], seen_by[good], errors[good]
@@ -183,9 +183,3 @@ def _on_subject(image: PosedImage, pixels: Float[np.ndarray, "n 2"]) -> Bool[np.
         return inside
     columns, rows = np.clip(pixels.astype(int), 0, (w - 1, h - 1)).T
     return inside & image.keep[rows, columns]
-
-
-def _colors(image: PosedImage, pixels: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
-    h, w = image.image.shape[:2]
-    columns, rows = np.clip(pixels.astype(int), 0, (w - 1, h - 1)).T
-    return cv2.GaussianBlur(image.image, (0, 0), 0.7)[rows, columns].astype(np.float64)
