@@ -51,7 +51,7 @@ class Init:
         from fourdgs_ns.capture.selection import automatic_downscale
         from fourdgs_ns.common.errors import UserError
         from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
-        from fourdgs_ns.points.initialize import initialize
+        from fourdgs_ns.points.finding import find_points
         from fourdgs_ns.points.ply import write_points_ply
         from fourdgs_ns.points.report import print_report, print_truth
         from fourdgs_ns.points.truth import check_against_truth, has_truth
@@ -69,7 +69,7 @@ class Init:
             downscale_factor=self.downscale_factor,
         ).setup()
         capture = parser.capture()
-        stage = initialize(
+        stage = find_points(
             capture,
             [camera for camera in capture.cameras if camera.name not in capture.eval_cameras],
             downscale=self.downscale_factor or automatic_downscale(capture),

@@ -23,7 +23,7 @@ from fourdgs_ns.geometry.neighbors import mean_neighbor_distance
 from fourdgs_ns.plugin.compat import select_cameras
 from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
-from fourdgs_ns.points.initial import load_points
+from fourdgs_ns.points.loading import load_points
 from fourdgs_ns.points.thinning import thin_over_time
 from fourdgs_ns.representation.types import PointsOverTime
 from fourdgs_ns.training.sampling import SameTimeSampler

@@ -62,7 +62,7 @@ class DepthMap:
     depth: Float[np.ndarray, "h w"]
     """Along the optical axis, world units."""
     score: Float[np.ndarray, "h w"]
-    """Correlation with the two neighbours that agree best: 1 for the same picture, 0 for none."""
+    """Correlation with the two neighbours that agree best: 1 for the same image, 0 for none."""
 
 
 def depth_map(reference: GrayView, neighbors: Sequence[GrayView], near: float, far: float) -> DepthMap:

@@ -17,7 +17,7 @@ from fourdgs_ns.capture.frames.store import cache_directory, only_builder
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points.cache_key import cache_key
 from fourdgs_ns.points.instants import PosedImage, matching_downscale, read_instants
-from fourdgs_ns.points.matchers import Matcher, TriangulatedPoints
+from fourdgs_ns.points.matcher import Matcher, TriangulatedPoints
 from fourdgs_ns.points.velocities import VelocitySource, flow_frames, flow_velocities
 
 AUTOMATIC_PER_SECOND = 3

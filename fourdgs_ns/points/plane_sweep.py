@@ -15,7 +15,7 @@ from fourdgs_ns.points import depth_maps
 from fourdgs_ns.points.depth_maps import DepthMap, GrayView, depth_map
 from fourdgs_ns.points.flow import project
 from fourdgs_ns.points.instants import SILHOUETTE_MARGIN, PosedImage
-from fourdgs_ns.points.matchers import TriangulatedPoints, no_points
+from fourdgs_ns.points.matcher import TriangulatedPoints, no_points
 
 DEFAULT_MAX_POINTS = 30_000
 MOST_WORKERS = 4
@@ -31,7 +31,7 @@ class DenseOptions:
     least_angle_degrees: float = 1.5
     """Neighbours at least this far apart, as seen from the scene: less leaves depth open."""
     largest_angle_degrees: float = 60.0
-    """Neighbours farther apart see different pictures."""
+    """Neighbours farther apart see different sides of things."""
     least_score: float = 0.6
     """Correlation with the neighbours, from 0 to 1."""
     max_error: float = 1.0
@@ -48,9 +48,8 @@ DEFAULT_OPTIONS = DenseOptions()
 class DenseMatcher:
     """Many points on all textured surfaces, those without corners as well; no weights, no network, no GPU."""
 
-    def __init__(self, max_points: int | None = None, options: DenseOptions = DEFAULT_OPTIONS) -> None:
+    def __init__(self, max_points: int | None = None) -> None:
         self.max_points = DEFAULT_MAX_POINTS if max_points is None else max_points
-        self.options = options
 
     def facts(self) -> dict:
         sides = [depth_maps.SMALL_SIDE, depth_maps.SWEEP_SIDE, depth_maps.FULL_SIDE, depth_maps.WINDOW]
@@ -58,14 +57,14 @@ class DenseMatcher:
             "matcher": "dense",
             "constants": [*sides, SILHOUETTE_MARGIN],
             "max_points": self.max_points,
-            **asdict(self.options),
+            **asdict(DEFAULT_OPTIONS),
         }
 
     def points(self, images: Sequence[PosedImage]) -> TriangulatedPoints:
         if len(images) < 2:
             return no_points(len(images))
         poses = np.stack([image.world_from_camera for image in images])
-        groups = nearest_cameras(poses, self.options)
+        groups = nearest_cameras(poses, DEFAULT_OPTIONS)
         near, far = depth_limits(poses)
         views = [_gray(image) for image in images]
 
@@ -74,7 +73,7 @@ class DenseMatcher:
 
         with workers(min(len(images), MOST_WORKERS)) as pool:
             maps = list(pool.map(work, range(len(images))))
-        return fuse(images, maps, groups, self.max_points, self.options)
+        return fuse(images, maps, groups, self.max_points)
 
 
 def _gray(image: PosedImage) -> GrayView:
@@ -104,7 +103,6 @@ def fuse(
     maps: Sequence[DepthMap | None],
     groups: Sequence[Sequence[int]],
     max_points: int,
-    options: DenseOptions,
 ) -> TriangulatedPoints:
     """Points that enough depth maps agree on, each once, at most ``max_points``.
 
@@ -113,7 +111,7 @@ def fuse(
     """
     pixels_in_all = sum(m.depth.size for m in maps if m is not None)
     stride = max(1, int(np.sqrt(pixels_in_all / (4 * max_points))))
-    needed = 2 if len(images) <= options.small_rig else 3
+    needed = 2 if len(images) <= DEFAULT_OPTIONS.small_rig else 3
     linked = [set(group) for group in groups]
     for r, group in enumerate(groups):
         for c in group:
@@ -126,7 +124,7 @@ def fuse(
     for r, own in enumerate(maps):
         if own is None:
             continue
-        part = _agreed(r, images, maps, sorted(linked[r]), stride, used, needed, options)
+        part = _agreed(r, images, maps, sorted(linked[r]), stride, used, needed)
         found.append(part)
     if not found:
         return no_points(len(images))
@@ -135,9 +133,9 @@ def fuse(
     return points if len(positions) <= max_points else points.take(np.sort(np.argsort(priority)[:max_points]))
 
 
-def _agreed(r, images, maps, others, stride, used, needed, options):  # type: ignore[no-untyped-def]
+def _agreed(r, images, maps, others, stride, used, needed):  # type: ignore[no-untyped-def]
     """Positions, colours, seen_by, errors and priority of the points that camera ``r`` adds."""
-    own = maps[r]
+    own, options = maps[r], DEFAULT_OPTIONS
     h, w = own.depth.shape
     y, x = (a.reshape(-1) for a in np.mgrid[stride // 2 : h : stride, stride // 2 : w : stride])
     keep = (own.score[y, x] >= options.least_score) & ~used[r][y // stride, x // stride]

@@ -12,9 +12,8 @@ from plyfile import PlyData, PlyElement
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.ply_table import read_vertices
+from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
 
-SH_DEGREE_0 = 0.28209479177387814
-"""Value of the constant spherical harmonic, 1 / (2 sqrt pi)."""
 GRAY = 128
 TIME_TOLERANCE = 1e-4
 
@@ -141,7 +140,7 @@ def _colors(vertex: np.ndarray, path: Path, notes: list[str]) -> tuple[UInt8[np.
     finite = np.asarray(np.isfinite(values).all(axis=1))
     values[~finite] = 0.0
     if group[0] == "f_dc_0":
-        values = 255.0 * (0.5 + SH_DEGREE_0 * values)
+        values = 255.0 * (0.5 + SH_C0 * values)
     elif kind == np.uint16:
         values = values / 257.0
     elif kind.kind == "f" and values.max(initial=0.0) <= 1.0:

@@ -1,4 +1,4 @@
-"""What an initialisation found, on one screen."""
+"""What was found at the key frames of a capture, on one screen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.points.initialize import Initialization
+from fourdgs_ns.points.finding import FoundPoints
 from fourdgs_ns.points.truth import TruthReport
 
 MOST_ROWS = 12
@@ -18,10 +18,10 @@ BAR = 36
 BINS = 8
 
 
-def print_report(console: Console, capture: Capture, stage: Initialization) -> None:
+def print_report(console: Console, capture: Capture, found: FoundPoints) -> None:
     """Points per key frame, their errors, what rests and what moves how fast."""
-    merged, cloud = stage.merged, stage.cloud
-    table = Table(title=f"{stage.matcher} on {len(stage.cameras)} cameras of {capture.root}")
+    merged, cloud = found.merged, found.cloud
+    table = Table(title=f"{found.matcher} on {len(found.cameras)} cameras of {capture.root}")
     for name in ("frame", "seconds", "points", "error (px)", "at rest", "velocity known"):
         table.add_column(name, justify="right")
     shown = np.unique(np.linspace(0, len(merged.summaries) - 1, MOST_ROWS).round().astype(int))
@@ -48,9 +48,9 @@ def print_report(console: Console, capture: Capture, stage: Initialization) -> N
         speeds = np.linalg.norm(cloud.velocities[moving], axis=1) / capture.duration_seconds
         for line in histogram(speeds):
             console.print(line, highlight=False)
-    for note in stage.notes:
+    for note in found.notes:
         console.print(f"note: {note}", highlight=False)
-    console.print(f"kept in {stage.key_frames.directory}", highlight=False, soft_wrap=True)
+    console.print(f"kept in {found.key_frames.directory}", highlight=False, soft_wrap=True)
 
 
 def print_truth(console: Console, truth: TruthReport) -> None:

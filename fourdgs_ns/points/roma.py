@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 from urllib.error import URLError
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.points.features import smoothed_colors
 from fourdgs_ns.points.flow import intersect, project
 from fourdgs_ns.points.instants import SILHOUETTE_MARGIN, PosedImage
-from fourdgs_ns.points.matchers import TriangulatedPoints, no_points, subsample
+from fourdgs_ns.points.matcher import TriangulatedPoints, no_points, subsample
 from fourdgs_ns.points.plane_sweep import DenseOptions, nearest_cameras
 
 DEFAULT_MAX_POINTS = 30_000
@@ -81,30 +81,23 @@ def load_roma(device: str) -> RomaNetwork:
 class RomaMatcher:
     """Dense points also where cameras differ much and texture is weak; slow without a GPU."""
 
-    def __init__(
-        self,
-        max_points: int | None = None,
-        options: RomaOptions = DEFAULT_OPTIONS,
-        load: Callable[[str], RomaNetwork] = load_roma,
-    ) -> None:
+    def __init__(self, max_points: int | None = None) -> None:
         self.max_points = DEFAULT_MAX_POINTS if max_points is None else max_points
-        self.options = options
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._load = load
         self._network: RomaNetwork | None = None
 
     def facts(self) -> dict:
         constants = [SILHOUETTE_MARGIN]
-        return {"matcher": "roma", "constants": constants, "max_points": self.max_points, **asdict(self.options)}
+        return {"matcher": "roma", "constants": constants, "max_points": self.max_points, **asdict(DEFAULT_OPTIONS)}
 
     def points(self, images: Sequence[PosedImage]) -> TriangulatedPoints:
         if len(images) < 2:
             return no_points(len(images))
         if self._network is None:
             # Not before something has to be matched: cached points need no weights.
-            self._network = self._load(self.device)
+            self._network = load_roma(self.device)
         poses = np.stack([image.world_from_camera for image in images])
-        angles = DenseOptions(self.options.neighbors, largest_angle_degrees=self.options.largest_angle_degrees)
+        angles = DenseOptions(DEFAULT_OPTIONS.neighbors, largest_angle_degrees=DEFAULT_OPTIONS.largest_angle_degrees)
         groups = nearest_cameras(poses, angles)
         pairs = sorted({(min(a, b), max(a, b)) for a, group in enumerate(groups) for b in group})
         # Filters take some; the rest is drawn from what they leave.
@@ -124,7 +117,7 @@ class RomaMatcher:
         )
         rows = warp.reshape(-1, 4).float().cpu().numpy().astype(np.float64)
         sure = certainty.reshape(-1).float().cpu().numpy()
-        sure = np.where(np.isfinite(rows).all(axis=1) & (sure >= self.options.least_certainty), sure, 0.0)
+        sure = np.where(np.isfinite(rows).all(axis=1) & (sure >= DEFAULT_OPTIONS.least_certainty), sure, 0.0)
         candidates = np.flatnonzero(sure)
         if len(candidates) > budget:
             # Weighted draw without replacement (Efraimidis and Spirakis, 2006).
@@ -133,8 +126,8 @@ class RomaMatcher:
         pixels_a, pixels_b = _pixels(rows[candidates, :2], one), _pixels(rows[candidates, 2:], other)
         inside = _on_subject(one, pixels_a) & _on_subject(other, pixels_b)
         pixels_a, pixels_b = pixels_a[inside], pixels_b[inside]
-        positions, errors, good = triangulate_pair(one, other, pixels_a, pixels_b, self.options)
-        colors = 0.5 * (_colors(one, pixels_a) + _colors(other, pixels_b))
+        positions, errors, good = triangulate_pair(one, other, pixels_a, pixels_b)
+        colors = 0.5 * smoothed_colors(one.image, pixels_a) + 0.5 * smoothed_colors(other.image, pixels_b)
         seen_by = np.zeros((len(positions), len(images)), bool)
         seen_by[:, [a, b]] = True
         return positions[good], np.rint(colors).astype(np.uint8)[good], seen_by[good], errors[good]
@@ -145,7 +138,6 @@ def triangulate_pair(
     other: PosedImage,
     pixels_one: Float[np.ndarray, "n 2"],
     pixels_other: Float[np.ndarray, "n 2"],
-    options: RomaOptions = DEFAULT_OPTIONS,
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Where the rays of matched pixels meet, root mean square reprojection errors in pixels, and which are sound."""
     n = len(pixels_one)
@@ -158,7 +150,7 @@ def triangulate_pair(
     sin2 = np.maximum(1.0 - cos**2, 1e-12)
     depths = [(along[0] - cos * along[1]) / sin2, (cos * along[0] - along[1]) / sin2]
     middle = 0.5 * (one.center + depths[0][:, None] * rays[0] + other.center + depths[1][:, None] * rays[1])
-    good = (cos <= np.cos(np.radians(options.min_angle_degrees))) & (depths[0] > 0) & (depths[1] > 0)
+    good = (cos <= np.cos(np.radians(DEFAULT_OPTIONS.min_angle_degrees))) & (depths[0] > 0) & (depths[1] > 0)
     projections = np.stack([one.projection, other.projection])
     targets = np.stack([pixels_one, pixels_other], axis=1)
     # The middle of the rays is close; refining it to least reprojection error takes from near cameras nothing.
@@ -168,7 +160,7 @@ def triangulate_pair(
     residual = np.where(finite[:, None], residual, np.inf)
     for view in (one, other):
         good &= project(view.projection, np.where(finite[:, None], positions, 0.0))[:, 2] > 0
-    good &= sound & finite & (residual.max(axis=1) <= options.max_error)
+    good &= sound & finite & (residual.max(axis=1) <= DEFAULT_OPTIONS.max_error)
     return positions, np.sqrt((residual**2).mean(axis=1)), good
 
 
@@ -191,9 +183,3 @@ def _on_subject(image: PosedImage, pixels: Float[np.ndarray, "n 2"]) -> Bool[np.
         return inside
     columns, rows = np.clip(pixels.astype(int), 0, (w - 1, h - 1)).T
     return inside & image.keep[rows, columns]
-
-
-def _colors(image: PosedImage, pixels: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
-    h, w = image.image.shape[:2]
-    columns, rows = np.clip(pixels.astype(int), 0, (w - 1, h - 1)).T
-    return cv2.GaussianBlur(image.image, (0, 0), 0.7)[rows, columns].astype(np.float64)

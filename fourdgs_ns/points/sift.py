@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from fourdgs_ns.common.cores import workers
+from fourdgs_ns.points.epipolar_matching import CONTRAST_THRESHOLD, extract_features
+from fourdgs_ns.points.features import MAX_FEATURES
 from fourdgs_ns.points.instants import SILHOUETTE_MARGIN, PosedImage
-from fourdgs_ns.points.matchers import TriangulatedPoints, subsample
-from fourdgs_ns.points.matching import CONTRAST_THRESHOLD, MAX_FEATURES, extract_features
-from fourdgs_ns.points.triangulate import DEFAULT_OPTIONS, TriangulationOptions, triangulate
+from fourdgs_ns.points.matcher import TriangulatedPoints, subsample
+from fourdgs_ns.points.triangulate import DEFAULT_OPTIONS, triangulate
 
 
 class SiftMatcher:
     """Few, exact points; needs texture, and cameras that differ by less than about 40 degrees."""
 
-    def __init__(self, max_points: int | None = None, options: TriangulationOptions = DEFAULT_OPTIONS) -> None:
+    def __init__(self, max_points: int | None = None) -> None:
         self.max_points = max_points
-        self.options = options
 
     def facts(self) -> dict:
         return {
             "matcher": "sift",
             "constants": [MAX_FEATURES, CONTRAST_THRESHOLD, SILHOUETTE_MARGIN],
             "max_points": self.max_points,
-            **asdict(self.options),
+            **asdict(DEFAULT_OPTIONS),
         }
 
     def points(self, images: Sequence[PosedImage]) -> TriangulatedPoints:
@@ -32,4 +32,4 @@ class SiftMatcher:
             features = list(
                 pool.map(lambda i: extract_features(i.image, i.intrinsics, i.world_from_camera, i.keep), images)
             )
-        return subsample(triangulate(features, self.options), self.max_points)
+        return subsample(triangulate(features), self.max_points)

@@ -13,8 +13,8 @@ from scipy.sparse import coo_array
 
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.geometry.view_volume import attention_point
-from fourdgs_ns.points.matchers import TriangulatedPoints, no_points
-from fourdgs_ns.points.matching import PosedFeatures, match_pair
+from fourdgs_ns.points.epipolar_matching import PosedFeatures, match_pair
+from fourdgs_ns.points.matcher import TriangulatedPoints, no_points
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TriangulationOptions:
 DEFAULT_OPTIONS = TriangulationOptions()
 
 
-def triangulate(images: Sequence[PosedFeatures], options: TriangulationOptions = DEFAULT_OPTIONS) -> TriangulatedPoints:
+def triangulate(images: Sequence[PosedFeatures]) -> TriangulatedPoints:
     """Points confirmed by enough matches, refined to least reprojection error.
 
     Chance finds a partner on an epipolar line, and among many cameras even a third view of it, but hardly ever a loop
@@ -54,6 +54,7 @@ def triangulate(images: Sequence[PosedFeatures], options: TriangulationOptions =
     """
     if len(images) < 2:
         return no_points(len(images))
+    options = DEFAULT_OPTIONS
     pairs = camera_pairs(np.stack([image.world_from_camera for image in images]), options)
     with ThreadPoolExecutor(available_cores()) as pool:
         matches = list(

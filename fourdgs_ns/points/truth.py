@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.view_volume import attention_point
-from fourdgs_ns.points.initialize import Initialization
+from fourdgs_ns.points.finding import FoundPoints
 from fourdgs_ns.synth.generate import Recipe, build_renderer, build_rig
 from fourdgs_ns.synth.media import RECORD
 from fourdgs_ns.synth.rig import RigCamera
@@ -62,7 +62,7 @@ def has_truth(capture: Capture) -> bool:
     return (capture.root / TRUTH).is_file() and (capture.root / RECORD).is_file()
 
 
-def check_against_truth(capture: Capture, stage: Initialization) -> TruthReport:
+def check_against_truth(capture: Capture, found: FoundPoints) -> TruthReport:
     """Compare the points with the exact scene that the capture was rendered from.
 
     Distances are to the depth maps of the training cameras at the point's instant, rendered again for this. Velocities
@@ -78,12 +78,12 @@ def check_against_truth(capture: Capture, stage: Initialization) -> TruthReport:
     if recipe.layout == "dnerf":
         raise UserError(f"{capture.root} has a single camera that moves; check a capture of another --layout")
     renderer = build_renderer(recipe)
-    rig = [camera for camera in build_rig(recipe, renderer) if camera.name in set(stage.cameras)]
-    cloud, numbers = stage.merged.sightings, capture.numbers()
+    rig = [camera for camera in build_rig(recipe, renderer) if camera.name in set(found.cameras)]
+    cloud, numbers = found.merged.sightings, capture.numbers()
     with np.load(capture.root / TRUTH) as stored:
         tracked = {name: stored[name] for name in ("positions", "velocities", "objects")}
-    frames = [int(numbers[f]) for f in stage.key_frames.frames]
-    times = stage.key_frames.times.astype(np.float32)
+    frames = [int(numbers[f]) for f in found.key_frames.frames]
+    times = found.key_frames.times.astype(np.float32)
     nearest = np.abs(cloud.times[:, None] - times[None]).argmin(axis=1)
     n = len(cloud.positions)
     distance, objects, velocity = np.full(n, np.inf), np.zeros(n, int), np.zeros((n, 3))
@@ -96,24 +96,24 @@ def check_against_truth(capture: Capture, stage: Initialization) -> TruthReport:
         distance[ids], objects[ids] = surface_distance(cloud.positions[ids].astype(np.float64), views)
         velocity[ids] = _true_velocities(cloud.positions[ids], objects[ids], tracked, frame)
     velocity *= capture.duration_seconds
-    return _report(capture, stage, distance, moves[objects], velocity)
+    return _report(capture, found, distance, moves[objects], velocity)
 
 
 def _report(
-    capture: Capture, stage: Initialization, distance: np.ndarray, on_actor: np.ndarray, velocity: np.ndarray
+    capture: Capture, found: FoundPoints, distance: np.ndarray, on_actor: np.ndarray, velocity: np.ndarray
 ) -> TruthReport:
-    cloud = stage.merged.sightings
-    poses = np.concatenate([capture.camera(name).world_from_camera for name in stage.cameras])
+    cloud = found.merged.sightings
+    poses = np.concatenate([capture.camera(name).world_from_camera for name in found.cameras])
     size = float(np.median(np.linalg.norm(poses[:, :3, 3] - attention_point(poses), axis=1)))
     placed = distance < 2 * SAME_PLACE * size
     speed = np.linalg.norm(velocity, axis=1)
     moving = placed & on_actor & (speed > MOVES * capture.duration_seconds)
     resting = placed & ~on_actor
-    found = cloud.velocities.astype(np.float64)
-    known = moving & (np.linalg.norm(found, axis=1) > 0)
-    error = np.linalg.norm(found - velocity, axis=1) / np.maximum(speed, 1e-12)
-    length = np.maximum(np.linalg.norm(found, axis=1) * speed, 1e-12)
-    angle = np.degrees(np.arccos(np.clip((found * velocity).sum(axis=1) / length, -1.0, 1.0)))
+    velocities = cloud.velocities.astype(np.float64)
+    known = moving & (np.linalg.norm(velocities, axis=1) > 0)
+    error = np.linalg.norm(velocities - velocity, axis=1) / np.maximum(speed, 1e-12)
+    length = np.maximum(np.linalg.norm(velocities, axis=1) * speed, 1e-12)
+    angle = np.degrees(np.arccos(np.clip((velocities * velocity).sum(axis=1) / length, -1.0, 1.0)))
     return TruthReport(
         len(distance),
         size,
@@ -126,7 +126,7 @@ def _report(
         _over(np.mean, (error < RIGHT_VELOCITY)[moving]),
         _over(np.mean, cloud.static[moving]),
         _over(np.mean, cloud.static[resting]),
-        _over(lambda v: np.percentile(v, 95), np.linalg.norm(found[resting], axis=1)) / size,
+        _over(lambda v: np.percentile(v, 95), np.linalg.norm(velocities[resting], axis=1)) / size,
     )
 
 

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from fourdgs_ns.geometry.neighbors import mean_neighbor_distance
 from fourdgs_ns.points.flow import displacements
 from fourdgs_ns.points.instants import PosedImage
-from fourdgs_ns.points.matchers import TriangulatedPoints
+from fourdgs_ns.points.matcher import TriangulatedPoints
 
 VelocitySource = Literal["flow", "neighbors", "none"]
 

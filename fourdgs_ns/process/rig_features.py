@@ -7,14 +7,17 @@ they add new ones. The solver then has one pose per camera by construction.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-MAX_FEATURES = 8192
+from fourdgs_ns.points.features import MAX_FEATURES, Features, find_features
+
+MOST_FEATURES = 3 * MAX_FEATURES
+"""Of an image, its tilted views included."""
 MAX_SIDE = 2000
 """Longest side in pixels at which features are sought."""
 CONTRAST_THRESHOLD = 0.005
@@ -24,6 +27,8 @@ SAME_PLACE = 2.0
 """A feature this many pixels from one of an earlier instant is the same one."""
 ORIENTATIONS = 3
 """Most that SIFT gives to one blob, beyond the first."""
+REACH = 3
+"""Steps around a ring of cameras within which neighbours are matched."""
 TILTS = 2
 """Steps of tilt of the affine views that wide baselines are given (Morel and Yu 2009)."""
 
@@ -44,16 +49,15 @@ def features_of(images: Sequence[UInt8[np.ndarray, "h w 3"]], affine: bool = Fal
     """Features of the BGR images of one camera, one per instant; ``affine`` also looks at tilted views (slow)."""
     pixels, descriptors, instants = np.zeros((0, 2)), [np.zeros((0, 128), np.float32)], [np.zeros(0, np.int64)]
     for i, image in enumerate(images):
-        found, described = _sift(image, affine)
-        if i and len(pixels) and len(found):
+        found = _find(image, affine)
+        if i and len(pixels) and len(found.pixels):
             cells = {tuple(c) for c in np.floor(pixels / SAME_PLACE).astype(int).tolist()}
             around = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
-            own = np.floor(found / SAME_PLACE).astype(int).tolist()
-            new = np.array([not any((x + dx, y + dy) in cells for dx, dy in around) for x, y in own])
-            found, described = found[new], described[new]
-        pixels = np.concatenate([pixels, found])
-        descriptors.append(described)
-        instants.append(np.full(len(found), i))
+            own = np.floor(found.pixels / SAME_PLACE).astype(int).tolist()
+            found = found.take(np.array([not any((x + dx, y + dy) in cells for dx, dy in around) for x, y in own]))
+        pixels = np.concatenate([pixels, found.pixels])
+        descriptors.append(found.descriptors)
+        instants.append(np.full(len(found.pixels), i))
     return RigFeatures(pixels, np.concatenate(descriptors), np.concatenate(instants))
 
 
@@ -67,11 +71,11 @@ def match(a: RigFeatures, b: RigFeatures) -> Int[np.ndarray, "m 2"]:
     return np.concatenate(rows) if rows else np.zeros((0, 2), np.int64)
 
 
-def camera_pairs(count: int, matching: str, reach: int = 3) -> list[tuple[int, int]]:
-    """All pairs of cameras, or (sequential) those at most ``reach`` apart in a ring."""
+def camera_pairs(count: int, matching: str) -> list[tuple[int, int]]:
+    """All pairs of cameras, or (sequential) those at most ``REACH`` apart in a ring."""
     pairs = list(combinations(range(count), 2))
     if matching == "sequential":
-        return [(i, j) for i, j in pairs if min(j - i, count - j + i) <= reach]
+        return [(i, j) for i, j in pairs if min(j - i, count - j + i) <= REACH]
     return pairs
 
 
@@ -86,7 +90,7 @@ def match_all(
     return found
 
 
-def _sift(image: UInt8[np.ndarray, "h w 3"], affine: bool) -> tuple[np.ndarray, np.ndarray]:
+def _find(image: UInt8[np.ndarray, "h w 3"], affine: bool) -> Features:
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     scale = max(1.0, max(gray.shape) / MAX_SIDE)
     if scale > 1:
@@ -94,23 +98,11 @@ def _sift(image: UInt8[np.ndarray, "h w 3"], affine: bool) -> tuple[np.ndarray, 
         gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
     # Dim rooms have few features at a fixed threshold.
     gray = cv2.createCLAHE(2.0, (8, 8)).apply(gray) if affine else gray
-    sift = cv2.SIFT.create(MAX_FEATURES, 3, CONTRAST_THRESHOLD, 10, 1.6, enable_precise_upscale=True)
-    if affine:
-        tool = cv2.AffineFeature.create(sift, TILTS, 0)
-        keypoints, descriptors = tool.detectAndCompute(gray, None)
-    else:
-        keypoints, descriptors = sift.detectAndCompute(gray, None)
-    if descriptors is None or len(keypoints) == 0:
-        return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
+    found = find_features(gray, contrast_threshold=CONTRAST_THRESHOLD, tilts=TILTS if affine else 0)
+    if len(found.pixels) > MOST_FEATURES:
+        found = found.take(np.argsort(-found.contrasts, kind="stable")[:MOST_FEATURES])
     exact = np.array([image.shape[1] / gray.shape[1], image.shape[0] / gray.shape[0]])
-    # OpenCV puts the centre of the first pixel at 0.
-    pixels = (np.array([k.pt for k in keypoints], np.float64) + 0.5) * exact
-    rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12))
-    limit = 3 * MAX_FEATURES
-    if len(pixels) > limit:
-        strongest = np.argsort([-k.response for k in keypoints], kind="stable")[:limit]
-        return pixels[strongest], rooted[strongest].astype(np.float32)
-    return pixels, rooted.astype(np.float32)
+    return replace(found, pixels=found.pixels * exact)
 
 
 def _match(a: np.ndarray, b: np.ndarray, pixels_a: np.ndarray, pixels_b: np.ndarray) -> Int[np.ndarray, "m 2"]:

@@ -262,12 +262,12 @@ class _Run:
 
         def compute() -> dict[str, Any]:
             from fourdgs_ns.capture.selection import automatic_downscale
-            from fourdgs_ns.points.initialize import initialize
+            from fourdgs_ns.points.finding import find_points
             from fourdgs_ns.points.ply import write_points_ply
 
             # Held-out cameras give no points, so that their scores stay honest; two cameras are too few to hold one out.
             chosen = [c for c in capture.cameras if c.name not in capture.eval_cameras or len(capture.cameras) < 3]
-            stage = initialize(capture, chosen, downscale=automatic_downscale(capture), matcher=how)
+            stage = find_points(capture, chosen, downscale=automatic_downscale(capture), matcher=how)
             cloud = stage.cloud
             moving = int((~cloud.static).sum())
             if len(cloud.positions):

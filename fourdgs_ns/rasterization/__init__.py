@@ -1,4 +1,4 @@
-"""Pictures of slices: one function, drawn by gsplat on a GPU and by Numba kernels on the CPU."""
+"""Images of slices: one function, which runs gsplat on a GPU and Numba kernels on the CPU."""
 
 from fourdgs_ns.rasterization.rasterize import rasterize
 from fourdgs_ns.rasterization.types import PinholeCameras, Rendering

@@ -1,4 +1,4 @@
-"""The one door to both rasterisers."""
+"""Rasterization of one slice, by gsplat on a GPU and by Numba kernels on the CPU."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def rasterize(
     background: Float[Tensor, " d"] | Float[Tensor, "c d"] | None = None,
     depth: bool = False,
 ) -> Rendering:
-    """Draw one slice from several cameras, differentiably in the slice and in the background.
+    """Rasterize one slice for several cameras, differentiably in the slice and in the background.
 
-    The device of ``gaussians.means`` decides who draws: gsplat on a GPU, the package's own kernels on the CPU. Both
+    The device of ``gaussians.means`` decides the backend: gsplat on a GPU, the package's own kernels on the CPU. Both
     follow the same formulas with the same constants (``rasterization.types``) and agree to float32 rounding. Cameras
     are constants: no gradient reaches poses or intrinsics.
 
     Args:
         gaussians: The slice, float32, with quaternions (which are normalised again) and scales or with covariances. Rows must
             be finite: the caller filters them.
-            A row whose centre or covariance is not finite is not drawn on the CPU and undefined on the GPU.
+            A row whose centre or covariance is not finite is left out on the CPU and undefined on the GPU.
         cameras: On the device of the slice, with ``near`` > 0.
         background: Features behind everything, one row for all cameras or one row each; zeros when None.
-        depth: Whether to draw expected depth too. It is not blended with the background.
+        depth: Whether to render expected depth too. It is not blended with the background.
 
     Returns:
-        The pictures. After backward, ``means2d.grad`` is the screen-space gradient in pixels; ``means2d`` of a row
+        The images. After backward, ``means2d.grad`` is the screen-space gradient in pixels; ``means2d`` of a row
         whose ``radii`` is 0 is undefined.
 
     Raises:
@@ -79,7 +79,7 @@ def rasterize(
 def _empty_rendering(
     gaussians: GaussiansAtTime, cameras: PinholeCameras, backgrounds: Float[Tensor, "c d"], depth: bool
 ) -> Rendering:
-    """Pictures of nothing: the background. Tied to the slice so that a loss on them can still be backpropagated."""
+    """Images of nothing: the background. Tied to the slice so that a loss on them can still be backpropagated."""
     c, h, w = len(cameras), cameras.height, cameras.width
     values = gaussians.tensors()
     nothing = sum(values[name].sum() for name in DIFFERENTIABLE & values.keys())

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.synth import surface_points as surface
 from fourdgs_ns.synth.media import write_image, write_json
 from fourdgs_ns.synth.render import Renderer
@@ -109,11 +107,3 @@ def write_view(root: Path, renderer: Renderer, camera: RigCamera, frame: int, na
     depth = np.where(np.isfinite(truth.depth), truth.depth / DEPTH_UNIT_METRES, 0.0)
     write_image(root / "depth" / f"{name}.png", np.clip(np.round(depth), 0, 65535).astype(np.uint16))
     write_image(root / "objects" / f"{name}.png", truth.objects)
-
-
-def read_depth(path: Path) -> np.ndarray:
-    """Depth in metres of one of these images, float64 [h, w]; infinite where there is nothing."""
-    raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if raw is None:
-        raise UserError(f"{path} is no readable picture; write it again with fourdgs-ns synth --overwrite")
-    return np.where(raw > 0, raw * DEPTH_UNIT_METRES, np.inf)

@@ -25,7 +25,7 @@ from fourdgs_ns.synth.shading import (
 )
 from fourdgs_ns.synth.trace import BOX, CYLINDER, ELLIPSOID, LAMP_POINTS
 
-FLOOR, CEILING = 4, 5
+FLOOR = 4
 
 _PARQUET = Material(PLANKS, ("#8c5a2e", "#d09a5a", "#5a3a1c", "#b98246"), 0.2)
 _PLASTER = Material(FLAT, ("#e2dccf", "#f3efe6", "#cfc8ba", "#ece7dc"), 0.4)

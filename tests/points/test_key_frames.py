@@ -17,7 +17,7 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points import instants, sift
 from fourdgs_ns.points.instants import matching_downscale
 from fourdgs_ns.points.key_frames import find_key_frames
-from fourdgs_ns.points.matchers import no_points
+from fourdgs_ns.points.matcher import no_points
 from fourdgs_ns.points.sift import SiftMatcher
 
 
@@ -28,7 +28,7 @@ def images_of(monkeypatch):
     def run(capture, frames):
         seen = []
 
-        def record(images, options):
+        def record(images):
             seen.append(images)
             return no_points(len(images))
 
@@ -111,7 +111,7 @@ def test_images_are_matched_at_a_useful_size(rig):
 def test_two_trainings_started_at_once_find_points_once(rig, monkeypatch):
     counted = []
 
-    def count(images, options):
+    def count(images):
         counted.append(1)
         time.sleep(0.1)
         return no_points(len(images))

@@ -30,7 +30,7 @@ def test_dense_points_lie_on_the_planes(rig, images):
     distance = rig.distance_to_surface(points.positions)
     assert len(distance) > 5000
     assert np.median(distance) < 0.005 and np.mean(distance < 0.04) > 0.97
-    assert points.num_views.min() >= 3 and points.seen_by.shape == (len(distance), 5)
+    assert points.seen_by.sum(axis=1).min() >= 3 and points.seen_by.shape == (len(distance), 5)
     assert points.errors.max() <= DEFAULT_OPTIONS.max_error
     front = np.abs(points.positions[:, 2] + 1.0) < 0.04
     assert 0.05 < front.mean() < 0.6

@@ -5,7 +5,8 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.points.ply import SH_DEGREE_0, read_points_ply, write_points_ply
+from fourdgs_ns.points.ply import read_points_ply, write_points_ply
+from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
 
 HEADER = "ply\nformat {} 1.0\nelement vertex {}\nproperty float x\nproperty float y\nproperty float z\n{}end_header\n"
 
@@ -55,7 +56,7 @@ def test_velocities_and_rest_survive_and_broken_velocities_are_left_out(tmp_path
         (("r", "g", "b"), "f4", (0.0, 0.5, 1.0), (0, 128, 255)),
         (("r", "g", "b"), "f4", (0.0, 64.0, 300.0), (0, 64, 255)),
         (("red", "green", "blue"), "u2", (0, 257, 65535), (0, 1, 255)),
-        (("f_dc_0", "f_dc_1", "f_dc_2"), "f4", (0.0, 0.5 / SH_DEGREE_0, -9.0), (128, 255, 0)),
+        (("f_dc_0", "f_dc_1", "f_dc_2"), "f4", (0.0, 0.5 / SH_C0, -9.0), (128, 255, 0)),
     ],
 )
 def test_colours_of_other_programs(tmp_path, text, names, kind, row, expected):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.points import roma
 from fourdgs_ns.points.flow import project
 from fourdgs_ns.points.instants import PosedImage
 from fourdgs_ns.points.roma import RomaMatcher, load_roma, triangulate_pair
@@ -60,24 +61,29 @@ def images():
     return found
 
 
-def matcher(network, max_points=None):
-    return RomaMatcher(max_points, load=lambda device: network)
+@pytest.fixture
+def matcher(monkeypatch):
+    def make(network, max_points=None):
+        monkeypatch.setattr(roma, "load_roma", lambda device: network)
+        return RomaMatcher(max_points)
+
+    return make
 
 
-def test_known_warp_gives_points_on_the_plane(images):
+def test_known_warp_gives_points_on_the_plane(images, matcher):
     network = PlaneNetwork(images)
     points = matcher(network, 3000).points(images)
     assert 1000 < len(points.positions) <= 3000
     # float32 of the warp: a thousandth of a pixel.
     assert np.abs(points.positions[:, 2] - DEPTH).max() < 1e-3
-    assert points.errors.max() < 0.01 and (points.num_views == 2).all()
+    assert points.errors.max() < 0.01 and (points.seen_by.sum(axis=1) == 2).all()
     assert len(network.calls) == len(set(network.calls)) and all(a < b for a, b in network.calls)
     a, b = np.argsort(~points.seen_by[0], kind="stable")[:2]
     assert abs(int(points.colors[0, 0]) - 20 * (a + b)) <= 1
 
 
 @pytest.mark.parametrize("case", ["unsure", "off the epipolar lines", "nowhere"])
-def test_matches_that_cannot_be_true_are_dropped(images, case):
+def test_matches_that_cannot_be_true_are_dropped(images, matcher, case):
     network = PlaneNetwork(images)
     if case == "unsure":
         network.certainty = 0.1
@@ -88,7 +94,7 @@ def test_matches_that_cannot_be_true_are_dropped(images, case):
     assert len(matcher(network).points(images).positions) == 0
 
 
-def test_mattes_restrict_matches(images):
+def test_mattes_restrict_matches(images, matcher):
     keep = np.zeros((HEIGHT, WIDTH), bool)
     keep[:, :200] = True
     cut = [PosedImage(i.camera, i.image, i.intrinsics, i.world_from_camera, keep) for i in images]
@@ -116,11 +122,12 @@ def test_cheirality_parallax_and_error_are_tested(images):
     assert triangulate_pair(one, other, a[:0], b[:0])[0].shape == (0, 3)
 
 
-def test_weights_are_not_asked_for_before_they_are_needed(images):
+def test_weights_are_not_asked_for_before_they_are_needed(images, monkeypatch):
     def never(device):
         raise AssertionError("loaded")
 
-    lazy = RomaMatcher(load=never)
+    monkeypatch.setattr(roma, "load_roma", never)
+    lazy = RomaMatcher()
     assert lazy.facts()["matcher"] == "roma" and len(lazy.points(images[:1]).positions) == 0
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fourdgs_ns.points.matching import PosedFeatures, match_pair
+from fourdgs_ns.points.epipolar_matching import PosedFeatures, match_pair
 from fourdgs_ns.points.triangulate import DEFAULT_OPTIONS, camera_pairs, triangulate
 
 MATRIX = np.array([[500.0, 0.0, 320.0], [0.0, 480.0, 240.0], [0.0, 0.0, 1.0]])
@@ -51,7 +51,7 @@ def test_exact_observations_give_exact_points_in_spite_of_distractors(num_camera
     right = error < 1e-6
     assert len(np.unique(ids[right])) >= 140
     assert right.mean() > 0.9
-    assert np.median(found.num_views[right]) == num_cameras
+    assert np.median(found.seen_by[right].sum(axis=1)) == num_cameras
     assert found.errors[right].max() < 1e-5
 
 
@@ -61,7 +61,7 @@ def test_refined_points_minimise_the_reprojection_error():
     descriptors = random_descriptors(rng, 60)
     images = [observe(points, descriptors, a, rng, noise=0.4) for a in np.linspace(-0.6, 0.6, 6)]
     found = triangulate(images)
-    full = found.num_views == 6
+    full = found.seen_by.sum(axis=1) == 6
     assert full.sum() > 40
 
     def squared_error(position, row):

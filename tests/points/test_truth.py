@@ -12,7 +12,7 @@ from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.cli.main import entry_point
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points import depth_maps
-from fourdgs_ns.points.initialize import initialize
+from fourdgs_ns.points.finding import find_points
 from fourdgs_ns.points.ply import read_points_ply
 from fourdgs_ns.points.truth import check_against_truth, has_truth, surface_distance
 from fourdgs_ns.synth.rig import RigCamera, look_at
@@ -57,7 +57,7 @@ def test_distance_to_a_slanted_wall_is_exact_and_names_the_object():
 def test_features_meet_the_truth(stage_capture):
     capture = read_capture(stage_capture, None)
     cameras = [c for c in capture.cameras if c.name not in capture.eval_cameras]
-    stage = initialize(capture, cameras, downscale=1.0, key_frames=4, progress=False)
+    stage = find_points(capture, cameras, downscale=1.0, key_frames=4, progress=False)
     report = check_against_truth(capture, stage)
     assert report.points > 1500 and report.moving > 100
     assert report.position_error < 0.003 and report.within_1_percent > 0.93
@@ -77,7 +77,7 @@ def test_dense_points_meet_the_truth(stage_capture, monkeypatch):
     monkeypatch.setattr(depth_maps, "SWEEP_SIDE", 160)
     capture = read_capture(stage_capture, None)
     cameras = [c for c in capture.cameras if c.name not in capture.eval_cameras]
-    stage = initialize(capture, cameras, downscale=1.0, key_frames=1, matcher="dense", max_points=8000, progress=False)
+    stage = find_points(capture, cameras, downscale=1.0, key_frames=1, matcher="dense", max_points=8000, progress=False)
     report = check_against_truth(capture, stage)
     assert report.points > 5000
     assert report.position_error < 0.003 and report.within_1_percent > 0.95

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.points import velocities
-from fourdgs_ns.points.matchers import TriangulatedPoints
+from fourdgs_ns.points.matcher import TriangulatedPoints
 from fourdgs_ns.points.velocities import flow_frames, flow_velocities, neighbor_velocities
 
 

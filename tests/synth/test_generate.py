@@ -16,7 +16,7 @@ from plyfile import PlyData
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.synth.generate import build_renderer, build_rig, generate
-from fourdgs_ns.synth.ground_truth import read_depth
+from fourdgs_ns.synth.ground_truth import DEPTH_UNIT_METRES
 from fourdgs_ns.synth.writers import dnerf_splits, llff_row, num_views
 
 
@@ -25,6 +25,11 @@ def _generate(recipe, out, overwrite=False):
     generate(recipe, out, overwrite, lambda: count.append(1))
     assert len(count) == num_views(recipe.layout, recipe.cameras, recipe.frames)
     return out
+
+
+def read_depth(path):
+    raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return np.where(raw > 0, raw * DEPTH_UNIT_METRES, np.inf)
 
 
 def _psnr(a, b):

@@ -15,11 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from numba import njit
 
-MAX_FEATURES = 8192
+from fourdgs_ns.points.features import MAX_FEATURES, find_features, smoothed_colors
+
 CONTRAST_THRESHOLD = 0.0025
 """A sixteenth of OpenCV's default: weak blobs are matched well enough with known epipolar lines."""
-
-
 WORST = 2.0
 """Stands for the descriptor distance of a candidate that does not exist: more than any that does."""
 SAME_PLACE = 2.0
@@ -64,31 +63,13 @@ def extract_features(
     world_from_camera: Float[np.ndarray, "4 4"],
     keep: Bool[np.ndarray, "h w"] | None = None,
 ) -> PosedFeatures:
-    """SIFT features of an undistorted RGB image; only those on ``keep`` when it is given.
-
-    OpenCV's SIFT starts at twice the size of the image, so small images need no enlarging. At most ``MAX_FEATURES``,
-    those of the strongest contrast.
-    """
+    """Features of an undistorted RGB image, at most ``MAX_FEATURES``; only those on ``keep`` when it is given."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    mask = np.full(gray.shape, 255, np.uint8) if keep is None else keep.astype(np.uint8) * 255
-    sift = cv2.SIFT.create(MAX_FEATURES, 3, CONTRAST_THRESHOLD, 10, 1.6, enable_precise_upscale=True)
-    keypoints, descriptors = sift.detectAndCompute(gray, mask)
-    if descriptors is None:
-        keypoints, descriptors = (), np.zeros((0, 128), np.float32)
-    # OpenCV puts the centre of the first pixel at 0, a capture at 0.5.
-    pixels = np.array([k.pt for k in keypoints], np.float64).reshape(-1, 2) + 0.5
-    h, w = gray.shape
-    columns, rows = (np.clip(pixels[:, i].astype(int), 0, size - 1) for i, size in ((0, w), (1, h)))
-    # A single pixel of a small image is mostly noise.
-    colors = cv2.GaussianBlur(image, (0, 0), 0.7)[rows, columns]
-    # nfeatures is no strict bound in OpenCV: all features that tie with the last one are kept.
-    first = slice(0, MAX_FEATURES)
-    descriptors = np.asarray(descriptors, np.float32)
-    norms = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12)
+    found = find_features(gray, contrast_threshold=CONTRAST_THRESHOLD, keep=keep).take(slice(0, MAX_FEATURES))
     return PosedFeatures(
-        pixels[first],
-        np.minimum(np.rint(512.0 * np.sqrt(descriptors / norms)), 255).astype(np.uint8)[first],
-        colors[first],
+        found.pixels,
+        np.minimum(np.rint(512.0 * found.descriptors), 255).astype(np.uint8),
+        smoothed_colors(image, found.pixels),
         np.asarray(intrinsics, np.float64),
         np.asarray(world_from_camera, np.float64),
     )

@@ -1,4 +1,4 @@
-"""The points over time that a training starts from."""
+"""The points over time that a training starts from: read from files, found in the images, or random."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float, UInt8
 from fourdgs_ns.capture.capture import Capture, CaptureCamera
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.view_volume import view_volume
+from fourdgs_ns.points.finding import find_points
 from fourdgs_ns.points.instants import clip_times
-from fourdgs_ns.points.matchers import MatcherName
+from fourdgs_ns.points.matcher_registry import MatcherName
 from fourdgs_ns.points.ply import GRAY, TIME_TOLERANCE, PlyPoints, read_points_ply
 from fourdgs_ns.points.velocities import VelocitySource
 
@@ -68,7 +69,7 @@ def load_points(
 
     * ``ply``: the capture's point files.
     * ``triangulate``: ``matcher``'s matches between the training cameras at ``key_frames`` instants, intersected with
-      the known poses, with velocities, what rests once (see :mod:`fourdgs_ns.points.initialize`; computed once and
+      the known poses, with velocities, what rests once (see :mod:`fourdgs_ns.points.finding`; computed once and
       then kept with the capture).
     * ``random``: ``num_random`` grey points, uniform in the volume that at least three cameras see, each at a random
       instant of the clip.
@@ -172,28 +173,22 @@ def _in_part(
 def _triangulated(
     capture: Capture, cameras: Sequence[CaptureCamera], **options: Any
 ) -> tuple[InitialPoints | None, str]:
-    """Triangulated points, or None and what is wrong with them. ``options`` are those of :func:`stage.initialize`."""
-    # Late, so that importing this module does not load the compiler behind the matching.
-    from fourdgs_ns.points.initialize import initialize
-
+    """Triangulated points, or None and what is wrong with them. ``options`` are those of :func:`find_points`."""
     if len(cameras) < 2:
         return None, f"{capture.root} has a single training camera, whose frames cannot be triangulated"
-    stage = initialize(capture, cameras, **options)
-    n, instants = len(stage.merged.sightings.positions), len(stage.key_frames.frames)
-    found = f"{n} points triangulated from {len(cameras)} cameras at {instants} instants of {capture.root}"
+    found = find_points(capture, cameras, **options)
+    n, instants = len(found.merged.sightings.positions), len(found.key_frames.frames)
+    source = f"{n} points triangulated from {len(cameras)} cameras at {instants} instants of {capture.root}"
     if n < FEWEST_POINTS:
-        return None, "; ".join([f"only {found}", *stage.notes])
-    for note in stage.notes:
+        return None, "; ".join([f"only {source}", *found.notes])
+    for note in found.notes:
         logger.warning(note)
-    cloud = stage.cloud
-    source = f"{found}, {len(cloud.positions)} after joining those that rest ({int(cloud.static.sum())})"
-    interval = stage.key_frames.key_interval
-    return (
-        InitialPoints(
-            cloud.positions, cloud.colors, cloud.times, True, source, cloud.velocities, cloud.static, interval
-        ),
-        "",
+    cloud, interval = found.cloud, found.key_frames.key_interval
+    source += f", {len(cloud.positions)} after joining those that rest ({int(cloud.static.sum())})"
+    points = InitialPoints(
+        cloud.positions, cloud.colors, cloud.times, True, source, cloud.velocities, cloud.static, interval
     )
+    return points, ""
 
 
 def _random(

@@ -7,8 +7,8 @@ import pytest
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points import instants, sift
-from fourdgs_ns.points.initial import _from_files, load_points
 from fourdgs_ns.points.key_frames import choose_key_frames
+from fourdgs_ns.points.loading import _from_files, load_points
 from fourdgs_ns.points.ply import write_points_ply
 
 SCENE_SIZE = 4.0
@@ -22,9 +22,9 @@ def count_triangulations(monkeypatch):
     calls = []
     real = sift.triangulate
 
-    def counted(images, options):
+    def counted(images):
         calls.append(len(images))
-        return real(images, options)
+        return real(images)
 
     monkeypatch.setattr(sift, "triangulate", counted)
     return calls
@@ -93,11 +93,11 @@ def test_interruption_keeps_the_finished_key_frames(rig, monkeypatch):
     real = sift.triangulate
     seen = []
 
-    def interrupted(images, options):
+    def interrupted(images):
         if len(seen) == 2:
             raise KeyboardInterrupt
         seen.append(1)
-        return real(images, options)
+        return real(images)
 
     monkeypatch.setattr(sift, "triangulate", interrupted)
     with pytest.raises(KeyboardInterrupt):

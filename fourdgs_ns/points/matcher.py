@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from fourdgs_ns.points.instants import PosedImage
-
-MatcherName = Literal["sift", "dense", "roma"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +28,6 @@ class TriangulatedPoints:
     def take(self, keep: np.ndarray) -> TriangulatedPoints:
         """The points selected by an index array or a mask."""
         return TriangulatedPoints(self.positions[keep], self.colors[keep], self.seen_by[keep], self.errors[keep])
-
-    @property
-    def num_views(self) -> np.ndarray:
-        """Number of observations of each point."""
-        return self.seen_by.sum(axis=1)
 
 
 class Matcher(Protocol):
@@ -58,27 +51,9 @@ def no_points(num_images: int) -> TriangulatedPoints:
     )
 
 
-def subsample(points: TriangulatedPoints, max_points: int | None, seed: int = 0) -> TriangulatedPoints:
+def subsample(points: TriangulatedPoints, max_points: int | None) -> TriangulatedPoints:
     """At most ``max_points`` of the points, drawn without replacement; the same ones at every call."""
     if max_points is None or len(points.positions) <= max_points:
         return points
-    chosen = np.random.default_rng(seed).choice(len(points.positions), max_points, replace=False)
+    chosen = np.random.default_rng(0).choice(len(points.positions), max_points, replace=False)
     return points.take(np.sort(chosen))
-
-
-def make_matcher(name: MatcherName, max_points: int | None = None) -> Matcher:
-    """The matcher of that name; ``max_points`` limits its points per key frame (None: its own default).
-
-    Raises UserError when the matcher cannot run here.
-    """
-    if name == "dense":
-        from fourdgs_ns.points.plane_sweep import DenseMatcher
-
-        return DenseMatcher(max_points)
-    if name == "roma":
-        from fourdgs_ns.points.roma import RomaMatcher
-
-        return RomaMatcher(max_points)
-    from fourdgs_ns.points.sift import SiftMatcher
-
-    return SiftMatcher(max_points)

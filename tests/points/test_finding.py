@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.points import initialize as stages
-from fourdgs_ns.points.initial import load_points
-from fourdgs_ns.points.initialize import initialize
+from fourdgs_ns.points import finding
+from fourdgs_ns.points.finding import find_points
 from fourdgs_ns.points.key_frames import choose_key_frames
-from fourdgs_ns.points.matchers import TriangulatedPoints, no_points
+from fourdgs_ns.points.loading import load_points
+from fourdgs_ns.points.matcher import TriangulatedPoints, no_points
 from fourdgs_ns.points.ply import read_points_ply
 from fourdgs_ns.points.report import histogram, print_report
 
@@ -43,11 +43,11 @@ class Found:
 def run(rig, monkeypatch):
     def run(clouds, *, capture=None, blind=(), **options):
         matcher = Found(clouds, blind)
-        monkeypatch.setattr(stages, "make_matcher", lambda name, max_points: matcher)
+        monkeypatch.setattr(finding, "make_matcher", lambda name, max_points: matcher)
         capture = rig.capture if capture is None else capture
         cameras = [camera for camera in capture.cameras if camera.name in rig.train]
         options = {"downscale": 1.0, "progress": False, "velocities": "none", **options}
-        result = initialize(capture, cameras, **options)
+        result = find_points(capture, cameras, **options)
         assert all(names == rig.train for names in matcher.seen)
         return result
 
@@ -99,7 +99,7 @@ def test_load_points_hands_on_velocities_rest_and_interval(rig, monkeypatch):
     dense = np.concatenate([GRID + np.array([0, 0, 0.01 * k]) for k in range(3)])
     moving = GRID[:40] * 0.5 + np.array([0, 0, 5])
     clouds = [np.concatenate([dense, moving + np.array([0, 0.8 * k, 0])]) for k in range(3)]
-    monkeypatch.setattr(stages, "make_matcher", lambda name, max_points: Found(clouds))
+    monkeypatch.setattr(finding, "make_matcher", lambda name, max_points: Found(clouds))
     points = load_points(rig.capture, train_cameras=rig.train, downscale=1.0, velocities="none", progress=False)
     assert points.timed and points.key_interval == 0.5 and points.static.sum() == 1200 and not points.velocities.any()
     assert points.velocities.shape == points.positions.shape and points.velocities.dtype == np.float32

@@ -1,4 +1,4 @@
-"""Initialisation as a stage of its own: from a capture to a cloud over time, and what the user should know about it."""
+"""Finding points in a capture: matched and triangulated at key frames, merged over time, and what there is to note."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fourdgs_ns.capture.capture import Capture, CaptureCamera
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points.instants import clip_times
 from fourdgs_ns.points.key_frames import KeyFrames, choose_key_frames, find_key_frames
-from fourdgs_ns.points.matchers import MatcherName, make_matcher
+from fourdgs_ns.points.matcher_registry import MatcherName, make_matcher
 from fourdgs_ns.points.merging import CloudOverTime, Merged, merge_key_frames
 from fourdgs_ns.points.velocities import VelocitySource
 
 
 @dataclass(frozen=True, eq=False)
-class Initialization:
-    """Result of the stage; its files lie in ``key_frames.directory``."""
+class FoundPoints:
+    """The points of a capture; their files lie in ``key_frames.directory``."""
 
     matcher: MatcherName
     cameras: tuple[str, ...]
@@ -30,7 +30,7 @@ class Initialization:
         return self.merged.cloud
 
 
-def initialize(
+def find_points(
     capture: Capture,
     cameras: Sequence[CaptureCamera],
     *,
@@ -40,7 +40,7 @@ def initialize(
     max_points: int | None = None,
     velocities: VelocitySource = "flow",
     progress: bool = True,
-) -> Initialization:
+) -> FoundPoints:
     """Match, triangulate, follow and merge (see :mod:`key_frames` and :mod:`merging`); frames of ``cameras`` only.
 
     ``key_frames``: how many instants (None: three per second, 10 to 30). ``max_points`` per key frame (None: the
@@ -66,7 +66,7 @@ def initialize(
     )
     merged = merge_key_frames(found, velocities)
     names = tuple(camera.name for camera in cameras)
-    return Initialization(matcher, names, found, merged, tuple(_notes(capture, names, merged)))
+    return FoundPoints(matcher, names, found, merged, tuple(_notes(capture, names, merged)))
 
 
 def _notes(capture: Capture, names: Sequence[str], merged: Merged) -> list[str]:
