@@ -97,7 +97,7 @@ def rewritten(tmp_path, change):
     [
         (lambda a, h: h.update(format="other"), "no scene of fourdgs-ns"),
         (lambda a, h: h.update(version=99), "no scene of fourdgs-ns"),
-        (lambda a, h: h.update(representation="os.system"), "unknown"),
+        (lambda a, h: h.update(method="os.system"), "which nothing that is installed here brings"),
         (lambda a, h: h["options"].update(evil=1), "'evil' is unknown"),
         (lambda a, h: h.update(num_frames=-4), "a clip of -4 frames"),
         (lambda a, h: h.update(world_from_capture={"rotation": [[1]], "translation": [0], "scale": 1}), "damaged"),

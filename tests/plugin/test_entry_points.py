@@ -98,7 +98,11 @@ def undocumented(config: type) -> list[str]:
     """Fields of a dataclass without the string below them that tyro shows in --help."""
     body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0].body
     documented = [isinstance(below, ast.Expr) for below in [*body[1:], None]]
-    names = [(n.target.id, said) for n, said in zip(body, documented) if isinstance(n, ast.AnnAssign)]
+    names = [
+        (n.target.id, said)
+        for n, said in zip(body, documented)
+        if isinstance(n, ast.AnnAssign) and "ClassVar" not in ast.unparse(n)
+    ]
     return [f"{config.__name__}.{name}" for name, said in names if not said and name != "_target"]
 
 

@@ -74,7 +74,10 @@ def test_while_held_out_views_are_scored(capture, tmp_path, monkeypatch):
 def test_in_the_viewer_which_goes_on(capture, tmp_path, monkeypatch):
     pipeline = train(make_config(capture, tmp_path, 2)).pipeline
     pipeline.eval()
-    inspector, camera = Inspector(pipeline), pipeline.datamanager.eval_dataset.cameras[0:1]
+    inspector, camera = (
+        Inspector(pipeline.gaussians, pipeline.datamanager.train_dataset, pipeline.datamanager.eval_dataset),
+        pipeline.datamanager.eval_dataset.cameras[0:1],
+    )
     monkeypatch.setattr(drawing, "render_at", after(0, drawing.render_at))
     picture = inspector.render(camera)["rgb"]
     assert picture.shape == (32, 48, 3) and not bool(picture.any())
