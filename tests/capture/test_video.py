@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.capture.capture import VideoFrames
+from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.capture.sources import read_frames, read_masks
 from fourdgs_ns.capture.video import as_rgb, decode
 from fourdgs_ns.capture.video_header import check_constant_rate, frame_times, opened, probe_video
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.process.extract import extract_camera
 from fourdgs_ns.process.probe import probe
+from tests.capture import writers
 from tests.process.clips import number_of, numbered, turn, write_clip, write_hdr
 
 FPS = 25
@@ -249,6 +251,7 @@ def test_concealed_damage_is_noted(tmp_path):
     assert len(notes) == 1 and f"{path}, frame " in notes[0] and "copy the video again" in notes[0]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on this system")
 def test_only_regular_local_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     for path in (tmp_path / "pipe.mp4", tmp_path):
@@ -272,3 +275,14 @@ def test_converting_alone_and_in_a_row_agree(tmp_path):
     with opened(path) as container:
         single = [as_rgb(decoded.frame) for decoded in decode(container, path)]
     np.testing.assert_array_equal(single, read_all(path))
+
+
+def test_a_capture_of_trimmed_videos_says_what_it_leaves_out(tmp_path):
+    writers.write_n3dv(tmp_path)
+    for path in sorted(tmp_path.glob("*.mp4")):
+        size = (probe_video(path).width, probe_video(path).height)
+        trimmed(write_clip(tmp_path / "whole" / "a.mp4", numbered(10, *size)), path, 3)
+    capture = read_capture(tmp_path)
+    assert {len(camera.frames) for camera in capture.cameras} == {7}
+    (note,) = (note for note in capture.notes if "edit list" in note)
+    assert "cam00 stores 3 more" in note
