@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,12 @@ import cv2
 import numpy as np
 
 from fourdgs_ns.bench import step
-from fourdgs_ns.capture.capture import Capture, FrameSource, VideoFrames
-from fourdgs_ns.capture.decoding import read_frames
+from fourdgs_ns.capture.capture import Capture, FrameSource
 from fourdgs_ns.capture.frames.building import num_workers
 from fourdgs_ns.capture.frames.store import cache_directory, open_frame_store
+from fourdgs_ns.capture.sources import read_frames
 from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer
-from fourdgs_ns.synth.media import Video, require_av
+from fourdgs_ns.synth.media import Video
 from fourdgs_ns.training.memory import peak_host_memory
 
 FPS = 30.0
@@ -32,10 +31,8 @@ class DataRates:
     cameras: int
     frames: int
     """Of all cameras."""
-    opencv: float
-    """Plain decoding to RGB, as many cameras at a time as the frame store is built from; nothing is kept."""
-    pyav: float | None
-    """The same by PyAV; None for image files."""
+    decoding: float
+    """Plain decoding to RGB; nothing is kept."""
     building: float
     """Decoding into the frame store: resampling where it applies, checksums, the disk."""
     served: float
@@ -77,29 +74,16 @@ def make_recordings(folder: Path, cameras: int, frames: int, size: tuple[int, in
     return folder
 
 
-def decode_by_opencv(source: FrameSource) -> int:
-    """Decode all frames to RGB; returns their number."""
-    return sum(1 for _ in read_frames(source))
-
-
-def decode_by_pyav(source: VideoFrames) -> int:
-    """The same without OpenCV, up to the last frame that is wanted."""
-    count = 0
-    with require_av().open(str(source.path)) as container:
-        container.streams.video[0].thread_type = "AUTO"
-        for frame in container.decode(video=0):
-            frame.to_ndarray(format="rgb24")
-            count += 1
-            if count > source.indices[-1]:
-                break
-    return count
-
-
-def _rate(capture: Capture, decode: Callable[[FrameSource], int]) -> float:
+def decoding_rate(capture: Capture) -> float:
+    """Frames per second of plain decoding, as many cameras at a time as the frame store is built from."""
     start = perf_counter()
     with ThreadPoolExecutor(num_workers(len(capture.cameras))) as pool:
-        count = sum(pool.map(decode, [camera.frames for camera in capture.cameras]))
+        count = sum(pool.map(_decode_all, [camera.frames for camera in capture.cameras]))
     return count / (perf_counter() - start)
+
+
+def _decode_all(source: FrameSource) -> int:
+    return sum(1 for _ in read_frames(source))
 
 
 def _build(trainer: DynamicGaussiansTrainer) -> float:
@@ -123,17 +107,14 @@ def _build(trainer: DynamicGaussiansTrainer) -> float:
 def measure(trainer: DynamicGaussiansTrainer, steps: int) -> DataRates:
     """Decode plainly, build the store, train ``steps`` steps and serve as many batches without training."""
     capture = trainer.pipeline.datamanager.train_dataset.capture
-    videos = all(isinstance(camera.frames, VideoFrames) for camera in capture.cameras)
-    opencv = _rate(capture, decode_by_opencv)
-    pyav = _rate(capture, decode_by_pyav) if videos else None  # type: ignore[arg-type]
+    decoding = decoding_rate(capture)
     building = _build(trainer)
     peak_building = peak_host_memory()
     times = step.measure(trainer, steps)
     return DataRates(
         cameras=len(capture.cameras),
         frames=sum(len(camera.frames) for camera in capture.cameras),
-        opencv=opencv,
-        pyav=pyav,
+        decoding=decoding,
         building=building,
         served=times.frames_per_second,
         needed=times.frames_needed,

@@ -13,9 +13,10 @@ import numpy as np
 from rich.console import Console
 
 from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
+from fourdgs_ns.capture.video import decode
+from fourdgs_ns.capture.video_header import opened
 from fourdgs_ns.common.workspace import FOLDER
 from fourdgs_ns.process.alignment import compare_rigs
-from fourdgs_ns.process.reading import decode, opened
 from fourdgs_ns.process.steps import Outcome, ProcessOptions, process
 from fourdgs_ns.synth.generate import Recipe, build_renderer, build_rig
 from fourdgs_ns.synth.media import Video
@@ -108,7 +109,7 @@ def decoding_seconds(videos: list[Path]) -> float:
     started = time.perf_counter()
     for path in videos:
         with opened(path) as container:
-            for _ in decode(container):
+            for _ in decode(container, path):
                 pass
     return time.perf_counter() - started
 

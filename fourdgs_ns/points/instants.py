@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from fourdgs_ns.capture.capture import Capture, CaptureCamera
-from fourdgs_ns.capture.decoding import read_frames, read_masks
+from fourdgs_ns.capture.sources import read_frames, read_masks
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.geometry.undistortion import resampler, training_camera
 

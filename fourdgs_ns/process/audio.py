@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from pathlib import Path
 
+import av
 import numpy as np
 from jaxtyping import Complex, Float
 from scipy import fft
 from scipy.signal import butter, sosfiltfilt
 
+from fourdgs_ns.capture.video_header import opened
 from fourdgs_ns.process.offsets import PairOffset
 
 RATE = 16_000
@@ -28,6 +31,27 @@ CONFIDENT = 1.4
 """Best peak over second best from which a pair is trusted; unrelated sounds reach 1.2."""
 FARTHEST_SHARE = 0.9
 """Lags at which less than a tenth of the shorter track overlaps say nothing."""
+
+
+def sound(path: Path) -> tuple[Float[np.ndarray, " n"], float] | None:
+    """Mono samples at ``RATE`` and the time of the first one on the clock of the file; None without an audio track."""
+    with opened(path) as container:
+        if not container.streams.audio:
+            return None
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+        pieces, start, total = [], None, 0
+        for frame in container.decode(stream):
+            if start is None:
+                start = float(frame.pts * frame.time_base) if frame.pts is not None else 0.0
+            for part in resampler.resample(frame):
+                pieces.append(part.to_ndarray().ravel())
+                total += pieces[-1].size
+            if total > LIMIT_SECONDS * RATE:
+                break
+        if not pieces:
+            return None
+        return np.concatenate(pieces).astype(np.float64), float(start or 0.0)
 
 
 def is_silent(samples: Float[np.ndarray, " n"]) -> bool:

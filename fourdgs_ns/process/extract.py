@@ -17,11 +17,12 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from fourdgs_ns.capture.video import as_rgb, decode
+from fourdgs_ns.capture.video_header import opened
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.workspace import appearing_folder, disk_error
 from fourdgs_ns.process.probe import RawVideo
-from fourdgs_ns.process.reading import as_bgr, decode, opened
 from fourdgs_ns.process.timeline import Timeline
 
 QUALITY = 95
@@ -88,9 +89,9 @@ def extract_camera(
         last = max(wanted)
         reached = -1
         with opened(video.path) as container:
-            for reached, decoded in enumerate(decode(container)):
+            for reached, decoded in enumerate(decode(container, video.path)):
                 if reached in wanted:
-                    waiting.append(pool.submit(_write, decoded.frame, video.rotation, size, partial, wanted[reached]))
+                    waiting.append(pool.submit(_write, decoded.frame, size, partial, wanted[reached]))
                     while len(waiting) > 8:
                         waiting.popleft().result()
                         advance()
@@ -149,8 +150,8 @@ def save_jpeg(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
         raise disk_error(error, path) from None
 
 
-def _write(frame: Any, rotation: int, size: tuple[int, int], folder: Path, numbers: Sequence[int]) -> None:
-    image = as_bgr(frame, rotation)
+def _write(frame: Any, size: tuple[int, int], folder: Path, numbers: Sequence[int]) -> None:
+    image = cv2.cvtColor(as_rgb(frame), cv2.COLOR_RGB2BGR)
     if (image.shape[1], image.shape[0]) != size:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     first = folder / f"{numbers[0]:06d}.jpg"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,6 +14,15 @@ from fourdgs_ns.process.offsets import PairOffset
 CONFIDENT = 6.0
 """Height of the jump over the usual change from frame to frame (robust standard deviations) to be trusted."""
 GRID_PER_FRAME = 20
+
+
+def mean_luminance(frame: Any) -> float:
+    """Mean of the luma plane, from every fourth row and column."""
+    plane = frame.planes[0] if frame.format.name.startswith(("yuv", "nv", "gray")) else None
+    if plane is None or frame.format.components[0].bits != 8:
+        return float(frame.to_ndarray(format="gray")[::4, ::4].mean())
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return float(rows[: frame.height : 4, : frame.width : 4].mean())
 
 
 def jump(luminance: Float[np.ndarray, " n"]) -> float:

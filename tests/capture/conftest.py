@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 
 from fourdgs_ns.capture.capture import VideoFrames
-from fourdgs_ns.capture.decoding import read_frames
 from fourdgs_ns.capture.frames import building as frame_building
+from fourdgs_ns.capture.sources import read_frames
 from tests.capture.small_captures import N, make_camera, make_capture, write_images, write_video
 
 

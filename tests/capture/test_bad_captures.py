@@ -1,12 +1,16 @@
 """Folders, videos and images that cannot be used end in one sentence that names the file or camera and says what to do."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import av
-import cv2
 import numpy as np
 import pytest
 
+from fourdgs_ns.capture import video_header
+from fourdgs_ns.capture.images import probe_image
 from fourdgs_ns.capture.layouts import LAYOUTS, read_capture
-from fourdgs_ns.capture.probe import probe_image, probe_video
+from fourdgs_ns.capture.video_header import probe_video
 from tests.capture import writers
 from tests.capture.refusals import refused, truncate
 
@@ -89,36 +93,36 @@ def test_download_that_stopped_early(tmp_path):
     refused(lambda: probe_video(path), path, "ends before its last frame")
 
 
+class Liar:
+    """``truth`` except for what ``lies`` say."""
+
+    def __init__(self, truth, **lies):
+        self.truth = truth
+        vars(self).update(lies)
+
+    def __getattr__(self, name):
+        return getattr(self.truth, name)
+
+
 @pytest.mark.parametrize(
     ("header", "found"),
     [
-        ({cv2.CAP_PROP_FRAME_COUNT: 0.0}, "0 frames"),
-        ({cv2.CAP_PROP_FRAME_COUNT: -2562047788015215.0}, "frames, so the file is truncated"),
-        ({cv2.CAP_PROP_FRAME_COUNT: 2e7}, "20000000 frames"),
-        ({cv2.CAP_PROP_FPS: 0.0}, "0 frames per second"),
-        ({cv2.CAP_PROP_FPS: float("nan")}, "nan frames per second"),
-        ({cv2.CAP_PROP_FRAME_WIDTH: 100_000.0}, "100000x24"),
-        ({cv2.CAP_PROP_FRAME_HEIGHT: 0.0}, "32x0"),
+        ({"index_entries": []}, "0 frames"),
+        ({"frames": -2562047788015215}, "frames, so the file is truncated"),
+        ({"frames": 20_000_000}, "20000000 frames"),
+        ({"guessed_rate": 0.0}, "0 frames per second"),
+        ({"guessed_rate": float("nan")}, "nan frames per second"),
+        ({"width": 100_000}, "100000x24"),
+        ({"height": 0}, "32x0"),
     ],
 )
 def test_header_that_claims_the_impossible(header, found, tmp_path, monkeypatch):
     path = writers.write_video(tmp_path / "cam00.mp4")
-    original = cv2.VideoCapture
-
-    class Liar:
-        def __init__(self, *args):
-            self.reader = original(*args)
-
-        def isOpened(self):
-            return self.reader.isOpened()
-
-        def get(self, key):
-            return header.get(key, self.reader.get(key))
-
-        def release(self):
-            self.reader.release()
-
-    monkeypatch.setattr(cv2, "VideoCapture", Liar)
+    container = av.open(str(path))
+    stream = container.streams.video[0]
+    liar = Liar(stream, codec_context=Liar(stream.codec_context, **header), **header)
+    lying = nullcontext(Liar(container, streams=SimpleNamespace(video=[liar])))
+    monkeypatch.setattr(video_header, "opened", lambda _: lying)
     refused(lambda: probe_video(path), path, found)
 
 

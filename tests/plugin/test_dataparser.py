@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fourdgs_ns.capture import decoding
+from fourdgs_ns.capture import sources
 from fourdgs_ns.capture.frame_range import parse_frames
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.capture.selection import automatic_downscale
@@ -31,7 +31,7 @@ def test_nothing_is_decoded(capture, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a frame was decoded")
 
-    monkeypatch.setattr(decoding, "read_frames", refuse)
+    monkeypatch.setattr(sources, "read_frames", refuse)
     monkeypatch.setattr("cv2.imread", refuse)
     assert len(outputs(capture).image_filenames) == 12
 

@@ -78,7 +78,7 @@ def test_in_the_viewer_which_goes_on(capture, tmp_path, monkeypatch):
         Inspector(pipeline.gaussians, pipeline.datamanager.train_dataset, pipeline.datamanager.eval_dataset),
         pipeline.datamanager.eval_dataset.cameras[0:1],
     )
-    monkeypatch.setattr(drawing, "render_at", after(0, drawing.render_at))
+    monkeypatch.setattr(render, "render_at", after(0, render.render_at))
     picture = inspector.render(camera)["rgb"]
     assert picture.shape == (32, 48, 3) and not bool(picture.any())
     assert "GPU memory ran out while drawing" in inspector.statistics.refusal

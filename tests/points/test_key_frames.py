@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.capture.capture import ImageFrames
-from fourdgs_ns.capture.decoding import read_frames
+from fourdgs_ns.capture.sources import read_frames
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points import instants, sift
 from fourdgs_ns.points.instants import matching_downscale

@@ -9,6 +9,14 @@ from pathlib import Path
 import av
 import numpy as np
 
+from fourdgs_ns.capture.video import REC709_FROM_REC2020
+from fourdgs_ns.capture.video_header import HLG, PQ
+
+BT2020, BT2020_MATRIX, LIMITED = 9, 9, 1
+"""ITU-T H.273: primaries, matrix (non-constant luminance); FFmpeg: limited range."""
+PATCHES = np.array([[0.02] * 3, [0.18] * 3, [0.5] * 3, [0.3, 0.05, 0.05], [0.05, 0.3, 0.08], [0.06, 0.07, 0.4]])
+"""Linear BT.709, diffuse white is 1."""
+
 
 def write_clip(
     path: Path,
@@ -59,6 +67,49 @@ def number_of(image: np.ndarray) -> int:
     """The number that an image of :func:`numbered` tells."""
     h, w = image.shape[:2]
     return round((float(np.median(image[h // 3 : 2 * h // 3, w // 3 : 2 * w // 3])) - 20) / 8)
+
+
+def _pq(linear):
+    """SMPTE ST 2084 with diffuse white at 203 cd/m2."""
+    y = (linear * 203 / 10_000) ** (2610 / 16384)
+    return ((3424 / 4096 + 2413 / 128 * y) / (1 + 2392 / 128 * y)) ** (2523 / 32)
+
+
+def _hlg(linear):
+    """ARIB STD-B67 with diffuse white at 75 % of the signal."""
+    scene = linear * 0.265
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), a * np.log(np.maximum(12 * scene - b, 1e-9)) + c)
+
+
+def write_hdr(path: Path, transfer: int) -> Path:
+    """Six patches of 32x32 pixels (``PATCHES``), three frames, PQ (16) or HLG (18)."""
+    curve = {PQ: _pq, HLG: _hlg}[transfer]
+    wide = PATCHES @ np.linalg.inv(REC709_FROM_REC2020.astype(np.float64)).T
+    r, g, b = curve(np.maximum(wide, 0)).T
+    luma = 0.2627 * r + 0.6780 * g + 0.0593 * b
+    planes = (64 + 876 * luma, 512 + 896 * (b - luma) / 1.8814, 512 + 896 * (r - luma) / 1.4746)
+    y, u, v = (np.rint(p).astype(np.uint16) for p in planes)
+    grid = np.repeat(np.repeat(np.arange(6).reshape(2, 3), 32, axis=0), 32, axis=1)
+    half = grid[::2, ::2]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(30))
+        stream.width, stream.height, stream.pix_fmt = grid.shape[1], grid.shape[0], "yuv420p10le"
+        stream.options = {"crf": "2", "preset": "ultrafast"}
+        context = stream.codec_context
+        context.color_trc, context.color_primaries = transfer, BT2020
+        context.colorspace, context.color_range = BT2020_MATRIX, LIMITED
+        for k in range(3):
+            frame = av.VideoFrame(grid.shape[1], grid.shape[0], "yuv420p10le")
+            for plane, values in zip(frame.planes, (y[grid], u[half], v[half])):
+                rows = np.zeros((plane.height, plane.line_size // 2), np.uint16)
+                rows[:, : plane.width] = values
+                plane.update(rows)
+            frame.color_trc, frame.color_primaries = transfer, BT2020
+            frame.colorspace, frame.color_range, frame.pts = BT2020_MATRIX, LIMITED, k
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
 
 
 def turn(path: Path, degrees: int) -> Path:

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from fourdgs_ns.capture.decoding import read_frames
 from fourdgs_ns.capture.layouts import read_capture
+from fourdgs_ns.capture.sources import read_frames
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.process.convert_capture import convert_capture, recalibrated
 from tests.capture import writers

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from fourdgs_ns.bench.process import LATE_FRAMES, errors_of, record
-from fourdgs_ns.capture.decoding import read_frames
 from fourdgs_ns.capture.layouts import read_capture
+from fourdgs_ns.capture.sources import read_frames
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.workspace import STAGES
 from fourdgs_ns.points.ply import read_points_ply

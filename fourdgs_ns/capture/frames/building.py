@@ -18,8 +18,8 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fourdgs_ns.capture.capture import VideoFrames
-from fourdgs_ns.capture.decoding import read_frames, read_masks
 from fourdgs_ns.capture.frames.file import CameraFile, Shape, Sidecar, frame_is_sound, write_at
+from fourdgs_ns.capture.sources import read_frames, read_masks
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.undistortion import Resampler, resampler

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fourdgs_ns.capture.capture import Capture
+from fourdgs_ns.capture.images import probe_image
 from fourdgs_ns.capture.layouts.entries import (
     Entry,
     camera_names,
@@ -24,7 +25,6 @@ from fourdgs_ns.capture.layouts.entries import (
 from fourdgs_ns.capture.layouts.reading import find_point_files, metadata_fps
 from fourdgs_ns.capture.layouts.rig import on_common_clock, require_cameras
 from fourdgs_ns.capture.layouts.sequences import natural_key
-from fourdgs_ns.capture.probe import probe_image
 from fourdgs_ns.common.errors import UserError
 
 name = "dnerf"

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from fourdgs_ns.capture.capture import Capture, CaptureCamera, FrameSource, ImageFrames
+from fourdgs_ns.capture.images import probe_image
 from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, metadata_fps
 from fourdgs_ns.capture.layouts.sequences import Track, align, check_same_size, common_fps, listed, natural_key
-from fourdgs_ns.capture.probe import probe_image
 from fourdgs_ns.common.errors import UserError
 
 ALPHA_NOTE = "images have an alpha channel, which is used as the matte"

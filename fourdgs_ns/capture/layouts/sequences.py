@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Int
 
 from fourdgs_ns.capture.capture import FrameSource, ImageFrames, VideoFrames
-from fourdgs_ns.capture.probe import MAX_FRAMES, probe_image, probe_video
+from fourdgs_ns.capture.images import probe_image
+from fourdgs_ns.capture.video_header import MAX_FRAMES, probe_video
 from fourdgs_ns.common.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -34,6 +35,8 @@ class Track:
     fps: float | None = None
     """Frame rate that the file states; None for images."""
     has_alpha: bool = False
+    hidden: int = 0
+    """Frames that a video stores but hides by an edit list."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -84,10 +87,11 @@ def by_stem(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def video_track(path: Path) -> Track:
-    """All frames that a video's header promises, numbered from 0."""
+    """All frames that a video shows, numbered from 0."""
     header = probe_video(path)
     numbers = np.arange(header.frame_count)
-    return Track(VideoFrames(path, tuple(range(header.frame_count))), numbers, header.width, header.height, header.fps)
+    source = VideoFrames(path, tuple(range(header.frame_count)))
+    return Track(source, numbers, header.width, header.height, header.fps, hidden=header.hidden_frames)
 
 
 def image_track(paths: Sequence[Path], camera: str) -> Track:
@@ -234,6 +238,9 @@ def align(tracks: Mapping[str, Track]) -> Alignment:
     cut = [f"{n} has {len(t)} ({_range(t)})" for n, t in tracks.items() if len(t) != len(common)]
     if cut:
         notes = (f"frames {common[0]} to {common[-1]} are used, which all cameras share; {listed(cut)}",)
+    hiding = [f"{n} stores {t.hidden} more" for n, t in tracks.items() if t.hidden]
+    if hiding:
+        notes = (*notes, f"frames that an edit list hides (a trimmed video) are left out: {listed(hiding)}")
     picks = {}
     for name, track in tracks.items():
         picks[name] = np.flatnonzero(np.isin(track.numbers, common)).tolist()

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fourdgs_ns.capture.capture import Capture
+from fourdgs_ns.capture.images import probe_image
 from fourdgs_ns.capture.layouts.entries import (
     Entry,
     camera_names,
@@ -47,7 +48,6 @@ from fourdgs_ns.capture.layouts.sequences import (
     natural_key,
     video_track,
 )
-from fourdgs_ns.capture.probe import probe_image
 from fourdgs_ns.common.errors import UserError
 
 name = "transforms"

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from fourdgs_ns.capture.capture import VideoFrames
-from fourdgs_ns.capture.decoding import read_frames
 from fourdgs_ns.capture.frames import building as frame_building
+from fourdgs_ns.capture.sources import read_frames
 from fourdgs_ns.common.errors import UserError
 from tests.capture.small_captures import (
     HEIGHT,

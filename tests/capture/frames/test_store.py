@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from fourdgs_ns.capture.capture import ImageFrames, VideoFrames
-from fourdgs_ns.capture.decoding import read_frames, read_masks
 from fourdgs_ns.capture.frames import building as frame_building
 from fourdgs_ns.capture.frames import store as frame_store
 from fourdgs_ns.capture.frames.store import cache_directory
+from fourdgs_ns.capture.sources import read_frames, read_masks
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.undistortion import resampler
 from tests.capture.small_captures import (
