@@ -22,13 +22,14 @@ from fourdgs_ns.corrections.clocks import CameraTimes
 from fourdgs_ns.corrections.colors import CameraColors
 from fourdgs_ns.corrections.poses import CameraPoses
 from fourdgs_ns.densification.guided import GuidedSampling
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.world import WorldFromCapture, check_same_world
 from fourdgs_ns.plugin import checkpoints
 from fourdgs_ns.plugin.cameras import TrainingViews, pinhole_cameras
 from fourdgs_ns.plugin.model_config import DynamicGaussiansModelConfig
 from fourdgs_ns.plugin.render_views import Drawn, draw
 from fourdgs_ns.plugin.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
-from fourdgs_ns.rasterization import PinholeCameras, Rendering
+from fourdgs_ns.rasterization import Rendering
 from fourdgs_ns.rasterization.render import SliceEdit
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime, PointsOverTime
 from fourdgs_ns.representation.parts.active_set import ActiveSet

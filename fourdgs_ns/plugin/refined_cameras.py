@@ -9,6 +9,7 @@ and ``turned_degrees``, ``time_offset_seconds`` (how much later than stated its 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ import torch
 from jaxtyping import Float
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.plugin.cameras import pinhole_cameras
 from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
 from fourdgs_ns.plugin.model import DynamicGaussiansModel
@@ -34,7 +34,7 @@ def refined_calibration(
     """Content of the file, and what to tell the user; poses in the capture's world, held-out cameras as they were."""
     names = list(model.capture_metadata["train_camera_names"])
     facts: dict[str, dict[str, Any]] = {name: {} for name in names}
-    poses = {camera.name: camera.pose(0) for camera in capture.cameras}
+    poses = {camera.name: camera.camera.world_from_camera for camera in capture.cameras}
     late = {camera.name: camera.time_offset_seconds for camera in capture.cameras}
     told = []
     if model.camera_times is not None:
@@ -63,10 +63,9 @@ def refined_calibration(
         gains = (0.5 * matrices.sum(axis=2) + offsets).mean(axis=1) / 0.5 - 1
         told.append(describe_colors(dict(zip(names, gains.tolist()))))
     cameras = [
-        CalibratedCamera(c.name, c.width, c.height, c.intrinsics, poses[c.name], c.distortion, c.fisheye)
-        for c in capture.cameras
+        replace(c.camera, world_from_camera=poses[c.name], time_offset_seconds=late[c.name]) for c in capture.cameras
     ]
-    content = transforms(cameras, {c.name: c.name for c in cameras}, _fps(capture), late)
+    content = transforms(cameras, {c.name: c.name for c in cameras}, _fps(capture))
     for entry in content["frames"]:
         entry.update(facts.get(entry["camera_label"], {}))
     return content, told

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor, nn
 
-from fourdgs_ns.geometry.rays import pixel_rays
-from fourdgs_ns.rasterization import PinholeCameras, Rendering
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
+from fourdgs_ns.rasterization import Rendering
 from fourdgs_ns.rasterization.render import SliceEdit, render_at
 from fourdgs_ns.representation.base import GaussiansAtTime
 
@@ -51,7 +51,7 @@ def draw(model: DynamicGaussiansModel, camera: Cameras, edit: SliceEdit | None =
     if decoder is None:
         rgb = rendering.features
     else:
-        decoded = decoder(rendering.features, pixel_rays(cameras))
+        decoded = decoder(rendering.features, cameras.rays())
         rgb = rendering.alphas * decoded + (1 - rendering.alphas) * background
     if model.training and model.camera_colors is not None and camera.metadata is not None:
         rgb = model.camera_colors(rgb, camera.metadata["cam_id"][:, 0])

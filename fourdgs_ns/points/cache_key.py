@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera, VideoFrames
+from fourdgs_ns.capture.capture import Capture, RecordedCamera, VideoFrames
 
 VERSION = 2
 """Raised whenever the same input gives other points than before."""
@@ -19,7 +19,7 @@ VERSION = 2
 
 def cache_key(
     capture: Capture,
-    cameras: Sequence[CaptureCamera],
+    cameras: Sequence[RecordedCamera],
     frames: Sequence[int],
     scales: Mapping[str, float],
     facts: dict,
@@ -42,9 +42,9 @@ def cache_key(
                 "name": camera.name,
                 "size": [camera.width, camera.height],
                 "scale": scales[camera.name],
-                "intrinsics": np.asarray(camera.intrinsics).tolist(),
-                "distortion": [camera.fisheye, *map(float, camera.distortion)],
-                "poses": np.asarray(part.world_from_camera).tolist(),
+                "intrinsics": np.asarray(camera.camera.intrinsics).tolist(),
+                "distortion": [camera.camera.fisheye, *map(float, camera.camera.distortion)],
+                "poses": np.asarray(part.poses).tolist(),
                 "instants": part.frame_ids.tolist(),
                 "positions": [int(i) for i in getattr(part.frames, "indices", ())],
                 "sources": sources,

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.rasterization.kernel_threads import helper, kernel
 from fourdgs_ns.rasterization.projection import (
     Projection,
@@ -19,7 +20,7 @@ from fourdgs_ns.rasterization.projection import (
     outline,
     point_gradient,
 )
-from fourdgs_ns.rasterization.types import EPS_2D, PinholeCameras
+from fourdgs_ns.rasterization.types import EPS_2D
 
 
 @helper

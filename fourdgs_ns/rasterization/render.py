@@ -7,8 +7,9 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.rasterization.rasterize import rasterize
-from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
+from fourdgs_ns.rasterization.types import Rendering
 from fourdgs_ns.representation.base import GaussiansAtTime, Parameters, Representation
 from fourdgs_ns.representation.parts.active_set import ActiveRows, ActiveSet
 

@@ -10,8 +10,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.corrections.poses import CameraPoses, quats_from_vectors
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.rotations import rotation_matrices
-from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from tests.densification.test_relocation import scene
 from tests.rasterization.random_scenes import make_cameras

@@ -9,8 +9,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.formats.scene import Scene
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.world import WorldFromCapture
-from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.base import Clip, GaussiansAtTime
 from fourdgs_ns.representation.fourd import STATIC_MARK, FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig

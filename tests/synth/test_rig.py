@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import look_at
 from fourdgs_ns.synth.generate import build_renderer
-from fourdgs_ns.synth.rig import look_at, moving_camera, rig
+from fourdgs_ns.synth.rig import moving_camera, rig
 
 
 def test_look_at_has_opencv_axes():

@@ -22,7 +22,7 @@ from fourdgs_ns.capture.decoding import read_frames, read_masks
 from fourdgs_ns.capture.frames.file import CameraFile, Shape, Sidecar, frame_is_sound, write_at
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import Resampler, resampler
+from fourdgs_ns.geometry.resampling import Resampler
 
 FLUSH_EVERY = 32
 """Frames between two progress records of an unfinished file."""
@@ -89,7 +89,7 @@ def _shape(file: CameraFile) -> Shape:
     channels = 3 if file.masks is None else 4
     if not isinstance(frames, VideoFrames) and channels == 3:
         channels = next(read_frames(frames.take([0]))).shape[2]
-    return len(frames), file.training.height, file.training.width, channels
+    return len(frames), file.pinhole.height, file.pinhole.width, channels
 
 
 def _require_space(directory: Path, files: Sequence[CameraFile], begun: Sequence[Sidecar]) -> None:
@@ -151,7 +151,7 @@ def _append_frames(
     advance: Callable[[], None],
 ) -> bool:
     """True when all frames are written, False when ``stop`` came first."""
-    resample = resampler(file.camera, file.training)
+    resample = Resampler(file.camera.camera, file.pinhole)
     start = len(sidecar.crc32)
     frames = read_frames(file.camera.frames, start=start, notes=sidecar.notes)
     masks = None if file.masks is None else read_masks(file.masks, start=start)

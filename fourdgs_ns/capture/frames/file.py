@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera, FrameSource, ImageFrames, VideoFrames
+from fourdgs_ns.capture.capture import Capture, FrameSource, ImageFrames, RecordedCamera, VideoFrames
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import TrainingCamera, training_camera
+from fourdgs_ns.geometry.camera import Camera
 
 STORE_VERSION = 1
 """Part of every key; raise it when the same source would give other pixels."""
@@ -27,8 +27,9 @@ Shape = tuple[int, int, int, int]
 class CameraFile:
     """What one camera's file will hold, finished or not."""
 
-    camera: CaptureCamera
-    training: TrainingCamera
+    camera: RecordedCamera
+    pinhole: Camera
+    """The camera of the stored frames: undistorted and at their size."""
     masks: FrameSource | None
     masks_are_mattes: bool
     directory: Path
@@ -82,7 +83,7 @@ class Sidecar:
 
 
 def camera_file(
-    capture: Capture, camera: CaptureCamera, downscale: float, use_masks: bool, directory: Path
+    capture: Capture, camera: RecordedCamera, downscale: float, use_masks: bool, directory: Path
 ) -> CameraFile:
     """The file of ``camera`` at source size / ``downscale``; reads only the sources' sizes and times.
 
@@ -96,8 +97,8 @@ def camera_file(
             f"camera '{camera.name}' has {len(camera.frames)} frames but {len(masks)} masks; add the missing masks, "
             "or train without masks"
         )
-    training = training_camera(camera, downscale)
-    lens = training.undistortion
+    pinhole = camera.camera.undistorted(downscale)
+    lens = camera.camera.undistortion
     # Poses and the matrix of an undistorted camera are left out: calibrating again keeps the frames.
     facts = {
         "version": STORE_VERSION,
@@ -105,13 +106,13 @@ def camera_file(
         "frames": _fingerprint(camera.frames, capture.root),
         "masks": None if masks is None else [capture.masks_are_mattes, _fingerprint(masks, capture.root)],
         "source_size": [camera.width, camera.height],
-        "size": [training.width, training.height],
+        "size": [pinhole.width, pinhole.height],
         "lens": None
         if lens is None
         else [lens.fisheye, *(m.tolist() for m in (lens.source_matrix, lens.pinhole_matrix, lens.distortion))],
     }
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-    return CameraFile(camera, training, masks, capture.masks_are_mattes, directory, key)
+    return CameraFile(camera, pinhole, masks, capture.masks_are_mattes, directory, key)
 
 
 def _fingerprint(source: FrameSource, root: Path) -> list:

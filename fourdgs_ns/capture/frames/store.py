@@ -26,14 +26,14 @@ from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.frames.building import build_all
 from fourdgs_ns.capture.frames.file import CameraFile, Shape, Sidecar, camera_file, damage_of, read_into
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import TrainingCamera
+from fourdgs_ns.geometry.camera import Camera
 
 
 @dataclass(frozen=True, eq=False)
 class StoredCamera:
     """The finished file of one camera."""
 
-    training: TrainingCamera
+    pinhole: Camera
     path: Path
     shape: Shape
     """Frames, height, width, channels."""
@@ -57,9 +57,9 @@ class FrameStore:
         return FrameStore, (self._cameras, self.notes)
 
     @property
-    def cameras(self) -> dict[str, TrainingCamera]:
+    def cameras(self) -> dict[str, Camera]:
         """The pinhole cameras that the stored frames belong to, by name."""
-        return {name: camera.training for name, camera in self._cameras.items()}
+        return {name: camera.pinhole for name, camera in self._cameras.items()}
 
     @property
     def total_bytes(self) -> int:
@@ -161,7 +161,7 @@ def _open_finished(files: Sequence[CameraFile]) -> tuple[dict[str, StoredCamera]
             continue
         damage = damage_of(file.data_path(sidecar.shape), sidecar)
         if damage is None:
-            stored[file.camera.name] = StoredCamera(file.training, file.data_path(sidecar.shape), sidecar.shape)
+            stored[file.camera.name] = StoredCamera(file.pinhole, file.data_path(sidecar.shape), sidecar.shape)
             notes.extend(sidecar.notes)
         else:
             notes.append(

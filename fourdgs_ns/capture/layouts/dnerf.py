@@ -48,7 +48,7 @@ def read(root: Path) -> Capture:
     values, index = instants(entry_numbers(entries, "time"))
     times, notes = to_seconds(values, metadata_fps(root))
     cameras = cameras_of(by_camera, index)
-    if all(len(c.world_from_camera) == 1 for c in cameras):
+    if not any(c.moves for c in cameras):
         require_cameras(root, [c.name for c in cameras])
     has_alpha = probe_image(entries[0].path).has_alpha
     if has_alpha:

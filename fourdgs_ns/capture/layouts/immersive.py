@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
-from fourdgs_ns.capture.layouts.calibration import checked_distortion, checked_intrinsics, checked_pose, pinhole
+from fourdgs_ns.capture.layouts.calibration import checked_distortion, checked_intrinsics, checked_pose
 from fourdgs_ns.capture.layouts.named_rig import capture_of, frames_by_camera
 from fourdgs_ns.capture.layouts.reading import matrix, number, number_list, read_text
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, pinhole
 
 name = "immersive"
 looks_for = "models.json"
@@ -37,7 +37,7 @@ def read(root: Path) -> Capture:
     return capture_of(root, name, read_cameras(file), frames_by_camera(root), file, None)
 
 
-def read_cameras(path: Path) -> list[CalibratedCamera]:
+def read_cameras(path: Path) -> list[Camera]:
     """All cameras of the list."""
     file = path
     try:
@@ -60,5 +60,5 @@ def read_cameras(path: Path) -> list[CalibratedCamera]:
         camera_from_world = np.asarray(cv2.Rodrigues(orientation.reshape(3, 1))[0])
         pose = checked_pose(np.hstack([camera_from_world.T, position[:, None]]), camera, file)
         distortion = checked_distortion(radial, camera, file, fisheye=True)
-        cameras.append(CalibratedCamera(camera, width, height, lens, pose, distortion, fisheye=True))
+        cameras.append(Camera(camera, width, height, lens, pose, distortion, fisheye=True))
     return cameras

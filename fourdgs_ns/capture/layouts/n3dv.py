@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, checked_pose, pinhole, scaled_intrinsics
+from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, checked_pose, scaled_intrinsics
 from fourdgs_ns.capture.layouts.reading import read_npy
-from fourdgs_ns.capture.layouts.rig import Lens, RigCamera, require_cameras, rig_capture, rig_fps
+from fourdgs_ns.capture.layouts.rig import FixedCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.capture.layouts.sequences import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -26,6 +26,7 @@ from fourdgs_ns.capture.layouts.sequences import (
     video_track,
 )
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, pinhole
 
 name = "n3dv"
 looks_for = "poses_bounds.npy with cam*.mp4 or images"
@@ -56,8 +57,9 @@ def read(root: Path) -> Capture:
         height, width, focal = (float(x) for x in matrix[:, 4])
         pose = checked_pose(np.stack([right, down, -backwards, centre], axis=1), camera, poses_file)
         at_calibration = checked_intrinsics(pinhole(focal, focal, width / 2, height / 2), camera, poses_file)
-        lens = Lens(scaled_intrinsics(at_calibration, (width, height), (track.width, track.height), camera, poses_file))
-        cameras.append(RigCamera(camera, track, lens, pose, mask_source(root, camera, track)))
+        size = track.width, track.height
+        lens = scaled_intrinsics(at_calibration, (width, height), size, camera, poses_file)
+        cameras.append(FixedCamera(Camera(camera, *size, lens, pose), track, mask_source(root, camera, track)))
     fps, notes = rig_fps(root, tracks)
     return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
 

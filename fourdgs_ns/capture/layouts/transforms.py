@@ -19,17 +19,17 @@ from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.entries import (
     Entry,
     camera_names,
+    camera_of,
     cameras_of,
     entry_numbers,
     instants,
-    lens_of,
     read_entries,
     to_seconds,
 )
 from fourdgs_ns.capture.layouts.reading import find_point_files, frame_rate, image_fps, metadata_fps, number
 from fourdgs_ns.capture.layouts.rig import (
     ALPHA_NOTE,
-    RigCamera,
+    FixedCamera,
     on_common_clock,
     require_cameras,
     require_files,
@@ -49,6 +49,7 @@ from fourdgs_ns.capture.layouts.sequences import (
 )
 from fourdgs_ns.capture.probe import probe_image
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 
 name = "transforms"
 looks_for = "transforms.json"
@@ -94,14 +95,19 @@ def _whole_cameras(root: Path, content: dict[str, Any], entries: dict[str, Entry
     cameras = []
     for camera, entry in entries.items():
         track = _track(camera, entry, shared=sum(e.path.parent == entry.path.parent for e in entries.values()) > 1)
-        lens = lens_of([entry], camera, track.width, track.height)
-        late = number(entry.fields.get("time_offset_seconds", 0.0), f"time_offset_seconds of '{camera}'", entry.listing)
-        masks = mask_source(root, camera, track)
-        cameras.append(RigCamera(camera, track, lens, entry.world_from_camera, masks, late))
+        found = _camera(entry, camera, track.width, track.height)
+        cameras.append(FixedCamera(found, track, mask_source(root, camera, track)))
     fps, notes = rig_fps(root, {c.name: c.track for c in cameras})
     if "fps" in content:
         fps, notes = frame_rate(content["fps"], "fps", root / "transforms.json"), ()
     return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
+
+
+def _camera(entry: Entry, camera: str, width: int, height: int) -> Camera:
+    """The camera that an entry stands for, with the offset of its clock if it states one."""
+    stated = entry.fields.get("time_offset_seconds")
+    late = None if stated is None else number(stated, f"time_offset_seconds of '{camera}'", entry.listing)
+    return replace(camera_of([entry], camera, width, height), time_offset_seconds=late)
 
 
 def _track(camera: str, entry: Entry, shared: bool) -> Track:
@@ -152,7 +158,7 @@ def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list
         notes = (*notes, "mask_path is not read; give images an alpha channel to cut the subject out")
     if probe_image(entries[0].path).has_alpha:
         notes = (*notes, ALPHA_NOTE)
-    if all(len(c.world_from_camera) == 1 for c in cameras):
+    if not any(c.moves for c in cameras):
         require_cameras(root, [c.name for c in cameras])
     return Capture(
         root=root,

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
+from fourdgs_ns.capture.layouts.calibration import at_frame_size
 from fourdgs_ns.capture.layouts.sequences import listed, natural_key
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process.calibrations import aniposelib, colmap, easymocap, immersive, llff, technicolor, transforms
 
 
@@ -25,7 +26,7 @@ class Format(Protocol):
     def recognizes(self, path: Path) -> bool:
         """Whether a file or folder is of this format."""
 
-    def read(self, path: Path) -> list[CalibratedCamera]:
+    def read(self, path: Path) -> list[Camera]:
         """Cameras in the order of the file; names may be empty when the format has none.
 
         Raises:
@@ -63,7 +64,7 @@ def read_calibration(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[s
     known = recognise(path)
     found = known.read(path)
     chosen = match_names(found, list(sizes), path)
-    cameras = [camera.resized(*sizes[camera.name], path) for camera in chosen]
+    cameras = [at_frame_size(camera, *sizes[camera.name], path) for camera in chosen]
     return {
         "cameras": [camera.to_json() for camera in cameras],
         "failed": {},
@@ -75,7 +76,7 @@ def read_calibration(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[s
     }
 
 
-def match_names(cameras: Sequence[CalibratedCamera], names: Sequence[str], path: Path) -> list[CalibratedCamera]:
+def match_names(cameras: Sequence[Camera], names: Sequence[str], path: Path) -> list[Camera]:
     """The calibrated camera of each of ``names``, renamed.
 
     Raises:

@@ -13,10 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.capture.layouts.calibration import checked_distortion, checked_intrinsics, pose_from_world_to_camera
 from fourdgs_ns.capture.layouts.reading import matrix
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 
 name = "aniposelib"
 looks_for = "Calib.toml or camera_array.toml"
@@ -27,7 +27,7 @@ def recognizes(path: Path) -> bool:
     return _file(path) is not None
 
 
-def read(path: Path) -> list[CalibratedCamera]:
+def read(path: Path) -> list[Camera]:
     """All cameras that are not marked ``ignore``."""
     file = _file(path)
     assert file is not None
@@ -45,7 +45,7 @@ def read(path: Path) -> list[CalibratedCamera]:
     return cameras
 
 
-def _camera(camera: str, table: dict[str, Any], file: Path) -> CalibratedCamera:
+def _camera(camera: str, table: dict[str, Any], file: Path) -> Camera:
     for key in ("rotation", "translation"):
         if table.get(key) in (None, "null", []):
             raise UserError(f"camera '{camera}' in {file} has no {key}; calibrate the extrinsics first")
@@ -63,7 +63,7 @@ def _camera(camera: str, table: dict[str, Any], file: Path) -> CalibratedCamera:
     fisheye = bool(table.get("fisheye", False))
     coefficients = np.asarray(table.get("distortions", []), dtype=np.float64).reshape(-1).tolist()
     distortion = checked_distortion(coefficients, camera, file, fisheye)
-    return CalibratedCamera(camera, round(width), round(height), lens, pose, distortion, fisheye)
+    return Camera(camera, round(width), round(height), lens, pose, distortion, fisheye)
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.capture.layouts.immersive import CALIBRATION, read_cameras
+from fourdgs_ns.geometry.camera import Camera
 
 name = "immersive"
 looks_for = CALIBRATION
@@ -15,5 +15,5 @@ def recognizes(path: Path) -> bool:
     return path.name == CALIBRATION or (path / CALIBRATION).is_file()
 
 
-def read(path: Path) -> list[CalibratedCamera]:
+def read(path: Path) -> list[Camera]:
     return read_cameras(path / CALIBRATION if path.is_dir() else path)

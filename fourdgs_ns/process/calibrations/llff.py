@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
-from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, checked_pose, pinhole
+from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, checked_pose
 from fourdgs_ns.capture.layouts.reading import read_npy
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, pinhole
 
 name = "llff"
 looks_for = "poses_bounds.npy"
@@ -19,7 +19,7 @@ def recognizes(path: Path) -> bool:
     return _file(path).suffix == ".npy" and _file(path).is_file()
 
 
-def read(path: Path) -> list[CalibratedCamera]:
+def read(path: Path) -> list[Camera]:
     """Rows [down, right, backwards | centre | height width focal] and two depth bounds."""
     file = _file(path)
     rows = read_npy(file)
@@ -32,7 +32,7 @@ def read(path: Path) -> list[CalibratedCamera]:
         height, width, focal = (float(x) for x in matrix[:, 4])
         pose = checked_pose(np.stack([right, down, -backwards, centre], axis=1), f"row {i}", file)
         lens = checked_intrinsics(pinhole(focal, focal, width / 2, height / 2), f"row {i}", file)
-        cameras.append(CalibratedCamera("", round(width), round(height), lens, pose))
+        cameras.append(Camera("", round(width), round(height), lens, pose))
     return cameras
 
 
