@@ -9,6 +9,7 @@ import torch
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.scene import Scene
 from fourdgs_ns.representation.freetime import FreeTimeConfig
+from fourdgs_ns.representation.parts.spherical_harmonics import harmonics_to_capture
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 
 
@@ -37,7 +38,7 @@ def scene_in_capture(scene: Scene) -> Scene:
         params["velocities"] = frame.vectors_to_capture(params["velocities"])
     if "features_rest" in params:
         harmonics = torch.cat([params["features_dc"][:, None], params["features_rest"]], dim=1)
-        params["features_rest"] = frame.harmonics_to_capture(harmonics)[:, 1:].contiguous()
+        params["features_rest"] = harmonics_to_capture(harmonics, frame)[:, 1:].contiguous()
     centers = scene.camera_centers
     if centers is not None:
         centers = frame.gaussians_to_capture(centers, torch.ones(len(centers), 4), centers)[0]

@@ -13,7 +13,7 @@ from torch import Tensor
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.representation.base import GaussiansAtTime, finite_rows
 from fourdgs_ns.representation.parts.ellipsoids import slice_axes
-from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
+from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, harmonics_to_capture
 
 if TYPE_CHECKING:
     from fourdgs_ns.geometry.world import WorldFromCapture
@@ -66,7 +66,7 @@ class SplatfactoView(SplatfactoModel):
         if self.world_from_capture is None:
             return gaussians.means, quats, log_scales, gaussians.opacities, harmonics
         means, quats, log_scales = self.world_from_capture.gaussians_to_capture(gaussians.means, quats, log_scales)
-        return means, quats, log_scales, gaussians.opacities, self.world_from_capture.harmonics_to_capture(harmonics)
+        return means, quats, log_scales, gaussians.opacities, harmonics_to_capture(harmonics, self.world_from_capture)
 
     def _shown(self) -> GaussiansAtTime:
         return self.slice(self.default_time())

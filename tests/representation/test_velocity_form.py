@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.geometry.rotations import rotation_matrices
-from fourdgs_ns.representation.parts.ellipsoids import axes_of, largest_deviation, quats_from_matrices
+from fourdgs_ns.geometry.rotations import quats_from_matrices, rotation_matrices
+from fourdgs_ns.representation.parts.ellipsoids import axes_of, largest_deviation
 from fourdgs_ns.representation.parts.rotations4d import rotation_matrices_4d
 from fourdgs_ns.representation.parts.velocity_form import QuaternionForm, VelocityForm, quaternion_form, velocity_form
 
