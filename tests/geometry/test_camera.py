@@ -25,6 +25,13 @@ def points():
     return np.random.default_rng(0).uniform(-0.5, 0.5, (50, 3))
 
 
+def test_look_at_has_opencv_axes():
+    pose = look_at(np.array([0.0, -4.0, 1.0]), np.array([0.0, 0.0, 1.0]))
+    np.testing.assert_allclose(pose[:3, :3] @ [1, 0, 0], [1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(pose[:3, :3] @ [0, 1, 0], [0, 0, -1], atol=1e-12)
+    np.testing.assert_allclose(pose[:3, :3] @ [0, 0, 1], [0, 1, 0], atol=1e-12)
+
+
 def test_a_camera_looks_at_its_target_with_its_upper_edge_up():
     for up in ((0.0, 0.0, 1.0), (0.0, -1.0, 0.0)):
         pose = look_at(np.array([3.0, -1.0, 2.0]), np.array([0.5, 0.5, 0.5]), up)
