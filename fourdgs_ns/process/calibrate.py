@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from jaxtyping import Int
 
-from fourdgs_ns.capture.layouts.calibration import checked_pose
+from fourdgs_ns.capture.layouts.conventions import checked_pose
 from fourdgs_ns.capture.layouts.reading import read_json
 from fourdgs_ns.capture.layouts.sequences import listed
 from fourdgs_ns.common.errors import UserError

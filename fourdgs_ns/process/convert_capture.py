@@ -12,12 +12,12 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from fourdgs_ns.capture.calibration import read_calibration
 from fourdgs_ns.capture.capture import Capture, ImageFrames, VideoFrames
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.workspace import write_json
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.geometry.view_volume import attention_point
-from fourdgs_ns.process.calibrations import read_calibration
 from fourdgs_ns.process.write import transforms
 
 Target = Literal["easyvolcap", "n3dv", "transforms"]

@@ -186,7 +186,7 @@ class _Run:
 
         def compute() -> dict[str, Any]:
             if source is not None:
-                from fourdgs_ns.process.calibrations import read_calibration
+                from fourdgs_ns.capture.calibration import read_calibration
 
                 return read_calibration(source, sizes)
             ids = calibrate.calibration_instants(frames["frames"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fourdgs_ns.capture.layouts.calibration import OPENCV_FROM_OPENGL
+from fourdgs_ns.capture.layouts.conventions import OPENCV_FROM_OPENGL
 from fourdgs_ns.common.workspace import write_json
 from fourdgs_ns.geometry.camera import Camera
 

@@ -8,7 +8,7 @@ import pytest
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.common.errors import UserError
 from tests.capture import writers
-from tests.process.test_calibrations import write_colmap_binary, write_colmap_text
+from tests.capture.test_calibration import write_colmap_binary, write_colmap_text
 
 
 def _quaternion(rotation):

@@ -120,8 +120,8 @@ def test_colmap_model_of_a_light_field():
     ],
 )
 def test_calibrations_look_at_one_place(file, names, metres):
+    from fourdgs_ns.capture.calibration import read_calibration
     from fourdgs_ns.geometry.view_volume import attention_point
-    from fourdgs_ns.process.calibrations import read_calibration
 
     path = real(file)
     size = (1088, 1920) if "pose2sim" in file else (1280, 720)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from fourdgs_ns.capture.layouts.calibration import checked_distortion, checked_intrinsics, pose_from_world_to_camera
+from fourdgs_ns.capture.layouts.conventions import checked_distortion, checked_intrinsics, pose_from_world_to_camera
 from fourdgs_ns.capture.layouts.reading import read_text
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera, pinhole

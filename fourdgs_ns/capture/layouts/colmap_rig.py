@@ -14,13 +14,13 @@ import numpy as np
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.colmap_model import ModelImage, find_model, read_model
+from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.named_rig import capture_of, frames_by_camera
 from fourdgs_ns.capture.layouts.sequences import natural_key
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
-name = "colmap-rig"
-looks_for = "sparse/0 with cameras and images, and a folder of frames or a video per camera"
+NAME = "colmap-rig"
 SPARSE_FOLDERS = ("", "sparse_")
 MOVED = 1e-2
 """Share of the rig's size by which the images of a camera may lie apart and still count as one pose."""
@@ -36,7 +36,12 @@ def read(root: Path) -> Capture:
     if folder is None:
         raise UserError(f"{root} has no COLMAP model (sparse/0/cameras.bin and images.bin); put it there")
     cameras = read_cameras(folder)
-    return capture_of(root, name, cameras, frames_by_camera(root), folder / "images", None)
+    return capture_of(root, NAME, cameras, frames_by_camera(root), folder / "images", None)
+
+
+def find_calibration(path: Path) -> Path | None:
+    """The folder of the model."""
+    return find_model(path if path.is_dir() else path.parent)
 
 
 def read_cameras(folder: Path) -> list[Camera]:
@@ -73,3 +78,12 @@ def _camera(camera: str, images: list[ModelImage], lenses: dict[int, Camera], si
 
 def _model(root: Path) -> Path | None:
     return next((found for inner in SPARSE_FOLDERS if (found := find_model(root / inner)) is not None), None)
+
+
+LAYOUT = Layout(
+    NAME,
+    "sparse/0 with cameras and images, and a folder of frames or a video per camera",
+    recognizes,
+    read,
+    Calibration("a COLMAP model (cameras and images, .bin or .txt)", find_calibration, read_cameras),
+)

@@ -16,15 +16,15 @@ import numpy as np
 from jaxtyping import Float
 
 from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
-from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, pose_from_world_to_camera, scaled_intrinsics
+from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, pose_from_world_to_camera, scaled_intrinsics
+from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, matrix, number, read_json
 from fourdgs_ns.capture.layouts.rig import View, camera_from_views, on_common_clock, require_cameras
 from fourdgs_ns.capture.layouts.sequences import natural_key
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
-name = "dynamic3dgs"
-looks_for = "train_meta.json with ims/"
+NAME = "dynamic3dgs"
 
 
 @dataclass
@@ -63,7 +63,7 @@ def read(root: Path) -> Capture:
     fps, notes = image_fps(root)
     return Capture(
         root=root,
-        layout=name,
+        layout=NAME,
         cameras=tuple(cameras),
         times_seconds=np.arange(instants) / fps,
         eval_cameras=tuple(c for c in names if c in test),
@@ -137,3 +137,6 @@ def _camera(root: Path, camera: str, listed: _Listed) -> RecordedCamera:
             f"camera '{camera}' has no mask {missing}; put it back, or rename {labels[0].parent} to ignore it"
         )
     return replace(read_camera, masks=ImageFrames(tuple(labels)))
+
+
+LAYOUT = Layout(NAME, "train_meta.json with ims/", recognizes, read)

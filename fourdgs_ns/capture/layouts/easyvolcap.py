@@ -17,12 +17,13 @@ import numpy as np
 from jaxtyping import Float
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibration import (
+from fourdgs_ns.capture.layouts.conventions import (
     checked_distortion,
     checked_intrinsics,
     pose_from_world_to_camera,
     scaled_intrinsics,
 )
+from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.reading import metadata_fps, number, opencv_matrix, read_json, read_opencv_yaml
 from fourdgs_ns.capture.layouts.rig import FixedCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.capture.layouts.sequences import (
@@ -40,8 +41,7 @@ from fourdgs_ns.capture.layouts.sequences import (
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
-name = "easyvolcap"
-looks_for = "intri.yml and extri.yml (also in optimized/) with images/ or videos/"
+NAME = "easyvolcap"
 
 
 def recognizes(root: Path) -> bool:
@@ -81,11 +81,20 @@ def read(root: Path) -> Capture:
         cameras.append(FixedCamera(found_camera, track, mask_source(root, camera, track)))
     fps, fps_notes = rig_fps(root, {c.name: c.track for c in cameras})
     cameras = _synchronised(root, folder, cameras, fps)
-    return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=(*notes, *fps_notes))
+    return rig_capture(root, NAME, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=(*notes, *fps_notes))
 
 
 def _calibrations(root: Path) -> tuple[Path, Path]:
     return root / "optimized", root
+
+
+def find_calibration(path: Path) -> Path | None:
+    """The folder of intri.yml."""
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir() and (folder / "optimized" / "intri.yml").is_file():
+        folder = folder / "optimized"
+    fits = path.is_dir() or path.name in ("intri.yml", "extri.yml")
+    return folder if fits and (folder / "intri.yml").is_file() else None
 
 
 def read_cameras(folder: Path) -> list[Camera]:
@@ -202,3 +211,12 @@ def _synchronised(root: Path, folder: Path, cameras: list[FixedCamera], fps: flo
         own = replace(camera.camera, time_offset_seconds=late - whole / fps)
         shifted.append(replace(camera, camera=own, track=track))
     return shifted
+
+
+LAYOUT = Layout(
+    NAME,
+    "intri.yml and extri.yml (also in optimized/) with images/ or videos/",
+    recognizes,
+    read,
+    Calibration("intri.yml and extri.yml", find_calibration, read_cameras),
+)

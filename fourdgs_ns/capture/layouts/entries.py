@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fourdgs_ns.capture.capture import RecordedCamera
-from fourdgs_ns.capture.layouts.calibration import (
+from fourdgs_ns.capture.layouts.conventions import (
     checked_distortion,
     checked_intrinsics,
     pose_from_opengl,

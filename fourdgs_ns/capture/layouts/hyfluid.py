@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, pose_from_opengl, scaled_intrinsics
+from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, pose_from_opengl, scaled_intrinsics
+from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.reading import frame_rate, matrix, mentions, number, read_json
 from fourdgs_ns.capture.layouts.rig import FixedCamera, require_files, rig_capture
 from fourdgs_ns.capture.layouts.sequences import Track, mask_source, video_track
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera, pinhole
 
-name = "hyfluid"
-looks_for = "info.json with train_videos"
+NAME = "hyfluid"
 
 
 def recognizes(root: Path) -> bool:
@@ -50,7 +50,7 @@ def read(root: Path) -> Capture:
         different = ", ".join(f"{c} {r:g}" for c, r in rates.items())
         raise UserError(f"frame_rate differs between the cameras of {path} ({different}); re-encode them to one rate")
     fps = next(iter(rates.values()), 1.0)
-    capture = rig_capture(root, name, cameras, fps=fps, eval_cameras=tuple(held_out), notes=notes)
+    capture = rig_capture(root, NAME, cameras, fps=fps, eval_cameras=tuple(held_out), notes=notes)
     background = info.get("frame_bkg_color")
     if background is None:
         return capture
@@ -90,3 +90,6 @@ def _camera(root: Path, entry: dict[str, Any], camera: str, path: Path, track: T
     lens = scaled_intrinsics(calibrated, (width, height), actual, camera, path)
     found = Camera(camera, *actual, lens, pose_from_opengl(pose, camera, path))
     return FixedCamera(found, track, mask_source(root, camera, track))
+
+
+LAYOUT = Layout(NAME, "info.json with train_videos", recognizes, read)

@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibration import (
+from fourdgs_ns.capture.layouts.conventions import (
     checked_distortion,
     checked_intrinsics,
     checked_pose,
     scaled_intrinsics,
 )
+from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, matrix, number, number_list, read_json
 from fourdgs_ns.capture.layouts.rig import View, camera_from_views
 from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, files_in, folders_in
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera, pinhole
 
-name = "nerfies"
-looks_for = "dataset.json with camera/ and rgb/"
+NAME = "nerfies"
 
 
 def recognizes(root: Path) -> bool:
@@ -69,7 +69,7 @@ def read(root: Path) -> Capture:
     fps, notes = image_fps(root)
     return Capture(
         root=root,
-        layout=name,
+        layout=NAME,
         cameras=tuple(cameras),
         times_seconds=(numbers - numbers[0]) / fps,
         eval_cameras=tuple(c.name for c in cameras if c.name.endswith("_val")),
@@ -116,3 +116,6 @@ def _coefficients(content: dict[str, Any], names: tuple[str, ...], count: int, f
     if any(values[count:]):
         raise UserError(f"{name} in {file} has {len(values)} numbers; only {count} are known, undistort the images")
     return (values + [0.0] * count)[:count]
+
+
+LAYOUT = Layout(NAME, "dataset.json with camera/ and rgb/", recognizes, read)

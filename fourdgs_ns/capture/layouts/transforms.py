@@ -26,6 +26,7 @@ from fourdgs_ns.capture.layouts.entries import (
     read_entries,
     to_seconds,
 )
+from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.reading import find_point_files, frame_rate, image_fps, metadata_fps, number
 from fourdgs_ns.capture.layouts.rig import (
     ALPHA_NOTE,
@@ -51,8 +52,7 @@ from fourdgs_ns.capture.probe import probe_image
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
-name = "transforms"
-looks_for = "transforms.json"
+NAME = "transforms"
 
 TIME_KEYS = ("time", "frame_id", "frame_index")
 _NO_NOTES: tuple[str, ...] = ()
@@ -89,6 +89,28 @@ def read(root: Path) -> Capture:
     return capture
 
 
+def find_calibration(path: Path) -> Path | None:
+    """Also ``refined_cameras.json`` of a training, and any other name of such a file."""
+    if path.suffix == ".json" and path.name != "models.json" and not path.is_dir():
+        return path
+    return path / "transforms.json" if (path / "transforms.json").is_file() else None
+
+
+def read_cameras(listing: Path) -> list[Camera]:
+    """The first entry of every camera_label, or of every file name when there is none; sizes must be stated."""
+    _, entries = read_entries(listing)
+    names = camera_names(entries) or [entry.path.stem for entry in entries]
+    cameras: dict[str, Camera] = {}
+    for camera, entry in zip(names, entries, strict=True):
+        if camera in cameras:
+            continue
+        if "w" not in entry.fields or "h" not in entry.fields:
+            raise UserError(f"camera '{camera}' in {listing} has no w and h; add the size of its images in pixels")
+        width, height = (round(number(entry.fields[k], f"{k} of camera '{camera}'", listing)) for k in "wh")
+        cameras[camera] = _camera(entry, camera, width, height)
+    return list(cameras.values())
+
+
 def _whole_cameras(root: Path, content: dict[str, Any], entries: dict[str, Entry]) -> Capture:
     """One entry per camera, which stands for all its frames."""
     require_cameras(root, list(entries))
@@ -100,7 +122,7 @@ def _whole_cameras(root: Path, content: dict[str, Any], entries: dict[str, Entry
     fps, notes = rig_fps(root, {c.name: c.track for c in cameras})
     if "fps" in content:
         fps, notes = frame_rate(content["fps"], "fps", root / "transforms.json"), ()
-    return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
+    return rig_capture(root, NAME, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
 
 
 def _camera(entry: Entry, camera: str, width: int, height: int) -> Camera:
@@ -162,7 +184,7 @@ def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list
         require_cameras(root, [c.name for c in cameras])
     return Capture(
         root=root,
-        layout=name,
+        layout=NAME,
         cameras=tuple(cameras),
         times_seconds=times,
         # The only camera of a monocular clip cannot be held out.
@@ -176,3 +198,12 @@ def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list
 def _numbers_in_names(camera: str, entries: Sequence[Entry]) -> np.ndarray:
     paths = [entry.path for entry in entries]
     return frame_numbers(paths, camera) if len(paths) > 1 else np.zeros(1, dtype=np.int64)
+
+
+LAYOUT = Layout(
+    NAME,
+    "transforms.json",
+    recognizes,
+    read,
+    Calibration("transforms.json", find_calibration, read_cameras),
+)
