@@ -14,6 +14,8 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.undistortion import Undistortion, find_undistortion
 
 UP_IS_Z = (0.0, 0.0, 1.0)
+OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+"""Behind a pose it exchanges the axes of the camera: OpenGL's have y up and z backwards. Its own inverse."""
 
 
 @dataclass(frozen=True, eq=False)

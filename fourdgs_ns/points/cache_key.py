@@ -30,8 +30,9 @@ def cache_key(
     """
     seen = {int(f) for f in frames}
     described = []
-    for camera in cameras:
-        part = camera.take([i for i, f in enumerate(camera.frame_ids) if int(f) in seen])
+    for recorded in cameras:
+        camera = recorded.camera
+        part = recorded.take([i for i, f in enumerate(recorded.frame_ids) if int(f) in seen])
         masks = part.masks if capture.masks_are_mattes else None
         sources = []
         for source in (part.frames, masks):
@@ -42,8 +43,8 @@ def cache_key(
                 "name": camera.name,
                 "size": [camera.width, camera.height],
                 "scale": scales[camera.name],
-                "intrinsics": np.asarray(camera.camera.intrinsics).tolist(),
-                "distortion": [camera.camera.fisheye, *map(float, camera.camera.distortion)],
+                "intrinsics": np.asarray(camera.intrinsics).tolist(),
+                "distortion": [camera.fisheye, *map(float, camera.distortion)],
                 "poses": np.asarray(part.poses).tolist(),
                 "instants": part.frame_ids.tolist(),
                 "positions": [int(i) for i in getattr(part.frames, "indices", ())],

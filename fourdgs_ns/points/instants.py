@@ -76,11 +76,11 @@ def read_instants(
 
 
 def _images_of(
-    capture: Capture, camera: RecordedCamera, picks: Sequence[int], scale: float
+    capture: Capture, recorded: RecordedCamera, picks: Sequence[int], scale: float
 ) -> Generator[PosedImage, None, None]:
-    pinhole = camera.camera.undistorted(scale)
-    resample = Resampler(camera.camera, pinhole)
-    part = camera.take(picks)
+    pinhole = recorded.camera.undistorted(scale)
+    resample = Resampler(recorded.camera, pinhole)
+    part = recorded.take(picks)
     mattes = read_masks(part.masks) if part.masks is not None and capture.masks_are_mattes else None
     for i, frame in enumerate(read_frames(part.frames)):
         image = resample(frame, part.frames.describe(i))

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fourdgs_ns.capture.layouts.conventions import OPENCV_FROM_OPENGL
 from fourdgs_ns.common.workspace import write_json
-from fourdgs_ns.geometry.camera import Camera
+from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
 
 POINTS = "points3D.ply"
 

@@ -16,13 +16,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from fourdgs_ns.geometry.camera import Camera
+from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
 from fourdgs_ns.synth.media import Video, write_image, write_json
 from fourdgs_ns.synth.render import Picture, Renderer
 from fourdgs_ns.synth.rig import moving_camera
 from fourdgs_ns.synth.sound import RATE, heard, scene_sound
-
-_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -218,7 +216,7 @@ def write_transforms(job: Job) -> None:
                 "file_path": f"frames/{camera.name}/{frame:06d}.jpg",
                 "time": clip.time(frame),
                 "camera_label": camera.name,
-                "transform_matrix": (camera.world_from_camera @ _OPENGL).tolist(),
+                "transform_matrix": (camera.world_from_camera @ OPENCV_FROM_OPENGL).tolist(),
             }
             for camera in job.cameras
             for frame in range(clip.frames)
@@ -265,7 +263,7 @@ def write_dnerf(job: Job, splits: list[Split]) -> None:
                     "file_path": f"./{split.name}/{camera.name}",
                     "rotation": 0.0,
                     "time": clip.time(frame),
-                    "transform_matrix": (camera.world_from_camera @ _OPENGL).tolist(),
+                    "transform_matrix": (camera.world_from_camera @ OPENCV_FROM_OPENGL).tolist(),
                 }
             )
             job.advance()

@@ -14,13 +14,11 @@ import numpy as np
 from jaxtyping import Float
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.camera import Camera
+from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
 
 ROTATION_TOLERANCE = 1e-2
 """Largest entry of RᵀR - I that rounding of printed digits may explain."""
 ASPECT_TOLERANCE = 5e-3
-OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-"""OpenGL cameras have y up and look along -z."""
 
 
 def checked_pose(pose: Float[np.ndarray, "r 4"], camera: str, path: Path) -> Float[np.ndarray, "4 4"]:

@@ -73,10 +73,10 @@ def rig_capture(
     alignment = align({camera.name: camera.track for camera in cameras})
     frame_ids = np.arange(len(alignment.numbers))
     done = []
-    for camera in cameras:
-        picks = alignment.picks[camera.name]
-        masks = None if camera.masks is None else camera.masks.take(picks)
-        done.append(RecordedCamera(camera.camera, camera.track.source.take(picks), frame_ids, masks))
+    for fixed in cameras:
+        picks = alignment.picks[fixed.name]
+        masks = None if fixed.masks is None else fixed.masks.take(picks)
+        done.append(RecordedCamera(fixed.camera, fixed.track.source.take(picks), frame_ids, masks))
     unmasked = [camera.name for camera in cameras if camera.masks is None]
     matte_notes = []
     if 0 < len(unmasked) < len(cameras):
