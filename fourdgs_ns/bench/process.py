@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.capture.video import decode
 from fourdgs_ns.capture.video_header import opened
 from fourdgs_ns.common.workspace import FOLDER
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process.alignment import compare_rigs
 from fourdgs_ns.process.steps import Outcome, ProcessOptions, process
 from fourdgs_ns.synth.generate import Recipe, build_renderer, build_rig
 from fourdgs_ns.synth.media import Video
-from fourdgs_ns.synth.rig import RigCamera
 from fourdgs_ns.synth.sound import RATE, heard, scene_sound
 
 LATE_FRAMES = (0, 7, -4, 12, 3, -9, 5, -2)
@@ -41,7 +40,7 @@ class Errors:
 
 def record(
     folder: Path, cameras: int, frames: int, size: tuple[int, int], fps: float, unique: int, advance: Callable[[], None]
-) -> list[RigCamera]:
+) -> list[Camera]:
     """Recordings with sound. Only ``unique`` instants are rendered and played forth and back, because rendering is slow.
 
     Cameras are late by the whole frames of ``LATE_FRAMES``, in picture and sound.
@@ -62,12 +61,13 @@ def record(
         samples=4,
     )
     renderer = build_renderer(recipe)
-    rig = [replace(c, late=float(LATE_FRAMES[i % len(LATE_FRAMES)])) for i, c in enumerate(build_rig(recipe, renderer))]
+    late = [LATE_FRAMES[i % len(LATE_FRAMES)] for i in range(cameras)]
+    rig = [replace(c, time_offset_seconds=n / fps) for c, n in zip(build_rig(recipe, renderer), late, strict=True)]
     seconds = frames / fps
     sound = scene_sound(seconds, 0)
     period = max(1, 2 * (unique - 1))
-    for camera in rig:
-        view = renderer.view(replace(camera, late=0.0))
+    for camera, own in zip(rig, late, strict=True):
+        view = renderer.view(replace(camera, time_offset_seconds=None))
         images = []
         for k in range(unique):
             images.append(view.render(k).image)
@@ -75,19 +75,19 @@ def record(
         track = heard(camera, np.asarray(renderer.scene.focus, np.float64), sound, seconds, fps, 0)
         video = Video(folder / f"{camera.name}.mp4", *size, fps, "420", (track, RATE))
         for k in range(frames):
-            phase = int(k + camera.late) % period
+            phase = (k + own) % period
             video.add(images[phase if phase < unique else period - phase])
         video.close()
     return rig
 
 
-def errors_of(outcome: Outcome, rig: list[RigCamera], fps: float) -> Errors:
+def errors_of(outcome: Outcome, rig: list[Camera], fps: float) -> Errors:
     """Compare the results of the stages with the rig that was recorded."""
     offsets = outcome.results["synchronise"]["offsets"]
-    late = np.array([camera.late for camera in rig]) / fps
+    late = np.array([camera.time_offset_seconds for camera in rig])
     found = np.array([offsets[camera.name] for camera in rig])
     sync = (found - found[0]) - (late - late[0])
-    by_name = {c["name"]: CalibratedCamera.from_json(c) for c in outcome.results["calibrate"]["cameras"]}
+    by_name = {c["name"]: Camera.from_json(c) for c in outcome.results["calibrate"]["cameras"]}
     known = [camera for camera in rig if camera.name in by_name]
     reference = np.stack([camera.world_from_camera for camera in known])
     poses = np.stack([by_name[camera.name].world_from_camera for camera in known])

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from fourdgs_ns.bench.timing import median_ms
-from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
+from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.rasterization.rasterize import DIFFERENTIABLE
 from fourdgs_ns.rasterization.render import render_at
 from fourdgs_ns.representation.base import Representation, RepresentationConfig

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 
 
 @dataclass(frozen=True)
@@ -51,45 +52,67 @@ class ImageFrames:
 FrameSource = VideoFrames | ImageFrames
 
 
-@dataclass(frozen=True)
-class CaptureCamera:
-    """One physical camera of the rig and where its frames are."""
+@dataclass(frozen=True, eq=False)
+class RecordedCamera:
+    """One physical camera of the rig and what it recorded: its frames, their instants, where it stood at each."""
 
-    name: str
-    width: int
-    """Width of the source frames in pixels; ``intrinsics`` are given at this size."""
-    height: int
-    intrinsics: Float[np.ndarray, "3 3"]
-    """Pinhole matrix in pixels; pixel i covers [i, i + 1)."""
-    world_from_camera: Float[np.ndarray, "p 4 4"]
-    """Pose, OpenCV axes (x right, y down, z forward). p = 1 for a fixed camera, else one pose per entry of ``frames``."""
+    camera: Camera
+    """What never changes, at the size of the source frames. Of a camera that moves the pose is that of its first frame."""
     frames: FrameSource
     frame_ids: Int[np.ndarray, " n"]
     """For each entry of ``frames`` its instant: an index into ``Capture.times_seconds``, increasing."""
-    distortion: tuple[float, ...] = ()
-    """OpenCV order k1 k2 p1 p2 k3 (k4 k5 k6), or k1..k4 when ``fisheye``; empty for none."""
-    fisheye: bool = False
     masks: FrameSource | None = None
     """Foreground mattes or segmentations, entry by entry like ``frames``."""
-    time_offset_seconds: float = 0.0
-    """This camera's clock: its frame k was exposed this much later than the nominal instant."""
+    trajectory: Float[np.ndarray, "n 4 4"] | None = None
+    """world_from_camera of every entry of ``frames`` for a camera that moves; None for one that stands still."""
 
-    def pose(self, i: int) -> Float[np.ndarray, "4 4"]:
-        """world_from_camera of entry ``i``."""
-        return self.world_from_camera[0 if len(self.world_from_camera) == 1 else i]
+    @property
+    def name(self) -> str:
+        return self.camera.name
 
-    def take(self, picks: Sequence[int]) -> CaptureCamera:
+    @property
+    def width(self) -> int:
+        return self.camera.width
+
+    @property
+    def height(self) -> int:
+        return self.camera.height
+
+    @property
+    def time_offset_seconds(self) -> float:
+        """How much later than the nominal instant its frames were exposed; 0 when nothing says."""
+        return self.camera.time_offset_seconds or 0.0
+
+    @property
+    def moves(self) -> bool:
+        return self.trajectory is not None
+
+    @property
+    def poses(self) -> Float[np.ndarray, "p 4 4"]:
+        """world_from_camera: one for a camera that stands still, else one per entry of ``frames``."""
+        return self.camera.world_from_camera[None] if self.trajectory is None else self.trajectory
+
+    def at(self, i: int) -> Camera:
+        """The camera as it took entry ``i``."""
+        return self.camera if self.trajectory is None else replace(self.camera, world_from_camera=self.trajectory[i])
+
+    def posed(self, poses: Float[np.ndarray, "p 4 4"]) -> RecordedCamera:
+        """The same recording with other ``poses``, given as :attr:`poses` gives them."""
+        camera = replace(self.camera, world_from_camera=poses[0])
+        return replace(self, camera=camera, trajectory=None if len(poses) == 1 else poses)
+
+    def take(self, picks: Sequence[int]) -> RecordedCamera:
         """The same camera with only the entries ``picks``."""
         picks = list(picks)
-        return replace(
+        trajectory = None if self.trajectory is None else self.trajectory[picks]
+        part = replace(
             self,
             frames=self.frames.take(picks),
             frame_ids=self.frame_ids[picks],
-            world_from_camera=self.world_from_camera
-            if len(self.world_from_camera) == 1
-            else self.world_from_camera[picks],
             masks=None if self.masks is None else self.masks.take(picks),
+            trajectory=trajectory,
         )
+        return part if trajectory is None or not picks else part.posed(trajectory)
 
 
 @dataclass(frozen=True)
@@ -98,7 +121,7 @@ class Capture:
 
     root: Path
     layout: str
-    cameras: tuple[CaptureCamera, ...]
+    cameras: tuple[RecordedCamera, ...]
     times_seconds: Float[np.ndarray, " f"]
     """The instants of the clip in seconds, increasing, first one 0."""
     eval_cameras: tuple[str, ...]
@@ -129,7 +152,7 @@ class Capture:
         """Number of each instant in the capture's own counting."""
         return np.arange(self.num_frames) if self.frame_numbers is None else self.frame_numbers
 
-    def camera(self, name: str) -> CaptureCamera:
+    def camera(self, name: str) -> RecordedCamera:
         for camera in self.cameras:
             if camera.name == name:
                 return camera

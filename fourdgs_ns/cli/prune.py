@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from fourdgs_ns.common.errors import UserError
 
 if TYPE_CHECKING:
+    from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
     from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
     from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer, DynamicGaussiansTrainerConfig
-    from fourdgs_ns.rasterization import PinholeCameras
 
 CAMERAS_AT_ONCE = 8
 

@@ -8,18 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fourdgs_ns.geometry.rotations import rotation_matrices
-from fourdgs_ns.geometry.world import multiply_quats
+from fourdgs_ns.geometry.rotations import multiply_quats, quats_from_vectors, rotation_matrices
 from fourdgs_ns.representation.types import GaussiansAtTime
-
-
-def quats_from_vectors(vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:
-    """Unit quaternions of rotation vectors (axis times angle in radians); smooth at zero."""
-    squared = (vectors**2).sum(dim=-1, keepdim=True)
-    # sin(a / 2) / a and cos(a / 2), the former by its series where a is tiny.
-    angle = squared.clamp_min(1e-12).sqrt()
-    factor = torch.where(squared < 1e-8, 0.5 - squared / 48, torch.sin(angle / 2) / angle)
-    return torch.cat([torch.where(squared < 1e-8, 1 - squared / 8, torch.cos(angle / 2)), factor * vectors], dim=-1)
 
 
 class CameraPoses(nn.Module):

@@ -9,6 +9,7 @@ and ``turned_degrees``, ``time_offset_seconds`` (how much later than stated its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.corrections.cameras import CameraCorrections
 from fourdgs_ns.corrections.colors import CameraColors
 from fourdgs_ns.geometry.world import WorldFromCapture
@@ -46,7 +46,7 @@ def refined_calibration(
         world: How that lies in the capture's.
     """
     facts: dict[str, dict[str, Any]] = {name: {} for name in names}
-    poses = {camera.name: camera.pose(0) for camera in capture.cameras}
+    poses = {camera.name: camera.camera.world_from_camera for camera in capture.cameras}
     late = {camera.name: camera.time_offset_seconds for camera in capture.cameras}
     told = []
     if learned.clocks is not None:
@@ -62,10 +62,9 @@ def refined_calibration(
     if learned.colors is not None:
         told.append(_note_colors(names, learned.colors, facts))
     cameras = [
-        CalibratedCamera(c.name, c.width, c.height, c.intrinsics, poses[c.name], c.distortion, c.fisheye)
-        for c in capture.cameras
+        replace(c.camera, world_from_camera=poses[c.name], time_offset_seconds=late[c.name]) for c in capture.cameras
     ]
-    content = transforms(cameras, {c.name: c.name for c in cameras}, _fps(capture), late)
+    content = transforms(cameras, {c.name: c.name for c in cameras}, _fps(capture))
     for entry in content["frames"]:
         entry.update(facts.get(entry["camera_label"], {}))
     return content, told

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from fourdgs_ns.densification.rows import edit_rows
-from fourdgs_ns.rasterization.types import PinholeCameras
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.types import Clip, PointsOverTime
 from fourdgs_ns.training.losses import ssim

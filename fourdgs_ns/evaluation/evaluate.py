@@ -47,9 +47,7 @@ class MovingRegions:
         self._still: dict[str, Bool[np.ndarray, "h w"]] = {}
         for name in dataset.camera_names:
             camera = dataset.capture.camera(name)
-            self.source[name] = (
-                "masks" if camera.masks else "variance" if len(camera.world_from_camera) == 1 else "none"
-            )
+            self.source[name] = "masks" if camera.masks else "none" if camera.moves else "variance"
 
     def of(self, view: int) -> Bool[Tensor, "h w"] | None:
         """The region of one view; None where it cannot be told."""

@@ -24,7 +24,7 @@ from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.parts.ellipsoids import slice_axes
 from fourdgs_ns.representation.parts.moving import ALWAYS, DECODER_LOSS
-from fourdgs_ns.representation.parts.spherical_harmonics import num_harmonics
+from fourdgs_ns.representation.parts.spherical_harmonics import harmonics_to_capture, num_harmonics
 from fourdgs_ns.representation.types import Clip
 
 MAX_LOGIT = 13.8
@@ -62,7 +62,7 @@ class Slicer:
         log_scales = scales.log()
         if scene.world_from_capture is not None:
             means, quats, log_scales = scene.world_from_capture.gaussians_to_capture(means, quats, log_scales)
-            harmonics = scene.world_from_capture.harmonics_to_capture(harmonics)
+            harmonics = harmonics_to_capture(harmonics, scene.world_from_capture)
         rest = harmonics[:, 1:].transpose(1, 2).reshape(len(ids), 3 * (harmonics.shape[1] - 1))
         opacities = torch.logit(gaussians.opacities).clamp(-MAX_LOGIT, MAX_LOGIT)[:, None]
         return [means, torch.zeros_like(means), harmonics[:, 0], rest, opacities, log_scales, quats]

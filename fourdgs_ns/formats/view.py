@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from fourdgs_ns.formats.trained_scene import TrainedScene
+from fourdgs_ns.geometry.camera import Camera, look_at, pinhole
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.world import WorldFromCapture
-from fourdgs_ns.rasterization.types import PinholeCameras
 from fourdgs_ns.representation.parts.moving import MovingGaussians
 
 FIELD_OF_VIEW = 50.0
@@ -29,21 +29,16 @@ class View:
 
     def rotation(self) -> Float[np.ndarray, "3 3"]:
         """Axes of the camera as rows: right, down, forward (camera from world)."""
-        forward = (self.target - self.eye) / np.linalg.norm(self.target - self.eye)
-        right = np.cross(forward, self.up)
-        right /= np.linalg.norm(right)
-        return np.stack([right, np.cross(forward, right), forward])
+        return self._pose()[:3, :3].T
 
     def cameras(self, width: int, height: int) -> PinholeCameras:
         """For our own rasteriser."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = self.rotation()
-        matrix[:3, 3] = -matrix[:3, :3] @ self.eye
         focal = 0.5 * height / np.tan(np.radians(FIELD_OF_VIEW) / 2)
-        k = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-        return PinholeCameras(
-            torch.from_numpy(matrix).float()[None], torch.from_numpy(k).float()[None], width, height, self.near
-        )
+        matrix = pinhole(focal, focal, width / 2, height / 2)
+        return PinholeCameras.of([Camera("view", width, height, matrix, self._pose())], self.near)
+
+    def _pose(self) -> Float[np.ndarray, "4 4"]:
+        return look_at(self.eye, self.target, self.up)
 
 
 def start_view(scene: TrainedScene, moving: MovingGaussians) -> View:

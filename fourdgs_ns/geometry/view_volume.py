@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from fourdgs_ns.capture.capture import CaptureCamera
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import training_camera
+from fourdgs_ns.geometry.camera import Camera
 
 EXTENT_MARGIN = 1.1
 NEAR = 0.2
@@ -121,19 +120,20 @@ class ViewVolume:
         )
 
 
-def view_volume(cameras: Sequence[CaptureCamera]) -> ViewVolume:
-    """What ``cameras`` look at; a moving camera counts with its poses (evenly thinned to about 200 in all)."""
+def view_volume(cameras: Sequence[Camera], poses: Sequence[Float[np.ndarray, "_p 4 4"]]) -> ViewVolume:
+    """What ``cameras`` look at from ``poses``: one of each camera that stands still, many of one that moves.
+
+    The poses of a camera are evenly thinned, to about 200 in all.
+    """
     most = max(1, MAX_VIEWPOINTS // len(cameras))
-    poses, matrices, sizes = [], [], []
-    for camera in cameras:
-        pinhole = training_camera(camera, 1.0)
-        own = camera.world_from_camera
-        if len(own) > most:
-            own = own[np.unique(np.linspace(0, len(own) - 1, most).round().astype(int))]
-        poses.append(own)
+    kept, matrices, sizes = [], [], []
+    for camera, path in zip(cameras, poses, strict=True):
+        pinhole = camera.undistorted()
+        own = path[np.unique(np.linspace(0, len(path) - 1, min(most, len(path))).round().astype(int))]
+        kept.append(own)
         matrices.extend([pinhole.intrinsics] * len(own))
         sizes.extend([(pinhole.width, pinhole.height)] * len(own))
-    world_from_camera = np.concatenate(poses).astype(np.float64)
+    world_from_camera = np.concatenate(kept).astype(np.float64)
     near, far = depth_limits(world_from_camera)
     return ViewVolume(world_from_camera, np.stack(matrices), np.array(sizes), near, far)
 

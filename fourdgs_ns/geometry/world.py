@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.representation.parts.spherical_harmonics import rotate_sh
+from fourdgs_ns.geometry.rotations import multiply_quats, quaternion_from_matrix, rotation_between
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,6 @@ class WorldFromCapture:
         translation = torch.from_numpy(self.translation).to(means)
         turned = (means / self.scale - translation) @ rotation
         return turned, self.quats_to_capture(quats), log_scales - float(np.log(self.scale))
-
-    def harmonics_to_capture(self, coefficients: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
-        """Spherical harmonics for directions of the scene -> for directions of the capture's world."""
-        return rotate_sh(coefficients, torch.from_numpy(self.rotation.T.copy()))
 
     def inverse(self) -> WorldFromCapture:
         """The similarity that takes the training's world for a capture's: from the capture's back into the training's."""
@@ -123,29 +119,6 @@ def check_same_world(stored: WorldFromCapture | None, mine: WorldFromCapture) ->
     )
 
 
-def multiply_quats(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "m 4"]:
-    """Hamilton product a b of (w, x, y, z) quaternions."""
-    aw, ax, ay, az = a.unbind(-1)
-    bw, bx, by, bz = b.unbind(-1)
-    return torch.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        dim=-1,
-    )
-
-
-def quaternion_from_matrix(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
-    """Unit quaternion (w, x, y, z) of a rotation matrix."""
-    from scipy.spatial.transform import Rotation
-
-    x, y, z, w = Rotation.from_matrix(rotation.astype(np.float64)).as_quat()
-    return np.array([w, x, y, z], dtype=np.float32)
-
-
 def make_world_from_capture(
     world_from_camera: Float[np.ndarray, "n 4 4"],
     *,
@@ -170,15 +143,3 @@ def make_world_from_capture(
             rotation = rotation_between(up / np.linalg.norm(up), np.array([0.0, 0.0, 1.0]))
     origin = {"attention": attention, "cameras": world_from_camera[:, :3, 3].mean(axis=0), "none": np.zeros(3)}[center]
     return WorldFromCapture(rotation, -rotation @ origin, 1.0 / extent)
-
-
-def rotation_between(a: Float[np.ndarray, "3"], b: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
-    """The smallest rotation that turns unit vector ``a`` into unit vector ``b`` (Rodrigues)."""
-    axis, cosine = np.cross(a, b), float(a @ b)
-    if cosine < -1 + 1e-8:
-        # Opposite vectors: turn by 180 degrees about any perpendicular axis.
-        helper = np.eye(3)[int(np.argmin(np.abs(a)))]
-        axis = np.cross(a, helper) / np.linalg.norm(np.cross(a, helper))
-        return 2 * np.outer(axis, axis) - np.eye(3)
-    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) + skew + skew @ skew / (1 + cosine)

@@ -8,7 +8,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.rasterization import PinholeCameras
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 
 
 def pinhole_cameras(camera: Cameras, near: float, device: torch.device | str) -> PinholeCameras:

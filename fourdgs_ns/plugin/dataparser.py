@@ -12,12 +12,12 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera, ImageFrames
+from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
 from fourdgs_ns.capture.frame_range import parse_frames
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.capture.selection import automatic_downscale, choose_cameras, without_alpha
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import TrainingCamera, training_camera
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.geometry.view_volume import attention_point, camera_extent
 from fourdgs_ns.geometry.world import WorldFromCapture, make_world_from_capture
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
@@ -106,7 +106,7 @@ class MultiViewVideoDataParser(DataParser):
             raise UserError(f"--downscale-factor is {downscale}; give 1 or more")
         train = [c for c in capture.cameras if c.name not in capture.eval_cameras]
         chosen = train if split == "train" else [capture.camera(name) for name in capture.eval_cameras]
-        poses = np.concatenate([c.world_from_camera for c in train])
+        poses = np.concatenate([c.poses for c in train])
         extent = camera_extent(poses)
         focus = attention_point(poses)
         frame = make_world_from_capture(
@@ -116,7 +116,7 @@ class MultiViewVideoDataParser(DataParser):
             attention=focus,
             extent=extent if self.config.scale_scene else 1.0,
         )
-        sizes = {c.name: training_camera(c, downscale) for c in chosen}
+        sizes = {c.name: c.camera.undistorted(downscale) for c in chosen}
         cameras, filenames = assemble_cameras(capture, chosen, sizes, frame)
         masks = self.config.masks == "alpha" or (self.config.masks == "auto" and capture.masks_are_mattes)
         return DataparserOutputs(
@@ -142,7 +142,7 @@ class MultiViewVideoDataParser(DataParser):
 
 
 def assemble_cameras(
-    capture: Capture, chosen: list[CaptureCamera], sizes: dict[str, TrainingCamera], frame: WorldFromCapture
+    capture: Capture, chosen: list[RecordedCamera], sizes: dict[str, Camera], frame: WorldFromCapture
 ) -> tuple[Cameras, list[Path]]:
     """All views of the chosen cameras, camera by camera and frame by frame.
 
@@ -155,7 +155,7 @@ def assemble_cameras(
     digits = max(6, len(str(int(capture.numbers().max()))))
     for camera_id, camera in enumerate(chosen):
         size = sizes[camera.name]
-        opencv = np.stack([camera.pose(i) for i in range(len(camera.frames))])
+        opencv = np.stack([camera.at(i).world_from_camera for i in range(len(camera.frames))])
         opengl = frame.poses_from_capture(opencv)[:, :3] * np.array([1.0, -1.0, -1.0, 1.0])
         poses.append(opengl)
         k = size.intrinsics
@@ -166,7 +166,7 @@ def assemble_cameras(
         times.append(np.clip(seconds / duration, 0.0, 1.0))
         camera_ids.append(np.full(count, camera_id))
         frame_ids.append(camera.frame_ids)
-        as_they_are = size.undistortion is None and (size.width, size.height) == (camera.width, camera.height)
+        as_they_are = camera.camera.undistortion is None and (size.width, size.height) == (camera.width, camera.height)
         if isinstance(camera.frames, ImageFrames) and as_they_are:
             # Pictures that are used as they lie on disk: methods that read files by name can train on them, too.
             names += camera.frames.paths

@@ -24,12 +24,12 @@ from fourdgs_ns.densification.base import DensificationConfig
 from fourdgs_ns.densification.gradient import GradientDensificationConfig
 from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig
 from fourdgs_ns.densification.registry import chosen
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.world import WorldFromCapture, check_same_world
 from fourdgs_ns.plugin import checkpoints
 from fourdgs_ns.plugin.cameras import TrainingViews, pinhole_cameras
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.plugin.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
-from fourdgs_ns.rasterization import PinholeCameras
 from fourdgs_ns.rasterization.render import RenderedViews, SliceEdit, Views, render_views
 from fourdgs_ns.representation.base import RepresentationConfig
 from fourdgs_ns.representation.parts.active_set import ActiveSet

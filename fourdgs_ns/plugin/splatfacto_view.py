@@ -14,7 +14,7 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.parts.ellipsoids import slice_axes
-from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
+from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, harmonics_to_capture
 from fourdgs_ns.representation.types import GaussiansAtTime, finite_rows
 
 EXPORT_TIME_VARIABLE = "FOURDGS_TIME"
@@ -68,7 +68,7 @@ class SplatfactoView(SplatfactoModel):
         if self.world_from_capture is None:
             return gaussians.means, quats, log_scales, gaussians.opacities, harmonics
         means, quats, log_scales = self.world_from_capture.gaussians_to_capture(gaussians.means, quats, log_scales)
-        return means, quats, log_scales, gaussians.opacities, self.world_from_capture.harmonics_to_capture(harmonics)
+        return means, quats, log_scales, gaussians.opacities, harmonics_to_capture(harmonics, self.world_from_capture)
 
     def _shown(self) -> GaussiansAtTime:
         return self.slice(self.default_time())

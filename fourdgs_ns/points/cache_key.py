@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera, VideoFrames
+from fourdgs_ns.capture.capture import Capture, RecordedCamera, VideoFrames
 
 VERSION = 2
 """Raised whenever the same input gives other points than before."""
@@ -19,7 +19,7 @@ VERSION = 2
 
 def cache_key(
     capture: Capture,
-    cameras: Sequence[CaptureCamera],
+    cameras: Sequence[RecordedCamera],
     frames: Sequence[int],
     scales: Mapping[str, float],
     facts: dict,
@@ -30,8 +30,9 @@ def cache_key(
     """
     seen = {int(f) for f in frames}
     described = []
-    for camera in cameras:
-        part = camera.take([i for i, f in enumerate(camera.frame_ids) if int(f) in seen])
+    for recorded in cameras:
+        camera = recorded.camera
+        part = recorded.take([i for i, f in enumerate(recorded.frame_ids) if int(f) in seen])
         masks = part.masks if capture.masks_are_mattes else None
         sources = []
         for source in (part.frames, masks):
@@ -44,7 +45,7 @@ def cache_key(
                 "scale": scales[camera.name],
                 "intrinsics": np.asarray(camera.intrinsics).tolist(),
                 "distortion": [camera.fisheye, *map(float, camera.distortion)],
-                "poses": np.asarray(part.world_from_camera).tolist(),
+                "poses": np.asarray(part.poses).tolist(),
                 "instants": part.frame_ids.tolist(),
                 "positions": [int(i) for i in getattr(part.frames, "indices", ())],
                 "sources": sources,

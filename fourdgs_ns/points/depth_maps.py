@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Float
 from numba import njit
 
+from fourdgs_ns.geometry.camera import Camera
+
 SMALL_SIDE, SWEEP_SIDE, FULL_SIDE = 160, 320, 1280
 """Longer side in pixels of the images of the three stages."""
 WINDOW = 7
@@ -35,12 +37,11 @@ REFINEMENT = (-2, -1, 0, 1, 2)
 
 @dataclass(frozen=True, eq=False)
 class GrayView:
-    """A gray image and its camera. Pixel i covers [i, i + 1)."""
+    """A gray image and its pinhole camera, at the size of the image."""
 
     gray: Float[np.ndarray, "h w"]
     """float32, 0 to 255."""
-    intrinsics: Float[np.ndarray, "3 3"]
-    world_from_camera: Float[np.ndarray, "4 4"]
+    camera: Camera
 
     def shrunk(self, longer_side: int) -> GrayView:
         """The view at a smaller size; itself when it is no larger."""
@@ -50,8 +51,7 @@ class GrayView:
             return self
         size = max(1, round(w * factor)), max(1, round(h * factor))
         gray = cv2.resize(self.gray, size, interpolation=cv2.INTER_AREA)
-        scale = np.array([size[0] / w, size[1] / h, 1.0])
-        return GrayView(gray, scale[:, None] * self.intrinsics, self.world_from_camera)
+        return GrayView(gray, self.camera.resized(*size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +98,14 @@ def sweep_planes(
     """Inverse depths from ``low`` to ``high``, between which no pixel moves by more than about one in any neighbour."""
     h, w = reference.gray.shape
     corners = np.array([[0, 0], [w, 0], [0, h], [w, h], [w / 2, h / 2]])
-    rays = np.concatenate([corners, np.ones((5, 1))], axis=1) @ np.linalg.inv(reference.intrinsics).T
+    rays = np.concatenate([corners, np.ones((5, 1))], axis=1) @ np.linalg.inv(reference.camera.intrinsics).T
     inverse = np.linspace(low, high, 65)
     longest = 1.0
     for view in neighbors:
         rotation, shift = _relative(reference, view)
         places = rays[:, None] @ rotation.T + inverse[None, :, None] * shift
         front = places[:, :, 2] > 0.05
-        pixels = places @ view.intrinsics.T
+        pixels = places @ view.camera.intrinsics.T
         pixels = pixels[:, :, :2] / np.where(front, pixels[:, :, 2], 1.0)[:, :, None]
         vh, vw = view.gray.shape
         inside = front & np.all((pixels > -0.5 * vw) & (pixels < (1.5 * vw, 1.5 * vh)), axis=2)
@@ -116,7 +116,7 @@ def sweep_planes(
 
 def _relative(reference: GrayView, view: GrayView) -> tuple[np.ndarray, np.ndarray]:
     """Rotation and translation from the reference's to the other camera's coordinates."""
-    pose = np.linalg.inv(view.world_from_camera) @ reference.world_from_camera
+    pose = np.linalg.inv(view.camera.world_from_camera) @ reference.camera.world_from_camera
     return pose[:3, :3], pose[:3, 3]
 
 
@@ -125,7 +125,7 @@ def _sweep(reference: GrayView, neighbors: Sequence[GrayView], planes: Float[np.
     h, w = reference.gray.shape
     window = _Window(reference.gray)
     half = np.array([[1.0, 0, 0.5], [0, 1.0, 0.5], [0, 0, 1.0]])
-    inverse_matrix = np.linalg.inv(reference.intrinsics)
+    inverse_matrix = np.linalg.inv(reference.camera.intrinsics)
     scores = np.empty((len(planes), h, w), np.float32)
     relative = [_relative(reference, view) for view in neighbors]
     for d, inverse in enumerate(planes):
@@ -134,7 +134,7 @@ def _sweep(reference: GrayView, neighbors: Sequence[GrayView], planes: Float[np.
             homography = rotation.copy()
             homography[:, 2] += inverse * shift
             # OpenCV puts the centre of the first pixel at 0.
-            homography = np.linalg.inv(half) @ view.intrinsics @ homography @ inverse_matrix @ half
+            homography = np.linalg.inv(half) @ view.camera.intrinsics @ homography @ inverse_matrix @ half
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             seen = cv2.warpPerspective(view.gray, homography, (w, h), flags=flags, borderValue=-1.0)
             best.add(window.correlation(seen))
@@ -153,8 +153,12 @@ def _refine(
     h, w = reference.gray.shape
     window = _Window(reference.gray)
     x, y = np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5)
-    rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(reference.intrinsics).T
-    turned = [(rays @ (v.intrinsics @ r).T, v.intrinsics @ s) for v in neighbors for r, s in [_relative(reference, v)]]
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(reference.camera.intrinsics).T
+    turned = [
+        (rays @ (v.camera.intrinsics @ r).T, v.camera.intrinsics @ s)
+        for v in neighbors
+        for r, s in [_relative(reference, v)]
+    ]
     turned = [(a.astype(np.float32), b.astype(np.float32)) for a, b in turned]
     scores = np.empty((len(REFINEMENT), h, w), np.float32)
     for k, offset in enumerate(REFINEMENT):

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from numba import njit
 
+from fourdgs_ns.geometry.camera import Camera, fundamental
 from fourdgs_ns.points.features import MAX_FEATURES, find_features, smoothed_colors
 
 CONTRAST_THRESHOLD = 0.0025
@@ -34,14 +35,7 @@ class PosedFeatures:
     descriptors: UInt8[np.ndarray, "n 128"]
     """Square roots of L1-normalised SIFT histograms (RootSIFT), times 512."""
     colors: UInt8[np.ndarray, "n 3"]
-    intrinsics: Float[np.ndarray, "3 3"]
-    world_from_camera: Float[np.ndarray, "4 4"]
-    """OpenCV axes."""
-
-    @property
-    def projection(self) -> Float[np.ndarray, "3 4"]:
-        """Homogeneous world to homogeneous pixels; the third coordinate is the depth."""
-        return self.intrinsics @ np.linalg.inv(self.world_from_camera)[:3]
+    camera: Camera
 
     @cached_property
     def directions(self) -> Float[np.ndarray, "n 128"]:
@@ -52,15 +46,12 @@ class PosedFeatures:
     @cached_property
     def rays(self) -> Float[np.ndarray, "n 3"]:
         """Unit directions in world coordinates."""
-        homogeneous = np.concatenate([self.pixels, np.ones((len(self.pixels), 1))], axis=1)
-        rays = homogeneous @ np.linalg.inv(self.intrinsics).T @ self.world_from_camera[:3, :3].T
-        return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+        return self.camera.rays(self.pixels)
 
 
 def extract_features(
     image: UInt8[np.ndarray, "h w 3"],
-    intrinsics: Float[np.ndarray, "3 3"],
-    world_from_camera: Float[np.ndarray, "4 4"],
+    camera: Camera,
     keep: Bool[np.ndarray, "h w"] | None = None,
 ) -> PosedFeatures:
     """Features of an undistorted RGB image, at most ``MAX_FEATURES``; only those on ``keep`` when it is given."""
@@ -70,8 +61,7 @@ def extract_features(
         found.pixels,
         np.minimum(np.rint(512.0 * found.descriptors), 255).astype(np.uint8),
         smoothed_colors(image, found.pixels),
-        np.asarray(intrinsics, np.float64),
-        np.asarray(world_from_camera, np.float64),
+        camera,
     )
 
 
@@ -87,12 +77,8 @@ def match_pair(
     none = np.zeros((0, 2), np.int64), np.zeros(0)
     if len(a.pixels) == 0 or len(b.pixels) == 0:
         return none
-    b_from_a = np.linalg.inv(b.world_from_camera) @ a.world_from_camera
-    rotation, t = b_from_a[:3, :3], b_from_a[:3, 3]
-    if np.linalg.norm(t) == 0:
+    if np.array_equal(a.camera.center, b.camera.center):
         return none
-    cross = np.array([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
-    fundamental = np.linalg.inv(b.intrinsics).T @ cross @ rotation @ np.linalg.inv(a.intrinsics)
     best, ambiguity = _best_in_band(
         a.pixels,
         b.pixels,
@@ -100,8 +86,8 @@ def match_pair(
         b.directions,
         a.rays,
         b.rays,
-        b.world_from_camera[:3, 3] - a.world_from_camera[:3, 3],
-        fundamental / np.abs(fundamental).max(),
+        b.camera.center - a.camera.center,
+        fundamental(a.camera, b.camera),
         band,
         ratio,
         max_distance,

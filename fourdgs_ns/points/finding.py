@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera
+from fourdgs_ns.capture.capture import Capture, RecordedCamera
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points.instants import clip_times
 from fourdgs_ns.points.key_frames import KeyFrames, choose_key_frames, find_key_frames
@@ -32,7 +32,7 @@ class FoundPoints:
 
 def find_points(
     capture: Capture,
-    cameras: Sequence[CaptureCamera],
+    cameras: Sequence[RecordedCamera],
     *,
     downscale: float,
     key_frames: int | None = None,

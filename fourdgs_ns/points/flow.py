@@ -83,17 +83,17 @@ def displacements(
     """
     n, c = seen_by.shape
     targets, valid = np.zeros((n, c, 2)), np.zeros((n, c), bool)
-    projections = np.stack([image.projection for image in start]) if c else np.zeros((0, 3, 4))
+    projections = np.stack([image.camera.projection for image in start]) if c else np.zeros((0, 3, 4))
 
     def follow(k: int) -> None:
         ids = np.flatnonzero(seen_by[:, k])
-        if start[k].camera not in end or len(ids) == 0:
+        if start[k].camera.name not in end or len(ids) == 0:
             return
-        moved = end[start[k].camera]
-        pixels = project(start[k].projection, positions[ids])[:, :2]
+        moved = end[start[k].camera.name]
+        pixels = project(start[k].camera.projection, positions[ids])[:, :2]
         flow, sure = image_flow(start[k], moved, pixels)
         targets[ids, k], valid[ids, k] = pixels + flow, sure
-        projections[k] = moved.projection
+        projections[k] = moved.camera.projection
         size[ids, k] = np.linalg.norm(flow, axis=1)
 
     size = np.zeros((n, c))

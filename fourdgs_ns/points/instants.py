@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera
+from fourdgs_ns.capture.capture import Capture, RecordedCamera
 from fourdgs_ns.capture.sources import read_frames, read_masks
 from fourdgs_ns.common.cores import available_cores
-from fourdgs_ns.geometry.undistortion import resampler, training_camera
+from fourdgs_ns.geometry.camera import Camera
+from fourdgs_ns.geometry.resampling import Resampler
 
 SMALLEST_LONG_SIDE, LARGEST_LONG_SIDE = 1000, 1600
 """Images larger than this in pixels are made smaller for matching; training at a lower resolution allows to go down to
@@ -27,25 +28,12 @@ SILHOUETTE_MARGIN = 5
 class PosedImage:
     """A pinhole image of one camera at one instant."""
 
-    camera: str
+    camera: Camera
+    """A pinhole at the size of the image."""
     image: UInt8[np.ndarray, "h w 3"]
     """RGB."""
-    intrinsics: Float[np.ndarray, "3 3"]
-    """Pixel i covers [i, i + 1)."""
-    world_from_camera: Float[np.ndarray, "4 4"]
-    """OpenCV axes."""
     keep: Bool[np.ndarray, "h w"] | None = None
     """Where the subject is, its silhouette left out; None for everywhere."""
-
-    @property
-    def projection(self) -> Float[np.ndarray, "3 4"]:
-        """Homogeneous world to homogeneous pixels; the third coordinate is the depth."""
-        return self.intrinsics @ np.linalg.inv(self.world_from_camera)[:3]
-
-    @property
-    def center(self) -> Float[np.ndarray, "3"]:
-        """Of projection, in the world."""
-        return self.world_from_camera[:3, 3]
 
 
 def clip_times(capture: Capture) -> Float[np.ndarray, " f"]:
@@ -54,7 +42,7 @@ def clip_times(capture: Capture) -> Float[np.ndarray, " f"]:
     return capture.times_seconds / duration if duration > 0 else np.zeros(capture.num_frames)
 
 
-def matching_downscale(camera: CaptureCamera, downscale: float) -> float:
+def matching_downscale(camera: RecordedCamera, downscale: float) -> float:
     """How many times smaller than its source a frame is when it is matched; ``downscale`` is that of training."""
     longest = max(camera.width, camera.height)
     wanted = np.clip(longest / downscale, SMALLEST_LONG_SIDE, LARGEST_LONG_SIDE)
@@ -62,7 +50,7 @@ def matching_downscale(camera: CaptureCamera, downscale: float) -> float:
 
 
 def read_instants(
-    capture: Capture, cameras: Sequence[CaptureCamera], frames: Sequence[int], scales: Mapping[str, float]
+    capture: Capture, cameras: Sequence[RecordedCamera], frames: Sequence[int], scales: Mapping[str, float]
 ) -> Iterator[tuple[int, dict[str, PosedImage]]]:
     """For each of ``frames`` (indices of instants), increasing: the images of the cameras that have it, by name.
 
@@ -84,15 +72,15 @@ def read_instants(
         pool = stack.enter_context(ThreadPoolExecutor(max(1, min(len(cameras), available_cores()))))
         for f in frames:
             present = [reader for has, reader in readers.values() if f in has]
-            yield f, {image.camera: image for image in pool.map(next, present)}
+            yield f, {image.camera.name: image for image in pool.map(next, present)}
 
 
 def _images_of(
-    capture: Capture, camera: CaptureCamera, picks: Sequence[int], scale: float
+    capture: Capture, recorded: RecordedCamera, picks: Sequence[int], scale: float
 ) -> Generator[PosedImage, None, None]:
-    pinhole = training_camera(camera, scale)
-    resample = resampler(camera, pinhole)
-    part = camera.take(picks)
+    pinhole = recorded.camera.undistorted(scale)
+    resample = Resampler(recorded.camera, pinhole)
+    part = recorded.take(picks)
     mattes = read_masks(part.masks) if part.masks is not None and capture.masks_are_mattes else None
     for i, frame in enumerate(read_frames(part.frames)):
         image = resample(frame, part.frames.describe(i))
@@ -104,4 +92,4 @@ def _images_of(
             size = 2 * SILHOUETTE_MARGIN + 1
             keep = cv2.erode((covered > 127).astype(np.uint8), np.ones((size, size), np.uint8)) > 0
         colors = np.ascontiguousarray(image[:, :, :3])
-        yield PosedImage(camera.name, colors, pinhole.intrinsics, part.pose(i), keep)
+        yield PosedImage(replace(pinhole, world_from_camera=part.at(i).world_from_camera), colors, keep)

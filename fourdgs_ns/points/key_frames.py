@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera
+from fourdgs_ns.capture.capture import Capture, RecordedCamera
 from fourdgs_ns.capture.frames.store import cache_directory, only_builder
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points.cache_key import cache_key
@@ -77,7 +77,7 @@ def choose_key_frames(num_frames: int, key_frames: int | None, duration_seconds:
 
 def find_key_frames(
     capture: Capture,
-    cameras: Sequence[CaptureCamera],
+    cameras: Sequence[RecordedCamera],
     *,
     key_frames: Sequence[int],
     times: Float[np.ndarray, " f"],
@@ -160,15 +160,15 @@ def _complete(
 
 def _key_frame(
     matcher: Matcher,
-    cameras: Sequence[CaptureCamera],
+    cameras: Sequence[RecordedCamera],
     images: Sequence[PosedImage],
     before: tuple[Mapping[str, PosedImage], float],
     after: tuple[Mapping[str, PosedImage], float],
 ) -> KeyFrame:
     points = matcher.points(images)
     velocities, known = flow_velocities(points, images, before, after)
-    counts = {image.camera: int(n) for image, n in zip(images, points.seen_by.sum(axis=0))}
-    names = {image.camera for image in images}
+    counts = {image.camera.name: int(n) for image, n in zip(images, points.seen_by.sum(axis=0))}
+    names = {image.camera.name for image in images}
     flow = any(span > 0 and len(names & set(others)) > 1 for others, span in (before, after))
     return KeyFrame(
         points.positions,
@@ -185,8 +185,8 @@ def _key_frame(
 def _footprints(points: TriangulatedPoints, images: Sequence[PosedImage]) -> Float[np.ndarray, " n"]:
     smallest = np.full(len(points.positions), np.inf)
     for seen, image in zip(points.seen_by.T, images):
-        depth = (points.positions - image.center) @ image.world_from_camera[:3, 2]
-        smallest = np.where(seen, np.minimum(smallest, depth / image.intrinsics[0, 0]), smallest)
+        depth = (points.positions - image.camera.center) @ image.camera.world_from_camera[:3, 2]
+        smallest = np.where(seen, np.minimum(smallest, depth / image.camera.intrinsics[0, 0]), smallest)
     return smallest
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera
+from fourdgs_ns.capture.capture import Capture, RecordedCamera
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.view_volume import view_volume
 from fourdgs_ns.points.finding import find_points
@@ -171,7 +171,7 @@ def _in_part(
 
 
 def _triangulated(
-    capture: Capture, cameras: Sequence[CaptureCamera], **options: Any
+    capture: Capture, cameras: Sequence[RecordedCamera], **options: Any
 ) -> tuple[InitialPoints | None, str]:
     """Triangulated points, or None and what is wrong with them. ``options`` are those of :func:`find_points`."""
     if len(cameras) < 2:
@@ -192,12 +192,12 @@ def _triangulated(
 
 
 def _random(
-    capture: Capture, cameras: Sequence[CaptureCamera], num_points: int, seed: int, because: str
+    capture: Capture, cameras: Sequence[RecordedCamera], num_points: int, seed: int, because: str
 ) -> InitialPoints:
     if num_points < 1:
         raise UserError(f"--num-random-points is {num_points}; give at least 1")
     rng = np.random.default_rng(seed)
-    positions, k = view_volume(cameras).sample(num_points, rng)
+    positions, k = view_volume([c.camera for c in cameras], [c.poses for c in cameras]).sample(num_points, rng)
     times = clip_times(capture)[rng.integers(capture.num_frames, size=num_points)].astype(np.float32)
     colors = np.full((num_points, 3), GRAY, np.uint8)
     source = f"{because}{num_points} random points in the volume that at least {k} viewpoint(s) see"

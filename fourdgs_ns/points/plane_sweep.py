@@ -63,7 +63,7 @@ class DenseMatcher:
     def points(self, images: Sequence[PosedImage]) -> TriangulatedPoints:
         if len(images) < 2:
             return no_points(len(images))
-        poses = np.stack([image.world_from_camera for image in images])
+        poses = np.stack([image.camera.world_from_camera for image in images])
         groups = nearest_cameras(poses, DEFAULT_OPTIONS)
         near, far = depth_limits(poses)
         views = [_gray(image) for image in images]
@@ -78,7 +78,7 @@ class DenseMatcher:
 
 def _gray(image: PosedImage) -> GrayView:
     gray = cv2.cvtColor(image.image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return GrayView(gray, image.intrinsics, image.world_from_camera)
+    return GrayView(gray, image.camera)
 
 
 def nearest_cameras(world_from_camera: Float[np.ndarray, "c 4 4"], options: DenseOptions) -> list[list[int]]:
@@ -153,7 +153,7 @@ def _agreed(r, images, maps, others, stride, used, needed):  # type: ignore[no-u
         other = maps[c]
         if other is None:
             continue
-        uvz = project(_projection(other.view), mine)
+        uvz = project(other.view.camera.projection, mine)
         oh, ow = other.depth.shape
         column, row = np.floor(uvz[:, 0]).astype(int), np.floor(uvz[:, 1]).astype(int)
         inside = (uvz[:, 2] > 0) & (column >= 0) & (row >= 0) & (column < ow) & (row < oh)
@@ -169,7 +169,9 @@ def _agreed(r, images, maps, others, stride, used, needed):  # type: ignore[no-u
     squared = np.zeros(valid.shape)
     for c in (r, *others):
         if maps[c] is not None:
-            squared[:, c] = ((project(_projection(maps[c].view), positions)[:, :2] - targets[:, c]) ** 2).sum(axis=1)
+            squared[:, c] = ((project(maps[c].view.camera.projection, positions)[:, :2] - targets[:, c]) ** 2).sum(
+                axis=1
+            )
     squared *= valid
     good = (count >= needed) & (squared.max(axis=1) <= options.max_error**2)
     for c in others:
@@ -186,11 +188,7 @@ def _agreed(r, images, maps, others, stride, used, needed):  # type: ignore[no-u
     return positions[good], sharp[rows, columns][good], valid[good], errors[good], priority[good]
 
 
-def _projection(view: GrayView) -> Float[np.ndarray, "3 4"]:
-    return view.intrinsics @ np.linalg.inv(view.world_from_camera)[:3]
-
-
 def _lift(view: GrayView, pixels: Float[np.ndarray, "n 2"], depth: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
     """World points of pixels at depths."""
-    rays = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1) @ np.linalg.inv(view.intrinsics).T
-    return (rays * depth[:, None]) @ view.world_from_camera[:3, :3].T + view.world_from_camera[:3, 3]
+    rays = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1) @ np.linalg.inv(view.camera.intrinsics).T
+    return (rays * depth[:, None]) @ view.camera.world_from_camera[:3, :3].T + view.camera.center

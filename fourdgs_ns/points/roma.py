@@ -96,7 +96,7 @@ class RomaMatcher:
         if self._network is None:
             # Not before something has to be matched: cached points need no weights.
             self._network = load_roma(self.device)
-        poses = np.stack([image.world_from_camera for image in images])
+        poses = np.stack([image.camera.world_from_camera for image in images])
         angles = DenseOptions(DEFAULT_OPTIONS.neighbors, largest_angle_degrees=DEFAULT_OPTIONS.largest_angle_degrees)
         groups = nearest_cameras(poses, angles)
         pairs = sorted({(min(a, b), max(a, b)) for a, group in enumerate(groups) for b in group})
@@ -143,23 +143,25 @@ def triangulate_pair(
     n = len(pixels_one)
     if n == 0:
         return np.zeros((0, 3)), np.zeros(0), np.zeros(0, bool)
-    rays = [_rays(one, pixels_one), _rays(other, pixels_other)]
+    rays = [one.camera.rays(pixels_one), other.camera.rays(pixels_other)]
     cos = (rays[0] * rays[1]).sum(axis=1)
-    baseline = other.center - one.center
+    baseline = other.camera.center - one.camera.center
     along = [ray @ baseline for ray in rays]
     sin2 = np.maximum(1.0 - cos**2, 1e-12)
     depths = [(along[0] - cos * along[1]) / sin2, (cos * along[0] - along[1]) / sin2]
-    middle = 0.5 * (one.center + depths[0][:, None] * rays[0] + other.center + depths[1][:, None] * rays[1])
+    middle = 0.5 * (
+        one.camera.center + depths[0][:, None] * rays[0] + other.camera.center + depths[1][:, None] * rays[1]
+    )
     good = (cos <= np.cos(np.radians(DEFAULT_OPTIONS.min_angle_degrees))) & (depths[0] > 0) & (depths[1] > 0)
-    projections = np.stack([one.projection, other.projection])
+    projections = np.stack([one.camera.projection, other.camera.projection])
     targets = np.stack([pixels_one, pixels_other], axis=1)
     # The middle of the rays is close; refining it to least reprojection error takes from near cameras nothing.
-    middle = np.where(good[:, None], middle, one.center + rays[0])
+    middle = np.where(good[:, None], middle, one.camera.center + rays[0])
     positions, residual, sound = intersect(middle, projections, targets, np.repeat(good[:, None], 2, axis=1))
     finite = np.isfinite(positions).all(axis=1) & np.isfinite(residual).all(axis=1)
     residual = np.where(finite[:, None], residual, np.inf)
     for view in (one, other):
-        good &= project(view.projection, np.where(finite[:, None], positions, 0.0))[:, 2] > 0
+        good &= project(view.camera.projection, np.where(finite[:, None], positions, 0.0))[:, 2] > 0
     good &= sound & finite & (residual.max(axis=1) <= DEFAULT_OPTIONS.max_error)
     return positions, np.sqrt((residual**2).mean(axis=1)), good
 
@@ -168,12 +170,6 @@ def _pixels(normalized: Float[np.ndarray, "n 2"], image: PosedImage) -> Float[np
     """From [-1, 1], edge to edge, to pixels; pixel i covers [i, i + 1)."""
     h, w = image.image.shape[:2]
     return (normalized + 1.0) * 0.5 * np.array([w, h])
-
-
-def _rays(image: PosedImage, pixels: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
-    homogeneous = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1)
-    rays = homogeneous @ np.linalg.inv(image.intrinsics).T @ image.world_from_camera[:3, :3].T
-    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
 
 def _on_subject(image: PosedImage, pixels: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:

@@ -29,7 +29,5 @@ class SiftMatcher:
 
     def points(self, images: Sequence[PosedImage]) -> TriangulatedPoints:
         with workers(len(images)) as pool:
-            features = list(
-                pool.map(lambda i: extract_features(i.image, i.intrinsics, i.world_from_camera, i.keep), images)
-            )
+            features = list(pool.map(lambda i: extract_features(i.image, i.camera, i.keep), images))
         return subsample(triangulate(features), self.max_points)

@@ -55,7 +55,7 @@ def triangulate(images: Sequence[PosedFeatures]) -> TriangulatedPoints:
     if len(images) < 2:
         return no_points(len(images))
     options = DEFAULT_OPTIONS
-    pairs = camera_pairs(np.stack([image.world_from_camera for image in images]), options)
+    pairs = camera_pairs(np.stack([image.camera.world_from_camera for image in images]), options)
     with ThreadPoolExecutor(available_cores()) as pool:
         matches = list(
             pool.map(
@@ -113,8 +113,8 @@ def _points_of_matches(
         camera_of,
         np.concatenate([image.pixels[keep] for image, keep in zip(images, kept)]),
         np.concatenate([image.rays[keep] for image, keep in zip(images, kept)]),
-        np.stack([image.projection for image in images]),
-        np.stack([image.world_from_camera[:3, 3] for image in images]),
+        np.stack([image.camera.projection for image in images]),
+        np.stack([image.camera.center for image in images]),
     )
     limit, max_cos, min_views = (
         options.max_error**2,

@@ -13,11 +13,11 @@ from scipy.spatial import cKDTree
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.geometry.view_volume import attention_point
 from fourdgs_ns.points.finding import FoundPoints
 from fourdgs_ns.synth.generate import Recipe, build_renderer, build_rig
 from fourdgs_ns.synth.media import RECORD
-from fourdgs_ns.synth.rig import RigCamera
 
 TRUTH = Path("ground_truth") / "points.npz"
 SAME_PLACE, RIGHT_VELOCITY = 0.01, 0.20
@@ -103,7 +103,7 @@ def _report(
     capture: Capture, found: FoundPoints, distance: np.ndarray, on_actor: np.ndarray, velocity: np.ndarray
 ) -> TruthReport:
     cloud = found.merged.sightings
-    poses = np.concatenate([capture.camera(name).world_from_camera for name in found.cameras])
+    poses = np.concatenate([capture.camera(name).poses for name in found.cameras])
     size = float(np.median(np.linalg.norm(poses[:, :3, 3] - attention_point(poses), axis=1)))
     placed = distance < 2 * SAME_PLACE * size
     speed = np.linalg.norm(velocity, axis=1)
@@ -134,7 +134,7 @@ def _over(statistic, values: np.ndarray) -> float:  # type: ignore[no-untyped-de
     return float(statistic(values)) if len(values) else float("nan")
 
 
-def _surface(renderer, camera: RigCamera, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
+def _surface(renderer, camera: Camera, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
     """World points, unit normals and object ids of the pixels of a view: [h, w, 3], [h, w, 3], [h, w]."""
     truth = renderer.ground_truth(camera, frame)
     h, w = truth.depth.shape
@@ -148,7 +148,7 @@ def _surface(renderer, camera: RigCamera, frame: int) -> tuple[np.ndarray, np.nd
 
 
 def surface_distance(
-    positions: Float[np.ndarray, "n 3"], views: Sequence[tuple[RigCamera, np.ndarray, np.ndarray, np.ndarray]]
+    positions: Float[np.ndarray, "n 3"], views: Sequence[tuple[Camera, np.ndarray, np.ndarray, np.ndarray]]
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Least distance to what the views show around each point's projection, and the id of that object.
 

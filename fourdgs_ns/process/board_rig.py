@@ -19,7 +19,7 @@ from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import splu
 from scipy.spatial.transform import Rotation
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process.board import FEWEST_MARKERS, UNIT, Layout, View, board_layout
 from fourdgs_ns.process.epipolar import consistent
 
@@ -50,11 +50,11 @@ class _Block:
 
 
 def adjust_with_board(
-    cameras: Sequence[CalibratedCamera],
+    cameras: Sequence[Camera],
     views: Sequence[Mapping[int, View]],
     matches: Mapping[tuple[int, int], tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "m 2"]]],
     distorted: bool = True,
-) -> list[CalibratedCamera] | None:
+) -> list[Camera] | None:
     """Better cameras, in units of the markers' side; None when the markers are no rigid board, or too few instants show it.
 
     ``cameras``: a first calibration. ``views``: for each camera what it sees of the board, by instant. ``matches``: pixels of
@@ -90,7 +90,7 @@ def adjust_with_board(
     return _cameras(cameras, values)
 
 
-def _straightened(view: View, camera: CalibratedCamera) -> View:
+def _straightened(view: View, camera: Camera) -> View:
     distortion = np.asarray(camera.distortion, np.float64)
     return {
         m: cv2.undistortPoints(s[:, None], camera.intrinsics, distortion, None, None, camera.intrinsics)[:, 0]
@@ -98,7 +98,7 @@ def _straightened(view: View, camera: CalibratedCamera) -> View:
     }
 
 
-def _cameras(cameras: Sequence[CalibratedCamera], values: np.ndarray) -> list[CalibratedCamera]:
+def _cameras(cameras: Sequence[Camera], values: np.ndarray) -> list[Camera]:
     adjusted = []
     for camera, own in zip(cameras, values[: 11 * len(cameras)].reshape(-1, 11)):
         side = max(camera.width, camera.height)
@@ -113,7 +113,7 @@ def _cameras(cameras: Sequence[CalibratedCamera], values: np.ndarray) -> list[Ca
 
 
 def _place(
-    cameras: Sequence[CalibratedCamera], views: Sequence[Mapping[int, View]], layout: Layout
+    cameras: Sequence[Camera], views: Sequence[Mapping[int, View]], layout: Layout
 ) -> tuple[CameraNumbers, dict[int, np.ndarray]] | None:
     """First numbers of the cameras, in units of the board, and of the board's poses at instants that two cameras see."""
     from_board: dict[int, dict[int, list[np.ndarray]]] = {}
@@ -157,7 +157,7 @@ def _place(
     return rig, boards
 
 
-def _poses_of_board(camera: CalibratedCamera, view: View, layout: Layout) -> list[np.ndarray]:
+def _poses_of_board(camera: Camera, view: View, layout: Layout) -> list[np.ndarray]:
     """Camera from board, the likelier one first."""
     markers = [m for m in view if m in layout]
     if len(markers) < FEWEST_MARKERS:
@@ -172,7 +172,7 @@ def _poses_of_board(camera: CalibratedCamera, view: View, layout: Layout) -> lis
 
 
 def _board_block(
-    cameras: Sequence[CalibratedCamera],
+    cameras: Sequence[Camera],
     views: Sequence[Mapping[int, View]],
     instants: Sequence[int],
     markers: Sequence[int],
@@ -209,7 +209,7 @@ def _board_block(
 
 
 def _match_block(
-    cameras: Sequence[CalibratedCamera],
+    cameras: Sequence[Camera],
     matches: Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray]],
     start: int,
 ) -> tuple[Float[np.ndarray, "p 3"], _Block]:
@@ -257,7 +257,7 @@ def _project(
 
 
 def _prior(
-    cameras: Sequence[CalibratedCamera],
+    cameras: Sequence[Camera],
 ) -> tuple[Int[np.ndarray, " p"], Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:
     """Columns, expected values and their standard deviations."""
     columns = (11 * np.arange(len(cameras))[:, None] + np.arange(7, 11)).ravel()

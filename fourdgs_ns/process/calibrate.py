@@ -19,12 +19,11 @@ import cv2
 import numpy as np
 from jaxtyping import Int
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
-from fourdgs_ns.capture.layouts.calibration import checked_pose, pinhole
+from fourdgs_ns.capture.layouts.conventions import checked_pose
 from fourdgs_ns.capture.layouts.reading import read_json
 from fourdgs_ns.capture.layouts.sequences import listed
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import training_camera
+from fourdgs_ns.geometry.camera import Camera, pinhole
 from fourdgs_ns.process.board import views_by_instant
 from fourdgs_ns.process.board_rig import adjust_with_board
 from fourdgs_ns.process.markers import Corners, find_markers
@@ -201,12 +200,12 @@ def _attempt(
 
 
 def _adjusted(
-    cameras: Sequence[CalibratedCamera],
+    cameras: Sequence[Camera],
     names: Sequence[str],
     corners: Mapping[str, Corners],
     attempt: _Attempt,
     distorted: bool,
-) -> list[CalibratedCamera] | None:
+) -> list[Camera] | None:
     """The rig after an adjustment with a rigid board; None without one, or when it leads to an impossible lens."""
     place = {names.index(camera.name): k for k, camera in enumerate(cameras)}
     matches = {(place[i], place[j]): own for (i, j), own in attempt.matches.items() if {i, j} <= place.keys()}
@@ -214,7 +213,7 @@ def _adjusted(
     adjusted = adjust_with_board(cameras, views, matches, distorted)
     try:
         for camera in adjusted or []:
-            training_camera(camera.in_capture([]), 1.0)
+            camera.undistorted()
     except UserError:
         return None
     return adjusted
@@ -239,7 +238,7 @@ def _solve_elsewhere(job: dict[str, Any]) -> dict[str, Any]:
         return read_json(result)
 
 
-def _camera(name: str, size: tuple[int, int], found: dict[str, Any]) -> CalibratedCamera:
+def _camera(name: str, size: tuple[int, int], found: dict[str, Any]) -> Camera:
     params, model = found["params"], found["model"]
     distortion: tuple[float, ...] = ()
     if model == "SIMPLE_PINHOLE":
@@ -252,7 +251,7 @@ def _camera(name: str, size: tuple[int, int], found: dict[str, Any]) -> Calibrat
         fx, fy, cx, cy, *rest = params
         matrix, distortion = pinhole(fx, fy, cx, cy), tuple(rest) if "FISHEYE" in model else (*rest, 0.0)
     pose = checked_pose(np.array(found["world_from_camera"]), name, Path("rig"))
-    return CalibratedCamera(name, *size, matrix, pose, tuple(distortion), "FISHEYE" in model)
+    return Camera(name, *size, matrix, pose, tuple(distortion), "FISHEYE" in model)
 
 
 def _reason(i: int, names: Sequence[str], features: Sequence[RigFeatures], verified: np.ndarray) -> str:

@@ -49,7 +49,7 @@ def check_capture(
         write_contact_sheet(sheet, posed[len(posed) // 2])
         advance()
     items = [_cameras(capture)]
-    fixed = [c.name for c in capture.cameras if len(c.world_from_camera) == 1]
+    fixed = [c.name for c in capture.cameras if not c.moves]
     if len(fixed) >= 2:
         errors = pair_errors([({n: p[n] for n in p if n in fixed}, g, m) for p, g, m in images])
         advance()
@@ -139,7 +139,7 @@ def _item(color: Color, name: str, text: str) -> Item:
 
 def _cameras(capture: Capture) -> Item:
     n = len(capture.cameras)
-    moving = [c.name for c in capture.cameras if len(c.world_from_camera) > 1]
+    moving = [c.name for c in capture.cameras if c.moves]
     color: Color = "green" if n >= 8 else "yellow"
     sizes = sorted({f"{c.width}x{c.height}" for c in capture.cameras})
     text = (

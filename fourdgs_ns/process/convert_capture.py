@@ -12,12 +12,12 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera, ImageFrames, VideoFrames
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
+from fourdgs_ns.capture.calibration import read_calibration
+from fourdgs_ns.capture.capture import Capture, ImageFrames, VideoFrames
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.workspace import write_json
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.geometry.view_volume import attention_point
-from fourdgs_ns.process.calibrations import read_calibration
 from fourdgs_ns.process.write import transforms
 
 Target = Literal["easyvolcap", "n3dv", "transforms"]
@@ -43,43 +43,38 @@ def recalibrated(capture: Capture, calibration: Path) -> Capture:
         UserError: no calibration, one of other cameras, or a capture whose cameras move.
     """
     for camera in capture.cameras:
-        if len(camera.world_from_camera) > 1:
+        if camera.moves:
             raise UserError(
                 f"camera '{camera.name}' of {capture.root} moves, but {calibration} gives one pose each; leave --calibration out"
             )
     sizes = {camera.name: (camera.width, camera.height) for camera in capture.cameras}
-    found = [CalibratedCamera.from_json(c) for c in read_calibration(calibration, sizes)["cameras"]]
+    found = [Camera.from_json(c) for c in read_calibration(calibration, sizes)["cameras"]]
     cameras = [
-        replace(
-            camera,
-            intrinsics=new.intrinsics,
-            distortion=new.distortion,
-            fisheye=new.fisheye,
-            world_from_camera=new.world_from_camera[None],
-            time_offset_seconds=camera.time_offset_seconds
-            if new.time_offset_seconds is None
-            else new.time_offset_seconds,
-        )
-        for camera, new in zip(capture.cameras, found, strict=True)
+        replace(recorded, camera=_with_offset(new, recorded.time_offset_seconds))
+        for recorded, new in zip(capture.cameras, found, strict=True)
     ]
     return replace(capture, cameras=tuple(cameras), point_files=())
 
 
+def _with_offset(camera: Camera, otherwise: float) -> Camera:
+    return camera if camera.time_offset_seconds is not None else replace(camera, time_offset_seconds=otherwise)
+
+
 def _refuse(capture: Capture, target: Target) -> None:
     for camera in capture.cameras:
-        if len(camera.world_from_camera) > 1:
+        if camera.moves:
             raise UserError(
                 f"camera '{camera.name}' of {capture.root} moves, which {target} cannot say; convert fixed rigs"
             )
         if target == "n3dv":
-            _refuse_for_n3dv(capture, camera)
+            _refuse_for_n3dv(capture, camera.camera)
     if target == "n3dv" and len({c.frame_ids.tobytes() for c in capture.cameras}) > 1:
         raise UserError(
             f"the cameras of {capture.root} have different frames, which n3dv cannot say; convert to transforms"
         )
 
 
-def _refuse_for_n3dv(capture: Capture, camera: CaptureCamera) -> None:
+def _refuse_for_n3dv(capture: Capture, camera: Camera) -> None:
     k = camera.intrinsics
     if camera.fisheye or np.any(np.asarray(camera.distortion) != 0):
         raise UserError(
@@ -144,26 +139,25 @@ def _metadata(capture: Capture, out: Path) -> None:
 
 
 def _transforms(capture: Capture, out: Path, advance: Callable[[], None]) -> list[str]:
-    files, cameras, late = {}, [], {}
+    files = {}
     for c in capture.cameras:
         first = _place(c.frames, out / "frames" / c.name, out / "videos" / f"{c.name}.mp4", c.frame_ids)
         files[c.name] = os.path.relpath(first, out)
-        cameras.append(CalibratedCamera(c.name, c.width, c.height, c.intrinsics, c.pose(0), c.distortion, c.fisheye))
-        late[c.name] = c.time_offset_seconds
         advance()
     _extras(capture, out)
     _metadata(capture, out)
     points = "points3D.ply" if capture.point_files else None
-    write_json(out / "transforms.json", transforms(cameras, files, _fps(capture), late, points))
+    write_json(out / "transforms.json", transforms([c.camera for c in capture.cameras], files, _fps(capture), points))
     return []
 
 
 def _easyvolcap(capture: Capture, out: Path, advance: Callable[[], None]) -> list[str]:
     names = [c.name for c in capture.cameras]
     intri, extri = _OpenCvYaml(names), _OpenCvYaml(names)
-    for c in capture.cameras:
-        _place(c.frames, out / "images" / c.name, out / "videos" / f"{c.name}.mp4", c.frame_ids)
-        camera_from_world = np.linalg.inv(c.pose(0))
+    for recorded in capture.cameras:
+        c = recorded.camera
+        _place(recorded.frames, out / "images" / c.name, out / "videos" / f"{c.name}.mp4", recorded.frame_ids)
+        camera_from_world = np.linalg.inv(c.world_from_camera)
         intri.matrix(f"K_{c.name}", c.intrinsics)
         intri.number(f"H_{c.name}", c.height)
         intri.number(f"W_{c.name}", c.width)
@@ -195,10 +189,10 @@ def _n3dv(capture: Capture, out: Path, advance: Callable[[], None]) -> list[str]
     names = [f"cam{i:02d}" for i in range(len(capture.cameras))]
     for name, c in zip(names, capture.cameras, strict=True):
         _place(c.frames, out / name / "images", out / f"{name}.mp4", c.frame_ids)
-        pose = c.pose(0)
+        pose = c.camera.world_from_camera
         right, down, forward, centre = pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3]
-        matrix = np.stack([down, right, -forward, centre, [c.height, c.width, c.intrinsics[0, 0]]], axis=1)
-        near, far = _depths(capture, c)
+        matrix = np.stack([down, right, -forward, centre, [c.height, c.width, c.camera.intrinsics[0, 0]]], axis=1)
+        near, far = _depths(capture, c.camera)
         rows.append([*matrix.ravel(), near, far])
         advance()
     out.mkdir(parents=True, exist_ok=True)
@@ -213,10 +207,10 @@ def _n3dv(capture: Capture, out: Path, advance: Callable[[], None]) -> list[str]
     return notes
 
 
-def _depths(capture: Capture, camera: CaptureCamera) -> tuple[float, float]:
+def _depths(capture: Capture, camera: Camera) -> tuple[float, float]:
     """Depth bounds that enclose the middle of the rig's view generously: LLFF wants some, most readers ignore them."""
-    poses = np.stack([c.pose(0) for c in capture.cameras])
-    distance = float(np.linalg.norm(attention_point(poses) - camera.pose(0)[:3, 3]))
+    poses = np.stack([c.camera.world_from_camera for c in capture.cameras])
+    distance = float(np.linalg.norm(attention_point(poses) - camera.center))
     return 0.1 * distance, 5.0 * distance
 
 

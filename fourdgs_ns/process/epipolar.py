@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
+from fourdgs_ns.geometry.camera import fundamental
 from fourdgs_ns.points.instants import PosedImage
 from fourdgs_ns.points.triangulate import TriangulationOptions, camera_pairs
 from fourdgs_ns.process.offsets import PairOffset, solve_offsets
@@ -63,15 +64,6 @@ class PairErrors:
     """Median distance of the moving points that speak for the shift, once b is shifted."""
     support: int = 0
     """How many matches speak for it."""
-
-
-def fundamental(a: PosedImage, b: PosedImage) -> Float[np.ndarray, "3 3"]:
-    """x_b' F x_a = 0 for pixels of the same point."""
-    b_from_a = np.linalg.inv(b.world_from_camera) @ a.world_from_camera
-    t = b_from_a[:3, 3]
-    cross = np.array([[0, -t[2], t[1]], [t[2], 0, -t[0]], [-t[1], t[0], 0]])
-    f = np.linalg.inv(b.intrinsics).T @ cross @ b_from_a[:3, :3] @ np.linalg.inv(a.intrinsics)
-    return f / max(float(np.abs(f).max()), 1e-300)
 
 
 def line_distance(
@@ -131,7 +123,7 @@ def pair_errors(
     for posed, around, middle in images:
         features = {n: features_of([cv2.cvtColor(i.image, cv2.COLOR_RGB2BGR)]) for n, i in posed.items()}
         present = [n for n in names if n in posed]
-        poses = np.stack([posed[n].world_from_camera for n in present])
+        poses = np.stack([posed[n].camera.world_from_camera for n in present])
         pairs_of = [(present[i], present[j]) for i, j in camera_pairs(poses, COMPARED)]
         chosen = {(a, b): match(features[a], features[b]) for a, b in pairs_of}
         # Only what is matched somewhere is followed.
@@ -189,7 +181,7 @@ def summarize_pair(a: str, b: str, parts: Sequence[tuple[PosedImage, PosedImage,
     curves = []
     shifts = np.linspace(-WINDOW, WINDOW, 2 * WINDOW * STEPS_PER_FRAME + 1)
     for image_a, image_b, followed, middle in parts:
-        f = fundamental(image_a, image_b)
+        f = fundamental(image_a.camera, image_b.camera)
         distance = line_distance(f, followed.a, followed.b[middle])
         moves_a, rests_a = is_moving(followed.a_path, middle)
         moves_b, rests_b = is_moving(followed.b, middle)

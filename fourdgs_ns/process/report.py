@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.common.workspace import STAGES, StageName
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process.probe import RawVideo
 from fourdgs_ns.process.timeline import Timeline
 
@@ -121,7 +121,7 @@ def print_points(console: Console, result: Mapping[str, Any]) -> None:
 def print_end(
     console: Console,
     root: Path,
-    cameras: Sequence[CalibratedCamera],
+    cameras: Sequence[Camera],
     plan: Timeline,
     seconds: Mapping[StageName, float],
 ) -> None:

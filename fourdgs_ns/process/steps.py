@@ -7,18 +7,18 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from rich.console import Console
 
-from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
+from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.common.workspace import FOLDER, StageName, Workspace, digest, write_json
-from fourdgs_ns.geometry.undistortion import training_camera
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process import calibrate, extract, masks, probe, report, synchronise, timeline, write
 from fourdgs_ns.process.probe import RawVideo
 from fourdgs_ns.process.timeline import Timeline
@@ -110,7 +110,8 @@ class _Run:
         )
         frames = self.extract(videos, plan)
         calibration = self.calibrate(frames)
-        cameras = [CalibratedCamera.from_json(c) for c in calibration["cameras"]]
+        found = [Camera.from_json(c) for c in calibration["cameras"]]
+        cameras = [replace(c, time_offset_seconds=plan.late_seconds[c.name]) for c in found]
         self.undistort(cameras)
         masked = self.masks(cameras)
         capture = self.capture(cameras, plan, masked)
@@ -185,7 +186,7 @@ class _Run:
 
         def compute() -> dict[str, Any]:
             if source is not None:
-                from fourdgs_ns.process.calibrations import read_calibration
+                from fourdgs_ns.capture.calibration import read_calibration
 
                 return read_calibration(source, sizes)
             ids = calibrate.calibration_instants(frames["frames"])
@@ -206,13 +207,13 @@ class _Run:
         report.print_calibration(self.console, result, calibrate.warnings_of(result))
         return result
 
-    def undistort(self, cameras: Sequence[CalibratedCamera]) -> None:
+    def undistort(self, cameras: Sequence[Camera]) -> None:
         """Only checks that each lens can be undone: training resamples its own copy of the frames."""
 
         def compute() -> dict[str, Any]:
             found = {}
             for camera in cameras:
-                pinhole = training_camera(camera.in_capture([self._frame(camera.name, 0)]), 1.0)
+                pinhole = camera.undistorted()
                 found[camera.name] = {
                     "intrinsics": pinhole.intrinsics.tolist(),
                     "zoom": float(pinhole.intrinsics[0, 0] / camera.intrinsics[0, 0]),
@@ -222,7 +223,7 @@ class _Run:
         result = self._stage("undistort", self._key("calibrate"), compute)
         report.print_undistortion(self.console, result)
 
-    def masks(self, cameras: Sequence[CalibratedCamera]) -> bool:
+    def masks(self, cameras: Sequence[Camera]) -> bool:
         how = self.options.masks
         folder = self.root / "masks"
         if how == "none":
@@ -244,13 +245,13 @@ class _Run:
         report.print_masks(self.console, result, masks.notes_of(result["shares"]))
         return True
 
-    def capture(self, cameras: Sequence[CalibratedCamera], plan: Timeline, masked: bool) -> Capture:
+    def capture(self, cameras: Sequence[Camera], plan: Timeline, masked: bool) -> Capture:
         """The capture as it will be read from what the last stage writes."""
         made = []
         for camera in cameras:
-            own = [self.root / "masks" / camera.name / f"{p.stem}.png" for p in self._frames(camera.name)]
-            late = plan.late_seconds[camera.name]
-            made.append(camera.in_capture(self._frames(camera.name), own if masked else None, late))
+            frames = tuple(self._frames(camera.name))
+            masks = ImageFrames(tuple(self.root / "masks" / camera.name / f"{p.stem}.png" for p in frames))
+            made.append(RecordedCamera(camera, ImageFrames(frames), np.arange(len(frames)), masks if masked else None))
         times = plan.instants - plan.instants[0]
         return Capture(self.root, "transforms", tuple(made), times, (made[0].name,))
 
@@ -294,7 +295,7 @@ class _Run:
         result = self._stage("check", facts, compute)
         self.outcome.red = print_items(self.console, result["items"])
 
-    def write(self, cameras: Sequence[CalibratedCamera], plan: Timeline, masked: bool) -> None:
+    def write(self, cameras: Sequence[Camera], plan: Timeline, masked: bool) -> None:
         points = self.options.points != "none" and self.outcome.results["points"]["points"] > 0
 
         def compute() -> dict[str, Any]:
@@ -303,8 +304,7 @@ class _Run:
                 "calibration": self.options.calibration,
                 "masks": masked,
             }
-            late = plan.late_seconds
-            write.write_capture(self.root, cameras, plan.fps, len(plan.instants), late, points, facts)
+            write.write_capture(self.root, cameras, plan.fps, len(plan.instants), points, facts)
             return {"cameras": [c.name for c in cameras]}
 
         facts = [self._key(s) for s in self.outcome.results]

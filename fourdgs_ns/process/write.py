@@ -12,18 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
-from fourdgs_ns.capture.layouts.calibration import OPENCV_FROM_OPENGL
 from fourdgs_ns.common.workspace import write_json
+from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
 
 POINTS = "points3D.ply"
 
 
 def transforms(
-    cameras: Sequence[CalibratedCamera],
+    cameras: Sequence[Camera],
     files: Mapping[str, str],
     fps: float,
-    late_seconds: Mapping[str, float] | None = None,
     points: str | None = None,
 ) -> dict[str, Any]:
     """Content of transforms.json: one entry per camera that names its first frame, its video or its folder."""
@@ -43,7 +41,7 @@ def transforms(
             **lens_fields(camera),
             "transform_matrix": (camera.world_from_camera @ OPENCV_FROM_OPENGL).tolist(),
         }
-        late = 0.0 if late_seconds is None else late_seconds.get(camera.name, 0.0)
+        late = camera.time_offset_seconds or 0.0
         if abs(late) > 1e-6:
             entry["time_offset_seconds"] = late
         entries.append(entry)
@@ -53,7 +51,7 @@ def transforms(
     return content
 
 
-def lens_fields(camera: CalibratedCamera) -> dict[str, float]:
+def lens_fields(camera: Camera) -> dict[str, float]:
     """Distortion coefficients under Nerfstudio's names (k5 and k6 of the rational model have none in its own parser)."""
     order = ("k1", "k2", "k3", "k4") if camera.fisheye else ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
     values = np.asarray(camera.distortion, np.float64)
@@ -62,10 +60,9 @@ def lens_fields(camera: CalibratedCamera) -> dict[str, float]:
 
 def write_capture(
     root: Path,
-    cameras: Sequence[CalibratedCamera],
+    cameras: Sequence[Camera],
     fps: float,
     frames: int,
-    late_seconds: Mapping[str, float],
     points: bool,
     facts: Mapping[str, Any],
 ) -> None:
@@ -77,4 +74,4 @@ def write_capture(
     names = [camera.name for camera in cameras]
     write_json(root / "metadata.json", {"fps": fps, "num_frames": frames, "cameras": names, **facts})
     files = {name: f"frames/{name}/000000.jpg" for name in names}
-    write_json(root / "transforms.json", transforms(cameras, files, fps, late_seconds, POINTS if points else None))
+    write_json(root / "transforms.json", transforms(cameras, files, fps, POINTS if points else None))

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.rasterization import cpu_kernels, cpu_tiles
 from fourdgs_ns.rasterization.kernel_threads import run
 from fourdgs_ns.rasterization.projection import project, project_covariances
-from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
+from fourdgs_ns.rasterization.types import Rendering
 from fourdgs_ns.representation.parts.spherical_harmonics import rgb_from_sh
 from fourdgs_ns.representation.types import GaussiansAtTime
 

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.rasterization.types import EPS_2D, FAR, PinholeCameras, Rendering
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
+from fourdgs_ns.rasterization.types import EPS_2D, FAR, Rendering
 from fourdgs_ns.representation.types import GaussiansAtTime
 
 

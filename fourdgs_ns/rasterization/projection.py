@@ -21,8 +21,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.rasterization.kernel_threads import helper, kernel, run
-from fourdgs_ns.rasterization.types import EPS_2D, FAR, PinholeCameras
+from fourdgs_ns.rasterization.types import EPS_2D, FAR
 
 CHUNK = 2048  # Gaussians per unit of parallel work
 

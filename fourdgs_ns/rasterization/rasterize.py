@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
+from fourdgs_ns.rasterization.types import Rendering
 from fourdgs_ns.representation.types import GaussiansAtTime
 
 DIFFERENTIABLE = {"means", "quats", "scales", "covariances", "opacities", "features"}

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fourdgs_ns.corrections.cameras import Correction
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.rays import pixel_rays
 from fourdgs_ns.rasterization.rasterize import rasterize
-from fourdgs_ns.rasterization.types import PinholeCameras, Rendering
+from fourdgs_ns.rasterization.types import Rendering
 from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.parts.active_set import ActiveRows, ActiveSet
 from fourdgs_ns.representation.types import GaussiansAtTime, Parameters

@@ -1,8 +1,8 @@
-"""What goes into and comes out of :func:`fourdgs_ns.rasterization.rasterize`, whichever backend draws."""
+"""What comes out of :func:`fourdgs_ns.rasterization.rasterize`, and the constants that all backends share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -21,42 +21,6 @@ TILE_SIZE = 16
 """A Gaussian is drawn in the tiles of this many pixels that the square of its radius touches, and nowhere else."""
 FAR = 1e10
 """Gaussians farther than this along z are not drawn (world units)."""
-
-
-@dataclass(frozen=True)
-class PinholeCameras:
-    """Cameras of one size that look at the same instant."""
-
-    camera_from_world: Float[Tensor, "c 4 4"]
-    """Rigid, OpenCV axes: x right, y down, z forward."""
-    intrinsics: Float[Tensor, "c 3 3"]
-    """Pixels; pixel i covers [i, i + 1), so its centre is at i + 0.5."""
-    width: int
-    height: int
-    near: float = 0.01
-    """Gaussians whose centre is nearer than this along z are not drawn (world units)."""
-
-    known_centers: Float[Tensor, "c 3"] | None = None
-    """Where the cameras are, for who has computed it already; see :meth:`centers`."""
-    _centers: Float[Tensor, "c 3"] | None = field(default=None, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        c = self.camera_from_world.shape[0]
-        assert self.camera_from_world.shape == (c, 4, 4), self.camera_from_world.shape
-        assert self.intrinsics.shape == (c, 3, 3), self.intrinsics.shape
-
-    def __len__(self) -> int:
-        return self.camera_from_world.shape[0]
-
-    def centers(self) -> Float[Tensor, "c 3"]:
-        """Where the cameras are, world coordinates."""
-        if self.known_centers is not None:
-            return self.known_centers
-        if self._centers is None:
-            rotation, translation = self.camera_from_world[:, :3, :3], self.camera_from_world[:, :3, 3:]
-            object.__setattr__(self, "_centers", -(rotation.transpose(1, 2) @ translation).squeeze(-1))
-            assert self._centers is not None
-        return self._centers
 
 
 @dataclass

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras, CameraType
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, look_at
 from fourdgs_ns.representation.types import Clip
 
 Poses = Float[np.ndarray, "n 3 4"]
@@ -98,10 +99,7 @@ def looking_at(
     place: Float[np.ndarray, "3"], focus: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "3 4"]:
     """The pose at ``place`` whose optical axis goes through ``focus``, with ``up`` as nearly upright as it can be."""
-    back = (place - focus) / np.linalg.norm(place - focus)
-    right = np.cross(up, back)
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(back, right), back, place], axis=1)
+    return (look_at(place, focus, up) @ OPENCV_FROM_OPENGL)[:3]
 
 
 def between(poses: Poses, count: int) -> Poses:

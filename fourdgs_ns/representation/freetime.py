@@ -28,7 +28,7 @@ from fourdgs_ns.representation.base import ParameterSpec, Representation, Repres
 from fourdgs_ns.representation.method import Method
 from fourdgs_ns.representation.parts import windows
 from fourdgs_ns.representation.parts.moving import Loss, MovingGaussians
-from fourdgs_ns.representation.parts.spherical_harmonics import num_harmonics, sh_from_rgb
+from fourdgs_ns.representation.parts.spherical_harmonics import harmonics_to_capture, num_harmonics, sh_from_rgb
 from fourdgs_ns.representation.types import Clip, GaussiansAtTime, Parameters, PointsOverTime, gather, uses_kernels
 
 
@@ -229,7 +229,7 @@ class FreeTimeRepresentation(Representation):
         moved["velocities"] = world.vectors_to_capture(params["velocities"])
         if "features_rest" in params:
             harmonics = torch.cat([params["features_dc"][:, None], params["features_rest"]], dim=1)
-            moved["features_rest"] = world.harmonics_to_capture(harmonics)[:, 1:].contiguous()
+            moved["features_rest"] = harmonics_to_capture(harmonics, world)[:, 1:].contiguous()
         return {**params, **moved}
 
 

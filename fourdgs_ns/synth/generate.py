@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import ground_truth
 from fourdgs_ns.synth import writers as layouts
 from fourdgs_ns.synth.media import RECORD, appearing, require_av, write_json
 from fourdgs_ns.synth.render import Renderer
-from fourdgs_ns.synth.rig import RigCamera, rig
+from fourdgs_ns.synth.rig import rig
 from fourdgs_ns.synth.scene import Clip
 from fourdgs_ns.synth.scenes import SCENES
 from fourdgs_ns.synth.surface_points import over_clip
@@ -86,13 +87,13 @@ def build_renderer(recipe: Recipe) -> Renderer:
     return Renderer(scene, recipe.samples, recipe.layout != "dnerf", Renderer.octaves_for(recipe.width))
 
 
-def build_rig(recipe: Recipe, renderer: Renderer) -> list[RigCamera]:
+def build_rig(recipe: Recipe, renderer: Renderer) -> list[Camera]:
     """The rig under the names of the layout: 00, 01, ... in EasyVolcap, else cam00, cam01, ..."""
     cameras = rig(renderer.scene, recipe.cameras, recipe.width, recipe.height)
     if recipe.layout == "easyvolcap":
         cameras = [replace(camera, name=camera.name.removeprefix("cam")) for camera in cameras]
     late = lateness(recipe.late, [camera.name for camera in cameras])
-    return [replace(camera, late=late.get(camera.name, 0.0)) for camera in cameras]
+    return [replace(camera, time_offset_seconds=late.get(camera.name, 0.0) / recipe.fps) for camera in cameras]
 
 
 def lateness(words: tuple[str, ...], names: list[str]) -> dict[str, float]:
@@ -125,7 +126,7 @@ def generate(recipe: Recipe, out: Path, overwrite: bool, advance: Callable[[], N
     with appearing(out, overwrite) as root:
         renderer = build_renderer(recipe)
         splits = []
-        cameras: list[RigCamera] = []
+        cameras: list[Camera] = []
         if recipe.layout == "dnerf":
             splits = layouts.dnerf_splits(renderer, recipe.cameras, recipe.width, recipe.height)
         else:
@@ -146,7 +147,7 @@ def generate(recipe: Recipe, out: Path, overwrite: bool, advance: Callable[[], N
         write_json(root / RECORD, asdict(recipe))
 
 
-def _write_points(root: Path, renderer: Renderer, cameras: list[RigCamera], seed: int) -> None:
+def _write_points(root: Path, renderer: Renderer, cameras: list[Camera], seed: int) -> None:
     """points3d.ply: x y z, red green blue, time."""
     from plyfile import PlyData, PlyElement
 
@@ -161,21 +162,21 @@ def _write_points(root: Path, renderer: Renderer, cameras: list[RigCamera], seed
     PlyData([PlyElement.describe(rows, "vertex")]).write(str(root / "points3d.ply"))
 
 
-def _write_ground_truth(root: Path, renderer: Renderer, cameras: list[RigCamera], splits: list[layouts.Split]) -> None:
+def _write_ground_truth(root: Path, renderer: Renderer, cameras: list[Camera], splits: list[layouts.Split]) -> None:
     """cameras.json, points.npz, scene.json, and depth/ and objects/ of a few frames (dnerf: of the test split)."""
     root.mkdir()
-    frames = renderer.scene.clip.frames
+    frames, fps = renderer.scene.clip.frames, renderer.scene.clip.fps
     if cameras:
         chosen = sorted({round(f) for f in np.linspace(0, frames - 1, min(frames, _MOST_TRUTH_FRAMES))})
         views: dict[str, list[int]] = {camera.name: [*chosen] for camera in cameras}
-        ground_truth.write_cameras(root / "cameras.json", {camera.name: camera for camera in cameras})
+        ground_truth.write_cameras(root / "cameras.json", {camera.name: camera for camera in cameras}, fps)
         for camera in cameras:
             for frame in chosen:
                 ground_truth.write_view(root, renderer, camera, frame, f"{camera.name}/{frame:06d}")
     else:
         named = {f"{s.name}/{c.name}": (c, f) for s in splits for c, f in zip(s.cameras, s.frames, strict=True)}
         views = {name: [frame] for name, (_, frame) in named.items() if name.startswith("test/")}
-        ground_truth.write_cameras(root / "cameras.json", {name: camera for name, (camera, _) in named.items()})
+        ground_truth.write_cameras(root / "cameras.json", {name: camera for name, (camera, _) in named.items()}, fps)
         for name in views:
             ground_truth.write_view(root, renderer, *named[name], name)
     ground_truth.write_points(root / "points.npz", renderer, POINTS_PER_THING)

@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import surface_points as surface
 from fourdgs_ns.synth.media import write_image, write_json
 from fourdgs_ns.synth.render import Renderer
-from fourdgs_ns.synth.rig import RigCamera
+from fourdgs_ns.synth.rig import late_frames
 
 DEPTH_UNIT_METRES = 0.00025
 """Step of the 16-bit depth images; they reach to 16.38 m, and 0 means nothing there."""
 
 
-def write_cameras(path: Path, cameras: dict[str, RigCamera]) -> None:
+def write_cameras(path: Path, cameras: dict[str, Camera], fps: float) -> None:
     """cameras.json: {name: {width, height, intrinsics [3][3], world_from_camera [4][4], late (frames)}}, OpenCV axes, metres."""
     content = {
         name: {
@@ -24,7 +25,7 @@ def write_cameras(path: Path, cameras: dict[str, RigCamera]) -> None:
             "height": camera.height,
             "intrinsics": camera.intrinsics.tolist(),
             "world_from_camera": camera.world_from_camera.tolist(),
-            "late": camera.late,
+            "late": late_frames(camera, fps),
         }
         for name, camera in cameras.items()
     }
@@ -101,7 +102,7 @@ def write_points(path: Path, renderer: Renderer, per_thing: int) -> None:
     np.savez_compressed(path, **tracked_points(renderer, per_thing))
 
 
-def write_view(root: Path, renderer: Renderer, camera: RigCamera, frame: int, name: str) -> None:
+def write_view(root: Path, renderer: Renderer, camera: Camera, frame: int, name: str) -> None:
     """depth/<name>.png (16 bit, steps of DEPTH_UNIT_METRES) and objects/<name>.png (ids) of one view."""
     truth = renderer.ground_truth(camera, frame)
     depth = np.where(np.isfinite(truth.depth), truth.depth / DEPTH_UNIT_METRES, 0.0)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import shading, tiles, trace
-from fourdgs_ns.synth.rig import RigCamera
+from fourdgs_ns.synth.rig import kernel_view, late_frames
 from fourdgs_ns.synth.scene import Scene
 from fourdgs_ns.synth.threads import spread
 
@@ -73,19 +74,21 @@ class Renderer:
         frame = min(max(frame, 0), len(self.tables) - 1)
         return self.tables[int(frame)] if frame == int(frame) else self.scene.primitives(frame)
 
-    def view(self, camera: RigCamera) -> View:
+    def view(self, camera: Camera) -> View:
         """Start rendering a camera."""
         return View(self, camera)
 
-    def ground_truth(self, camera: RigCamera, frame: int) -> GroundTruth:
+    def ground_truth(self, camera: Camera, frame: int) -> GroundTruth:
         """Depth and object ids of a view."""
         shape = (camera.height, camera.width)
-        out = self._trace(camera, self.table(frame + camera.late), np.array([[0.5, 0.5]]), lit=False)
+        out = self._trace(
+            camera, self.table(frame + late_frames(camera, self.scene.clip.fps)), np.array([[0.5, 0.5]]), lit=False
+        )
         ids = np.concatenate([self.scene.object_ids, np.zeros(1, np.uint8)])
         objects = ids[np.where(out.code >= 0, out.code, -1)]
         return GroundTruth(out.depth.reshape(shape), objects.reshape(shape))
 
-    def _trace(self, camera: RigCamera, table: np.ndarray, offsets: np.ndarray, lit: bool) -> trace.Samples:
+    def _trace(self, camera: Camera, table: np.ndarray, offsets: np.ndarray, lit: bool) -> trace.Samples:
         out = trace.allocate_samples(camera.width * camera.height * len(offsets))
         spheres = np.full((_num_tiles(camera), 4), -1.0)
         near, _, _ = self._tile_lists(camera, table, 0, spheres)
@@ -94,7 +97,7 @@ class Renderer:
             len(spheres),
             _CHUNK,
             near,
-            camera.view(),
+            kernel_view(camera),
             camera.width,
             camera.height,
             offsets,
@@ -109,11 +112,11 @@ class Renderer:
         return out
 
     def _tile_lists(
-        self, camera: RigCamera, table: np.ndarray, first: int, spheres: np.ndarray
+        self, camera: Camera, table: np.ndarray, first: int, spheres: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         near, shadow, crowd = (np.zeros((len(spheres), len(table) + 1), np.int16) for _ in range(3))
         rects = np.zeros((len(table), 4))
-        tiles.project_boxes(table, camera.view(), rects)
+        tiles.project_boxes(table, kernel_view(camera), rects)
         spread(
             tiles.list_tiles,
             len(spheres),
@@ -145,7 +148,7 @@ def _everything(table: np.ndarray) -> np.ndarray:
     return np.concatenate([[len(present)], present]).astype(np.int16)[None]
 
 
-def _num_tiles(camera: RigCamera) -> int:
+def _num_tiles(camera: Camera) -> int:
     across, down = (-(-size // trace.TILE) for size in (camera.width, camera.height))
     return across * down
 
@@ -153,7 +156,7 @@ def _num_tiles(camera: RigCamera) -> int:
 class View:
     """One camera of a :class:`Renderer`; holds what it sees without actors."""
 
-    def __init__(self, renderer: Renderer, camera: RigCamera) -> None:
+    def __init__(self, renderer: Renderer, camera: Camera) -> None:
         self.renderer, self.camera = renderer, camera
         scene = renderer.scene
         self.num_still = scene.num_still
@@ -182,7 +185,7 @@ class View:
     def render(self, frame: int) -> Picture:
         """The view at a frame."""
         renderer, camera = self.renderer, self.camera
-        table = renderer.table(frame + camera.late)
+        table = renderer.table(frame + late_frames(camera, renderer.scene.clip.fps))
         near, shadow, crowd = renderer._tile_lists(camera, table, self.num_still, self.spheres)
         touched = np.flatnonzero(near[:, 0] | shadow[:, 0] | crowd[:, 0])
         picture = Picture(self.empty.image.copy(), self.empty.matte.copy())
@@ -196,7 +199,7 @@ class View:
             near,
             shadow,
             crowd,
-            camera.view(),
+            kernel_view(camera),
             camera.width,
             camera.height,
             renderer.offsets,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from fourdgs_ns.synth.rig import RigCamera
+from fourdgs_ns.geometry.camera import Camera
 
 RATE = 48_000
 SPEED_OF_SOUND = 343.0
@@ -31,7 +31,7 @@ def scene_sound(seconds: float, seed: int) -> Float[np.ndarray, " n"]:
 
 
 def heard(
-    camera: RigCamera,
+    camera: Camera,
     source: Float[np.ndarray, "3"],
     sound: Float[np.ndarray, " n"],
     seconds: float,
@@ -44,7 +44,7 @@ def heard(
     """
     distance = float(np.linalg.norm(camera.world_from_camera[:3, 3] - source))
     local = np.arange(int(seconds * RATE)) / RATE
-    at_source = local + camera.late / fps - distance / SPEED_OF_SOUND
+    at_source = local + (camera.time_offset_seconds or 0.0) - distance / SPEED_OF_SOUND
     position = (at_source + MARGIN_SECONDS) * RATE
     track = np.interp(position, np.arange(len(sound)), sound, left=0.0, right=0.0) / max(distance, 1.0)
     rng = np.random.default_rng([seed, *camera.name.encode()])

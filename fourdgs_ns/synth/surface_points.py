@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import shading, trace
 from fourdgs_ns.synth.render import Renderer
-from fourdgs_ns.synth.rig import RigCamera
 from fourdgs_ns.synth.scene import Part, Scene
 from fourdgs_ns.synth.threads import spread
 
@@ -209,7 +209,7 @@ class PointsOverClip:
     """In [0, 1]."""
 
 
-def over_clip(renderer: Renderer, cameras: Sequence[RigCamera], budget: int, seed: int) -> PointsOverClip:
+def over_clip(renderer: Renderer, cameras: Sequence[Camera], budget: int, seed: int) -> PointsOverClip:
     """About ``budget`` points spread evenly over the frames, of room, furniture and actors alike.
 
     Points outside the image of every camera are left out; those that another surface hides are not.
@@ -235,7 +235,7 @@ def over_clip(renderer: Renderer, cameras: Sequence[RigCamera], budget: int, see
     return PointsOverClip(xyz.astype(np.float32), rgb, times.astype(np.float32))
 
 
-def _inside(camera: RigCamera, places: np.ndarray) -> Bool[np.ndarray, " n"]:
+def _inside(camera: Camera, places: np.ndarray) -> Bool[np.ndarray, " n"]:
     with np.errstate(divide="ignore", invalid="ignore"):
         pixels, depth = camera.project(places)
         return (depth > 0.1) & np.all((pixels >= 0) & (pixels <= (camera.width, camera.height)), axis=1)

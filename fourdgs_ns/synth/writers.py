@@ -16,12 +16,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
 from fourdgs_ns.synth.media import Video, write_image, write_json
 from fourdgs_ns.synth.render import Picture, Renderer
-from fourdgs_ns.synth.rig import RigCamera, moving_camera
+from fourdgs_ns.synth.rig import moving_camera
 from fourdgs_ns.synth.sound import RATE, heard, scene_sound
-
-_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Job:
     """One capture to write."""
 
     renderer: Renderer
-    cameras: list[RigCamera]
+    cameras: list[Camera]
     """The rig; for dnerf empty."""
     root: Path
     images: bool
@@ -53,7 +52,7 @@ class Sink(Protocol):
 class VideoSink:
     """A video of the images."""
 
-    def __init__(self, path: Path, camera: RigCamera, job: Job) -> None:
+    def __init__(self, path: Path, camera: Camera, job: Job) -> None:
         clip = job.renderer.scene.clip
         sound = None
         if job.audio:
@@ -98,7 +97,7 @@ class MatteSink:
         self._beside.close()
 
 
-def shoot(job: Job, sink_of: Callable[[RigCamera], Sink]) -> None:
+def shoot(job: Job, sink_of: Callable[[Camera], Sink]) -> None:
     """Render every frame of every camera into its sink, which works in a thread of its own."""
     for camera in job.cameras:
         view = job.renderer.view(camera)
@@ -129,7 +128,7 @@ def write_n3dv(job: Job) -> None:
     np.save(job.root / "poses_bounds.npy", np.stack(rows))
 
 
-def llff_row(camera: RigCamera, near: float, far: float) -> Float[np.ndarray, "17"]:
+def llff_row(camera: Camera, near: float, far: float) -> Float[np.ndarray, "17"]:
     """A row of poses_bounds.npy: [down, right, backwards | centre | height, width, focal], then the depth bounds."""
     pose = camera.world_from_camera
     right, down, forward, centre = pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3]
@@ -138,7 +137,7 @@ def llff_row(camera: RigCamera, near: float, far: float) -> Float[np.ndarray, "1
     return np.concatenate([matrix.ravel(), [near, far]])
 
 
-def depth_bounds(renderer: Renderer, camera: RigCamera) -> tuple[float, float]:
+def depth_bounds(renderer: Renderer, camera: Camera) -> tuple[float, float]:
     """Depths in metres that enclose all that a camera sees in a few frames, with a tenth to spare."""
     width = 64
     scale = width / camera.width
@@ -152,7 +151,7 @@ def depth_bounds(renderer: Renderer, camera: RigCamera) -> tuple[float, float]:
 def write_easyvolcap(job: Job) -> None:
     """intri.yml, extri.yml, videos/ or images/, and masks/ of the actors."""
 
-    def sink_of(camera: RigCamera) -> Sink:
+    def sink_of(camera: Camera) -> Sink:
         images = ImageSink(job.root / "images" / camera.name)
         sink = images if job.images else VideoSink(job.root / "videos" / f"{camera.name}.mp4", camera, job)
         return MatteSink(job.root / "masks" / camera.name, sink)
@@ -179,7 +178,7 @@ def write_easyvolcap(job: Job) -> None:
 class _OpenCvYaml:
     """OpenCV's YAML, which starts with the list of cameras."""
 
-    def __init__(self, path: Path, cameras: list[RigCamera]) -> None:
+    def __init__(self, path: Path, cameras: list[Camera]) -> None:
         self._storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
         self._storage.startWriteStruct("names", cv2.FILE_NODE_SEQ)
         for camera in cameras:
@@ -217,7 +216,7 @@ def write_transforms(job: Job) -> None:
                 "file_path": f"frames/{camera.name}/{frame:06d}.jpg",
                 "time": clip.time(frame),
                 "camera_label": camera.name,
-                "transform_matrix": (camera.world_from_camera @ _OPENGL).tolist(),
+                "transform_matrix": (camera.world_from_camera @ OPENCV_FROM_OPENGL).tolist(),
             }
             for camera in job.cameras
             for frame in range(clip.frames)
@@ -232,7 +231,7 @@ class Split:
     """The poses of one split of a D-NeRF capture."""
 
     name: str
-    cameras: list[RigCamera]
+    cameras: list[Camera]
     """One per view."""
     frames: list[int]
     """The frame that each view shows."""
@@ -264,7 +263,7 @@ def write_dnerf(job: Job, splits: list[Split]) -> None:
                     "file_path": f"./{split.name}/{camera.name}",
                     "rotation": 0.0,
                     "time": clip.time(frame),
-                    "transform_matrix": (camera.world_from_camera @ _OPENGL).tolist(),
+                    "transform_matrix": (camera.world_from_camera @ OPENCV_FROM_OPENGL).tolist(),
                 }
             )
             job.advance()

@@ -20,7 +20,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
+from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.types import Clip, GaussiansAtTime, Parameters
 

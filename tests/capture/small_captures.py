@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera, ImageFrames
+from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
 from fourdgs_ns.capture.frames.store import open_frame_store
+from fourdgs_ns.geometry.camera import Camera
 
 WIDTH, HEIGHT, N = 64, 48, 40
 
@@ -29,9 +30,11 @@ def write_images(folder, seed, n=N, channels=3):
     return ImageFrames(paths)
 
 
-def make_camera(name, frames, **rest):
+def make_camera(name, frames, masks=None, distortion=()):
     intrinsics = np.array([[60.0, 0.0, 30.0], [0.0, 60.0, 25.0], [0.0, 0.0, 1.0]])
-    return CaptureCamera(name, WIDTH, HEIGHT, intrinsics, np.eye(4)[None], frames, np.arange(len(frames)), **rest)
+    return RecordedCamera(
+        Camera(name, WIDTH, HEIGHT, intrinsics, np.eye(4), distortion), frames, np.arange(len(frames)), masks
+    )
 
 
 def make_capture(root, *cameras):

@@ -9,7 +9,7 @@ import pytest
 
 from fourdgs_ns.capture import video_header
 from fourdgs_ns.capture.images import probe_image
-from fourdgs_ns.capture.layouts import LAYOUTS, read_capture
+from fourdgs_ns.capture.layouts import capture_layouts, read_capture
 from fourdgs_ns.capture.video_header import probe_video
 from tests.capture import writers
 from tests.capture.refusals import refused, truncate
@@ -43,10 +43,10 @@ def test_folder_above_the_capture(tmp_path):
 
 
 def test_unknown_layout(tmp_path):
-    refused(lambda: read_capture(tmp_path, "llff"), "llff", *LAYOUTS)
+    refused(lambda: read_capture(tmp_path, "llff"), "llff", *capture_layouts())
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", capture_layouts())
 def test_layout_by_name_on_an_empty_folder(layout, tmp_path):
     refused(lambda: read_capture(tmp_path, layout), tmp_path)
 

@@ -35,7 +35,7 @@ def test_nerfies_distortion_that_would_be_dropped(tmp_path):
     with pytest.raises(UserError, match=r"radial_distortion .* has 4 numbers; only 3 are known"):
         read_capture(tmp_path)
     edit(first, lambda content: content.update(radial_distortion=[0.1, 0.0, 0.0, 0.0]))
-    assert read_capture(tmp_path).cameras[0].distortion[0] == 0.1
+    assert read_capture(tmp_path).cameras[0].camera.distortion[0] == 0.1
 
 
 def test_nerfies_that_holds_nothing_out(tmp_path):

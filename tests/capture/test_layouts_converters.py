@@ -11,7 +11,7 @@ from tests.capture import writers
 def _same_rig(capture, rig):
     for camera, truth in zip(capture.cameras, rig, strict=True):
         assert camera.name == truth.name
-        np.testing.assert_allclose(camera.pose(0), truth.opencv_world_from_camera(), atol=1e-9)
+        np.testing.assert_allclose(camera.at(0).world_from_camera, truth.opencv_world_from_camera(), atol=1e-9)
 
 
 @pytest.mark.parametrize("masks", ["masks", "mask", "bgmtv2"])
@@ -25,7 +25,7 @@ def test_dna_rendering_and_zju_mocap_after_their_converters(tmp_path, masks):
         writers.write_images(tmp_path / masks / name, range(6), channels=1)
     capture = read_capture(tmp_path)
     assert capture.layout == "easyvolcap" and capture.num_frames == 6
-    assert all(c.distortion == (0.01, 0.02, 0.0, 0.0, 0.03) and c.masks is not None for c in capture.cameras)
+    assert all(c.camera.distortion == (0.01, 0.02, 0.0, 0.0, 0.03) and c.masks is not None for c in capture.cameras)
     _same_rig(capture, rig)
 
 
@@ -64,7 +64,7 @@ def test_selfcap_with_two_picture_sizes(tmp_path):
     writers.write_json(tmp_path / "metadata.json", {"fps": 60})
     capture = read_capture(tmp_path)
     assert [(c.width, c.height) for c in capture.cameras] == [(32, 24), (64, 48), (24, 32)]
-    assert [c.intrinsics[0, 0] for c in capture.cameras] == pytest.approx([c.focal for c in rig])
+    assert [c.camera.intrinsics[0, 0] for c in capture.cameras] == pytest.approx([c.focal for c in rig])
     assert [c.time_offset_seconds for c in capture.cameras] == pytest.approx([0.0, -0.004, 0.0])
     assert capture.num_frames == 5
     _same_rig(capture, rig)
@@ -94,11 +94,11 @@ def test_hypernerf_with_two_cameras_held_out_in_turns(tmp_path):
     assert capture.layout == "nerfies" and capture.num_frames == instants
     left, right = capture.camera("camera0"), capture.camera("camera1_val")
     assert capture.eval_cameras == ("camera1_val",) and isinstance(left.frames, ImageFrames)
-    assert left.distortion == (0.02, -0.01, 0.001, -0.002, 0.001)
-    assert left.intrinsics[:2, 2].tolist() == [16.5, 12.25]
+    assert left.camera.distortion == (0.02, -0.01, 0.001, -0.002, 0.001)
+    assert left.camera.intrinsics[:2, 2].tolist() == [16.5, 12.25]
     for i in range(instants):
-        np.testing.assert_allclose(left.pose(i), rig[2 * i].opencv_world_from_camera(), atol=1e-9)
-        np.testing.assert_allclose(right.pose(i), rig[2 * i + 1].opencv_world_from_camera(), atol=1e-9)
+        np.testing.assert_allclose(left.at(i).world_from_camera, rig[2 * i].opencv_world_from_camera(), atol=1e-9)
+        np.testing.assert_allclose(right.at(i).world_from_camera, rig[2 * i + 1].opencv_world_from_camera(), atol=1e-9)
 
 
 def test_diffuman4d_output(tmp_path):

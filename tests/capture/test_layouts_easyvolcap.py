@@ -28,7 +28,7 @@ def test_images_masks_and_notes(tmp_path):
 def test_both_spellings_of_rotation(rodrigues, tmp_path):
     cameras = writers.write_easyvolcap(tmp_path, rodrigues=rodrigues)
     for truth, camera in zip(cameras, read_capture(tmp_path).cameras, strict=True):
-        np.testing.assert_allclose(camera.world_from_camera[0], truth.opencv_world_from_camera(), atol=1e-9)
+        np.testing.assert_allclose(camera.poses[0], truth.opencv_world_from_camera(), atol=1e-9)
 
 
 @pytest.mark.parametrize("place", ["videos/{}.mp4", "videos/{}/output.mp4"])
@@ -48,7 +48,7 @@ def test_optimized_calibration_is_preferred(tmp_path):
     writers.write_easyvolcap(tmp_path)
     writers.write_easyvolcap_calibration(tmp_path / "optimized", moved)
     capture = read_capture(tmp_path)
-    np.testing.assert_allclose(capture.cameras[2].world_from_camera[0, :3, 3], moved[2].centre, atol=1e-12)
+    np.testing.assert_allclose(capture.cameras[2].poses[0, :3, 3], moved[2].centre, atol=1e-12)
     assert "optimized is used instead" in " ".join(capture.notes)
 
 
@@ -75,11 +75,11 @@ def test_distortion_fisheye_and_size(tmp_path):
     numbers = {"H_00": 48.0, "W_00": 64.0, "H_01": -1, "W_01": -1}
     writers.write_easyvolcap(tmp_path, extra=extra, numbers=numbers)
     zero, one, two = read_capture(tmp_path).cameras
-    assert zero.distortion == (0.1, -0.2, 0.01, 0.02, 0.3) and not zero.fisheye
-    assert one.distortion == (0.1, 0.0, 0.0, 0.0, 0.0)
-    assert two.distortion == (0.5, 0.25, 0.0, 0.0) and two.fisheye
-    np.testing.assert_allclose(zero.intrinsics[[0, 0, 1, 1], [0, 2, 1, 2]], [20.0, 8.5, 21.0, 5.5])
-    np.testing.assert_allclose(one.intrinsics[[0, 0, 1, 1], [0, 2, 1, 2]], [41.0, 17.0, 43.0, 11.0])
+    assert zero.camera.distortion == (0.1, -0.2, 0.01, 0.02, 0.3) and not zero.camera.fisheye
+    assert one.camera.distortion == (0.1, 0.0, 0.0, 0.0, 0.0)
+    assert two.camera.distortion == (0.5, 0.25, 0.0, 0.0) and two.camera.fisheye
+    np.testing.assert_allclose(zero.camera.intrinsics[[0, 0, 1, 1], [0, 2, 1, 2]], [20.0, 8.5, 21.0, 5.5])
+    np.testing.assert_allclose(one.camera.intrinsics[[0, 0, 1, 1], [0, 2, 1, 2]], [41.0, 17.0, 43.0, 11.0])
 
 
 def test_flat_images_are_one_frame_of_the_cameras_they_name(tmp_path):
@@ -130,13 +130,13 @@ def test_yaml_agrees_with_opencv(tmp_path):
     for file in files.values():
         file.release()
     for truth, camera in zip(cameras, read_capture(tmp_path).cameras, strict=True):
-        np.testing.assert_allclose(camera.world_from_camera[0], truth.opencv_world_from_camera(), atol=1e-12)
-        assert camera.intrinsics[0, 0] == truth.focal / 3
+        np.testing.assert_allclose(camera.poses[0], truth.opencv_world_from_camera(), atol=1e-12)
+        assert camera.camera.intrinsics[0, 0] == truth.focal / 3
 
 
 def test_sizes_that_differ_by_rounding_scale_each_axis_by_itself(tmp_path):
     """1923x1080 exports of 1920x1080 calibrations exist: width and height have their own factor."""
     writers.write_easyvolcap(tmp_path, numbers={"H_00": 48.0, "W_00": 64.2})
-    intrinsics = read_capture(tmp_path).camera("00").intrinsics
+    intrinsics = read_capture(tmp_path).camera("00").camera.intrinsics
     np.testing.assert_allclose(intrinsics[0], [40 * 32 / 64.2, 0, 17 * 32 / 64.2])
     np.testing.assert_allclose(intrinsics[1], [0, 42 / 2, 11 / 2])

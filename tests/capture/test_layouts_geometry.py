@@ -31,8 +31,8 @@ def test_known_point_lands_on_known_pixel(layout, tmp_path):
         camera = capture.camera(truth.name)
         expected = [cx + truth.focal * A, cy + (truth.focal + taller) * B]
         np.testing.assert_allclose(project(camera, truth.point_at(A, B, DEPTH)), expected, atol=1e-9)
-        assert camera.world_from_camera.shape == (1, 4, 4)
-        np.testing.assert_allclose(camera.world_from_camera[0], truth.opencv_world_from_camera(), atol=1e-12)
+        assert camera.poses.shape == (1, 4, 4)
+        np.testing.assert_allclose(camera.poses[0], truth.opencv_world_from_camera(), atol=1e-12)
         assert (camera.width, camera.height) == (WIDTH, HEIGHT)
         assert len(camera.frames) == len(camera.frame_ids) == capture.num_frames
 
@@ -42,7 +42,7 @@ def test_dnerf_known_point_at_every_entry(tmp_path):
     capture = read_capture(tmp_path)
     for split in ("train", "test"):
         camera = capture.camera(split)
-        assert len(camera.world_from_camera) == len(written[split])
+        assert len(camera.poses) == len(written[split])
         for i, truth in enumerate(written[split]):
             expected = [WIDTH / 2 + 40 * A, HEIGHT / 2 + 40 * B]
             np.testing.assert_allclose(project(camera, truth.point_at(A, B, DEPTH), i), expected, atol=1e-9)
@@ -71,5 +71,5 @@ def test_printed_rotations_become_exact(tmp_path):
     ]
     writers.write_easyvolcap(tmp_path, rounded)
     for camera in read_capture(tmp_path).cameras:
-        rotation = camera.world_from_camera[0, :3, :3]
+        rotation = camera.poses[0, :3, :3]
         np.testing.assert_allclose(rotation.T @ rotation, np.eye(3), atol=1e-12)

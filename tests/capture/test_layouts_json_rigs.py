@@ -31,9 +31,11 @@ def test_dynamic3dgs_moving_camera(tmp_path):
     writers.write_json(path, meta)
     capture = read_capture(tmp_path)
     still, moving = capture.camera("0"), capture.camera("2")
-    assert still.world_from_camera.shape == (1, 4, 4) and moving.world_from_camera.shape == (3, 4, 4)
+    assert still.poses.shape == (1, 4, 4) and moving.poses.shape == (3, 4, 4)
     # Adding to t of x' = R x + t moves the centre against the camera's right.
-    np.testing.assert_allclose(moving.pose(2)[:3, 3], cameras[2].centre - 0.5 * cameras[2].right, atol=1e-12)
+    np.testing.assert_allclose(
+        moving.at(2).world_from_camera[:3, 3], cameras[2].centre - 0.5 * cameras[2].right, atol=1e-12
+    )
 
 
 def test_hyfluid(tmp_path):
@@ -78,4 +80,4 @@ def test_only_frames_and_cameras_of_a_read_capture(tmp_path):
     part = read_capture(tmp_path).only_frames(2, None, 2)
     assert part.num_frames == 2 and part.times_seconds.tolist() == [0.0, 0.5]
     assert part.camera("test").frame_ids.tolist() == [0, 1]
-    assert len(part.camera("train").world_from_camera) == len(part.camera("train").frames) == 2
+    assert len(part.camera("train").poses) == len(part.camera("train").frames) == 2

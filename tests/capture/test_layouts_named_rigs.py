@@ -8,7 +8,7 @@ import pytest
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.common.errors import UserError
 from tests.capture import writers
-from tests.process.test_calibrations import write_colmap_binary, write_colmap_text
+from tests.capture.test_calibration import write_colmap_binary, write_colmap_text
 
 
 def _quaternion(rotation):
@@ -22,12 +22,12 @@ def _same_rig(capture, rig):
     assert {c.name for c in capture.cameras} == {c.name for c in rig}
     for made in rig:
         camera = capture.camera(made.name)
-        np.testing.assert_allclose(camera.pose(0), made.opencv_world_from_camera(), atol=1e-6)
+        np.testing.assert_allclose(camera.at(0).world_from_camera, made.opencv_world_from_camera(), atol=1e-6)
         # A point seen right of and below the centre, by the words of the format's description.
         pixel = writers.project(camera, made.point_at(0.1, 0.05, 2.0))
-        centre = camera.intrinsics[:2, 2]
-        assert pixel[0] - centre[0] == pytest.approx(0.1 * camera.intrinsics[0, 0])
-        assert pixel[1] - centre[1] == pytest.approx(0.05 * camera.intrinsics[1, 1])
+        centre = camera.camera.intrinsics[:2, 2]
+        assert pixel[0] - centre[0] == pytest.approx(0.1 * camera.camera.intrinsics[0, 0])
+        assert pixel[1] - centre[1] == pytest.approx(0.05 * camera.camera.intrinsics[1, 1])
 
 
 def _technicolor(root, rig):
@@ -58,8 +58,8 @@ def test_technicolor(tmp_path):
     assert capture.num_frames == 3 and capture.numbers().tolist() == [151, 152, 153]
     _same_rig(capture, rig)
     camera = capture.camera("03")
-    assert camera.intrinsics[0, 0] == pytest.approx(rig[3].focal * 4)  # a sixteenth of 2048
-    np.testing.assert_allclose(camera.intrinsics[:2, 2], [1100 / 16, 500 / 16])
+    assert camera.camera.intrinsics[0, 0] == pytest.approx(rig[3].focal * 4)  # a sixteenth of 2048
+    np.testing.assert_allclose(camera.camera.intrinsics[:2, 2], [1100 / 16, 500 / 16])
 
 
 def test_technicolor_with_a_broken_row(tmp_path):
@@ -98,7 +98,7 @@ def test_immersive(tmp_path):
     writers.write_json(tmp_path / "models.json", [*entries, {**entries[0], "name": "camera_0009"}])
     capture = read_capture(tmp_path)
     assert capture.layout == "immersive" and capture.eval_cameras == ("camera_0001",)
-    assert all(c.fisheye and c.distortion == (0.01, -0.002, 0.0, 0.0) for c in capture.cameras)
+    assert all(c.camera.fisheye and c.camera.distortion == (0.01, -0.002, 0.0, 0.0) for c in capture.cameras)
     assert "camera_0009" in capture.notes[0]
     _same_rig(capture, rig)
 
@@ -143,9 +143,9 @@ def test_nerfies_camera_that_moves(tmp_path):
     assert capture.layout == "nerfies" and [c.name for c in capture.cameras] == ["camera0", "camera1_val"]
     assert capture.eval_cameras == ("camera1_val",) and capture.num_frames == 3
     camera = capture.camera("camera0")
-    assert camera.width == 32 and camera.intrinsics[0, 0] == pytest.approx(45.0)
+    assert camera.width == 32 and camera.camera.intrinsics[0, 0] == pytest.approx(45.0)
     for i in range(3):
-        np.testing.assert_allclose(camera.pose(i), rig[2 * i].opencv_world_from_camera(), atol=1e-9)
+        np.testing.assert_allclose(camera.at(i).world_from_camera, rig[2 * i].opencv_world_from_camera(), atol=1e-9)
 
 
 @pytest.mark.parametrize("writer", [write_colmap_text, write_colmap_binary])

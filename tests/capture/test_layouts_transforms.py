@@ -83,7 +83,7 @@ def test_units_of_time(key, values, top, seconds, tmp_path):
     for camera in capture.cameras:
         assert camera.frame_ids.tolist() == [0, 1, 2]
         assert [p.stem for p in camera.frames.paths] == ["0", "1", "2"]
-        assert camera.world_from_camera.shape == (1, 4, 4)
+        assert camera.poses.shape == (1, 4, 4)
 
 
 def test_times_rounded_differently_are_one_instant(tmp_path):
@@ -117,7 +117,7 @@ def test_moving_monocular(tmp_path):
     capture = read_capture(tmp_path)
     (camera,) = capture.cameras
     assert capture.eval_cameras == ()
-    np.testing.assert_allclose(camera.world_from_camera, [c.opencv_world_from_camera() for c in poses], atol=1e-12)
+    np.testing.assert_allclose(camera.poses, [c.opencv_world_from_camera() for c in poses], atol=1e-12)
 
 
 def test_lens_models(tmp_path):
@@ -132,9 +132,9 @@ def test_lens_models(tmp_path):
     ]
     writers.write_json(tmp_path / "transforms.json", {"frames": entries})
     a, b, c = read_capture(tmp_path).cameras
-    assert (a.distortion, a.fisheye) == ((0.1, 0.2, 0.3, 0.4, 0.0), False)
-    assert (b.distortion, b.fisheye) == ((0.1, 0.0, 0.0, 0.2), True)
-    np.testing.assert_allclose(c.intrinsics, [[16, 0, 16], [0, 16, 12], [0, 0, 1]])
+    assert (a.camera.distortion, a.camera.fisheye) == ((0.1, 0.2, 0.3, 0.4, 0.0), False)
+    assert (b.camera.distortion, b.camera.fisheye) == ((0.1, 0.0, 0.0, 0.2), True)
+    np.testing.assert_allclose(c.camera.intrinsics, [[16, 0, 16], [0, 16, 12], [0, 0, 1]])
 
 
 def test_dnerf(tmp_path):
@@ -164,6 +164,6 @@ def test_splits_of_a_fixed_rig(tmp_path):
     capture = read_capture(tmp_path)
     assert [c.name for c in capture.cameras] == ["cam00", "cam01", "cam02"]
     assert capture.eval_cameras == ("cam00",)
-    assert all(len(c.world_from_camera) == 1 for c in capture.cameras)
+    assert all(len(c.poses) == 1 for c in capture.cameras)
     np.testing.assert_allclose(capture.times_seconds, [0, 1 / 30, 2 / 30])
     assert capture.background is None

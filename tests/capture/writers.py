@@ -217,6 +217,6 @@ def write_dnerf(root: Path, train=5, test=3, channels=4) -> dict[str, list[Camer
 
 def project(camera, point: np.ndarray, i: int = 0) -> np.ndarray:
     """Pixel of a world point through camera ``camera`` of a Capture at its entry ``i``, by its documented convention."""
-    x, y, z = (np.linalg.inv(camera.pose(i)) @ [*point, 1.0])[:3]
-    u, v, w = camera.intrinsics @ [x / z, y / z, 1.0]
+    x, y, z = (np.linalg.inv(camera.at(i).world_from_camera) @ [*point, 1.0])[:3]
+    u, v, w = camera.camera.intrinsics @ [x / z, y / z, 1.0]
     return np.array([u / w, v / w])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import pytest
 import torch
-from scipy.spatial.transform import Rotation
 
-from fourdgs_ns.corrections.poses import CameraPoses, quats_from_vectors
+from fourdgs_ns.corrections.poses import CameraPoses
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.rotations import rotation_matrices
-from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from tests.densification.test_relocation import scene
 from tests.rasterization.random_scenes import make_cameras
@@ -21,13 +20,6 @@ def the_slice():
     representation, params = FreeTimeConfig(sh_degree=0).setup(), dict(scene(120).items())
     with torch.no_grad():
         return representation.at(params, 0.5, representation.active(params, 0.5))
-
-
-def test_rotation_vectors():
-    vectors = torch.tensor([[0.0, 0.0, 0.0], [1e-5, 0.0, 0.0], [0.3, -0.2, 0.9], [0.0, math.pi, 0.0]])
-    expected = torch.from_numpy(Rotation.from_rotvec(vectors.numpy()).as_quat()[:, [3, 0, 1, 2]]).float()
-    torch.testing.assert_close(quats_from_vectors(vectors), expected, rtol=1e-6, atol=1e-6)
-    torch.autograd.gradcheck(quats_from_vectors, vectors[[0, 2]].double().requires_grad_())
 
 
 def as_covariances(gaussians):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig, bad_pixels, far_depth
-from fourdgs_ns.rasterization.types import PinholeCameras
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 from fourdgs_ns.representation.types import Clip, PointsOverTime
 

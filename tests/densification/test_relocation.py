@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from fourdgs_ns.densification.relocation import Relocation, RelocationConfig, divided, draw
-from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
+from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.types import Clip
 from fourdgs_ns.training.losses import psnr

@@ -9,8 +9,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.formats.trained_scene import TrainedScene
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.world import WorldFromCapture
-from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.fourd import STATIC_MARK, FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig

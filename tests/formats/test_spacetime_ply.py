@@ -10,7 +10,6 @@ from plyfile import PlyData
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import gaussian_ply, spacetime_ply
 from fourdgs_ns.formats.export_options import ExportOptions
-from fourdgs_ns.geometry.rays import pixel_rays
 from fourdgs_ns.rasterization import rasterize
 from tests.formats import scenes
 
@@ -61,7 +60,7 @@ def decoded(scene, t, cameras):
     decoder.load_state_dict(scene.decoder)
     gaussians = representation.at(scene.parameters, t, representation.active(scene.parameters, t))
     with torch.no_grad():
-        return decoder(rasterize(gaussians, cameras).features, pixel_rays(cameras))[0]
+        return decoder(rasterize(gaussians, cameras).features, cameras.rays())[0]
 
 
 def test_full_has_38_floats_and_its_decoder_and_comes_back(tmp_path):

@@ -1,12 +1,12 @@
-"""Known 3D points must appear where the training camera says, whatever the lens and the downscale."""
+"""Known 3D points must appear where the undistorted camera says, whatever the lens and the downscale."""
 
 import cv2
 import numpy as np
 import pytest
 
-from fourdgs_ns.capture.capture import CaptureCamera, ImageFrames
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import resampler, training_camera
+from fourdgs_ns.geometry.camera import Camera
+from fourdgs_ns.geometry.resampling import Resampler
 
 WIDTH, HEIGHT = 321, 240
 INTRINSICS = np.array([[260.0, 0.0, 148.3], [0.0, 255.0, 131.7], [0.0, 0.0, 1.0]])
@@ -22,17 +22,7 @@ LENSES = {
 
 
 def make_camera(distortion=(), fisheye=False, intrinsics=INTRINSICS, size=(WIDTH, HEIGHT)):
-    return CaptureCamera(
-        name="left",
-        width=size[0],
-        height=size[1],
-        intrinsics=intrinsics,
-        world_from_camera=np.eye(4)[None],
-        frames=ImageFrames(()),
-        frame_ids=np.arange(0),
-        distortion=distortion,
-        fisheye=fisheye,
-    )
+    return Camera("left", *size, intrinsics, np.eye(4), distortion, fisheye)
 
 
 def source_positions(points, distortion, fisheye):
@@ -61,16 +51,16 @@ def centroid(image):
 
 @pytest.mark.parametrize("downscale", [1.0, 2.0, 2.6])
 @pytest.mark.parametrize("lens", LENSES)
-def test_points_appear_where_the_training_camera_projects_them(lens, downscale):
+def test_points_appear_where_the_undistorted_camera_projects_them(lens, downscale):
     distortion, fisheye = LENSES[lens]
     camera = make_camera(distortion, fisheye)
-    training = training_camera(camera, downscale)
-    assert (training.width, training.height) == (round(WIDTH / downscale), round(HEIGHT / downscale))
-    resample = resampler(camera, training)
+    pinhole = camera.undistorted(downscale)
+    assert (pinhole.width, pinhole.height) == (round(WIDTH / downscale), round(HEIGHT / downscale))
+    resample = Resampler(camera, pinhole)
 
     pixels = np.array([[x, y, 1.0] for x in (0.13, 0.4, 0.88) for y in (0.15, 0.55, 0.85)])
-    pixels *= [training.width, training.height, 1.0]
-    points = 3.0 * pixels @ np.linalg.inv(training.intrinsics).T
+    pixels *= [pinhole.width, pinhole.height, 1.0]
+    points = 3.0 * pixels @ np.linalg.inv(pinhole.intrinsics).T
     for pixel, source in zip(pixels, source_positions(points, distortion, fisheye), strict=True):
         found = centroid(resample(draw_dot(source, sigma=1.5)))
         # Without the half-pixel shifts around OpenCV, or with one ratio for both axes, this is off by 0.1 to 0.5.
@@ -82,11 +72,11 @@ def test_points_appear_where_the_training_camera_projects_them(lens, downscale):
 def test_no_black_border(lens, downscale):
     distortion, fisheye = {**LENSES, "strong barrel": ((-0.35, 0.14, 0.004, 0.003), False)}[lens]
     camera = make_camera(distortion, fisheye)
-    training = training_camera(camera, downscale)
+    pinhole = camera.undistorted(downscale)
     white = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
-    assert (resampler(camera, training)(white) == 255).all()
-    if training.undistortion is not None:
-        x, y = training.undistortion.map(WIDTH, HEIGHT)
+    assert (Resampler(camera, pinhole)(white) == 255).all()
+    if camera.undistortion is not None:
+        x, y = camera.undistortion.map(WIDTH, HEIGHT)
         assert x.min() >= -0.51 and y.min() >= -0.51
         assert x.max() <= WIDTH - 0.49 and y.max() <= HEIGHT - 0.49
         # Nor may the zoom throw much more away than it must: the view touches the border of the source frame.
@@ -98,34 +88,34 @@ def test_skew_of_a_distorted_lens():
     skewed = INTRINSICS.copy()
     skewed[0, 1] = 6.0
     camera = make_camera((-0.1, 0.02), intrinsics=skewed)
-    training = training_camera(camera, 1.0)
+    pinhole = camera.undistorted(1.0)
     point = np.array([0.2, -0.25, 1.0])
     radius2 = (point[:2] ** 2).sum()
     distorted = np.append(point[:2] * (1 - 0.1 * radius2 + 0.02 * radius2**2), 1.0)
-    found = centroid(resampler(camera, training)(draw_dot((skewed @ distorted)[:2], sigma=2.0)))
-    np.testing.assert_allclose(found, (training.intrinsics @ point)[:2], atol=0.06)
+    found = centroid(Resampler(camera, pinhole)(draw_dot((skewed @ distorted)[:2], sigma=2.0)))
+    np.testing.assert_allclose(found, (pinhole.intrinsics @ point)[:2], atol=0.06)
 
 
 def test_without_distortion_pixels_are_exact_means_and_the_principal_point_keeps_its_place():
     image = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
     intrinsics = np.array([[50.0, 0.5, 7.25], [0.0, 52.0, 20.5], [0.0, 0.0, 1.0]])
     camera = make_camera((0.0, 0.0, 0.0, 0.0), intrinsics=intrinsics, size=(36, 24))
-    training = training_camera(camera, 3.0)
-    assert training.undistortion is None
-    np.testing.assert_array_equal(training.intrinsics, np.diag([1 / 3, 1 / 3, 1.0]) @ intrinsics)
+    pinhole = camera.undistorted(3.0)
+    assert camera.undistortion is None
+    np.testing.assert_array_equal(pinhole.intrinsics, np.diag([1 / 3, 1 / 3, 1.0]) @ intrinsics)
     means = image.reshape(8, 3, 12, 3, 3).mean(axis=(1, 3))
-    assert np.abs(resampler(camera, training)(image) - means).max() <= 0.5 + 1e-9
+    assert np.abs(Resampler(camera, pinhole)(image) - means).max() <= 0.5 + 1e-9
 
-    same = training_camera(camera, 1.0)
-    np.testing.assert_array_equal(resampler(camera, same)(image), image)
+    same = camera.undistorted(1.0)
+    np.testing.assert_array_equal(Resampler(camera, same)(image), image)
     np.testing.assert_array_equal(same.intrinsics, intrinsics)
 
 
 def test_each_axis_is_scaled_by_its_own_ratio():
-    training = training_camera(make_camera(size=(101, 66)), 2.0)
-    assert (training.width, training.height) == (50, 33)
-    np.testing.assert_allclose(training.intrinsics[0], INTRINSICS[0] * 50 / 101)
-    np.testing.assert_allclose(training.intrinsics[1], INTRINSICS[1] * 0.5)
+    pinhole = make_camera(size=(101, 66)).undistorted(2.0)
+    assert (pinhole.width, pinhole.height) == (50, 33)
+    np.testing.assert_allclose(pinhole.intrinsics[0], INTRINSICS[0] * 50 / 101)
+    np.testing.assert_allclose(pinhole.intrinsics[1], INTRINSICS[1] * 0.5)
 
 
 @pytest.mark.parametrize("distortion", [(), (-0.1, 0.01)])
@@ -134,7 +124,7 @@ def test_hidden_colours_do_not_bleed_into_a_silhouette(distortion):
     image[:, :, 1] = 255
     image[50:151, 80:201] = (200, 10, 0, 255)
     camera = make_camera(distortion)
-    result = resampler(camera, training_camera(camera, 2.0))(image)
+    result = Resampler(camera, camera.undistorted(2.0))(image)
     covered = result[:, :, 3] > 0
     assert 0 < covered.mean() < 1 and ((result[:, :, 3] > 0) & (result[:, :, 3] < 255)).any()
     np.testing.assert_array_equal(result[covered][:, :3], np.tile([200, 10, 0], (covered.sum(), 1)))
@@ -143,14 +133,14 @@ def test_hidden_colours_do_not_bleed_into_a_silhouette(distortion):
 
 def test_mistakes_are_named():
     camera = make_camera()
-    resample = resampler(camera, training_camera(camera, 1.0))
+    resample = Resampler(camera, camera.undistorted(1.0))
     with pytest.raises(UserError, match=r"clip\.mp4, frame 7 is 240x321 pixels.*'left'.*321x240"):
         resample(np.zeros((WIDTH, HEIGHT, 3), np.uint8), "clip.mp4, frame 7")
     with pytest.raises(UserError, match="camera left"):
         resample(np.zeros((2, 2, 3), np.uint8))
     with pytest.raises(UserError, match=r"--downscale-factor 0\.5"):
-        training_camera(camera, 0.5)
+        camera.undistorted(0.5)
     with pytest.raises(UserError, match=r"'left'.*folds"):
-        training_camera(make_camera((-2.0, 0.0, 0.0, 0.0)), 1.0)
+        make_camera((-2.0, 0.0, 0.0, 0.0)).undistorted(1.0)
     with pytest.raises(UserError, match=r"5 distortion coefficients.*fisheye"):
-        training_camera(make_camera((0.1,) * 5, fisheye=True), 1.0)
+        make_camera((0.1,) * 5, fisheye=True).undistorted(1.0)

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from fourdgs_ns.capture.capture import CaptureCamera, ImageFrames
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.geometry.view_volume import ViewVolume, attention_point, camera_extent, view_volume
 
 MATRIX = np.array([[300.0, 0.0, 160.0], [0.0, 300.0, 120.0], [0.0, 0.0, 1.0]])
@@ -33,10 +31,7 @@ def line(n=5, spacing=0.2):
 
 
 def cameras(poses):
-    return [
-        CaptureCamera(str(i), 320, 240, MATRIX, p[None], ImageFrames((Path("a.png"),)), np.arange(1))
-        for i, p in enumerate(poses)
-    ]
+    return [Camera(str(i), 320, 240, MATRIX, p) for i, p in enumerate(poses)]
 
 
 def test_attention_point_of_a_ring_is_its_centre():
@@ -64,26 +59,23 @@ def test_extent():
     assert camera_extent(turning) == pytest.approx(1.0)
 
 
-def project(camera, points):
-    local = (points - camera.world_from_camera[0, :3, 3]) @ camera.world_from_camera[0, :3, :3]
-    homogeneous = local @ camera.intrinsics.T
-    return homogeneous[:, :2] / homogeneous[:, 2:], local[:, 2]
+def volume_of(poses):
+    return view_volume(cameras(poses), poses[:, None])
 
 
 @pytest.mark.parametrize("poses", [ring(), line(), ring(2), ring(1)], ids=["ring", "line", "two", "one"])
 def test_random_points_are_seen_by_enough_cameras(poses):
-    rig = cameras(poses)
-    points, k = view_volume(rig).sample(2000, np.random.default_rng(0))
+    points, k = volume_of(poses).sample(2000, np.random.default_rng(0))
     assert points.shape == (2000, 3) and k == min(len(poses), 3)
     seen = np.zeros(len(points), int)
-    for camera in rig:
-        pixels, depth = project(camera, points)
+    for camera in cameras(poses):
+        pixels, depth = camera.project(points)
         seen += (depth > 0) & (pixels >= 0).all(axis=1) & (pixels <= [320, 240]).all(axis=1)
     assert seen.min() >= k
 
 
 def test_parallel_rigs_look_further_than_rings():
-    inward, parallel = view_volume(cameras(ring())), view_volume(cameras(line()))
+    inward, parallel = volume_of(ring()), volume_of(line())
     np.testing.assert_allclose(inward.far, 2 * 3.0)
     assert (parallel.far / np.linalg.norm(line()[:, :3, 3] - attention_point(line()), axis=1)).min() > 5
 
@@ -131,8 +123,7 @@ def test_frusta_that_are_broken_are_reported():
 
 def test_moving_camera_counts_with_its_poses():
     poses = ring(500)
-    moving = CaptureCamera("m", 320, 240, MATRIX, poses, ImageFrames((Path("a.png"),) * 500), np.arange(500))
-    volume = view_volume([moving])
+    volume = view_volume(cameras(poses[:1]), [poses])
     assert len(volume.near) == 200
     points, k = volume.sample(100, np.random.default_rng(0))
     assert k == 3 and len(points) == 100

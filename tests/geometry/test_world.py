@@ -7,7 +7,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.geometry.rotations import rotation_matrices
-from fourdgs_ns.geometry.world import WorldFromCapture, make_world_from_capture, rotation_between
+from fourdgs_ns.geometry.world import WorldFromCapture, make_world_from_capture
 
 
 def random_frame() -> WorldFromCapture:
@@ -46,12 +46,3 @@ def test_up_becomes_z_and_the_rig_has_extent_one():
     frame = make_world_from_capture(poses, orient="up", center="attention", attention=np.zeros(3), extent=2.0)
     np.testing.assert_allclose(frame.rotation @ [0, -1, 0], [0, 0, 1], atol=1e-12)
     np.testing.assert_allclose(np.abs(frame.points_from_capture(np.array([[2.0, 0, 0]]))), [[1, 0, 0]], atol=1e-6)
-
-
-def test_rotation_between_handles_opposite_vectors():
-    z = np.array([0.0, 0.0, 1.0])
-    for a in (z, -z, np.array([0.6, 0.0, 0.8])):
-        rotation = rotation_between(a, z)
-        np.testing.assert_allclose(rotation @ a, z, atol=1e-7)
-        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-7)
-        assert np.linalg.det(rotation) > 0

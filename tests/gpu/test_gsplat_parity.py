@@ -8,7 +8,8 @@ from importlib.metadata import version
 import pytest
 import torch
 
-from fourdgs_ns.rasterization import PinholeCameras, Rendering, rasterize
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
+from fourdgs_ns.rasterization import Rendering, rasterize
 
 from ..rasterization.random_scenes import NAMES, make_cameras, make_parameters, make_slice
 

@@ -61,8 +61,8 @@ def test_projection_through_nerfstudios_cameras_equals_the_captures(capture, opt
     parsed = outputs(capture, downscale_factor=2, **options)
     source = read_capture(capture).camera("2")
     point = np.array([0.2, -0.1, 2.0])
-    local = np.linalg.inv(source.pose(0)) @ np.append(point, 1)
-    expected = (source.intrinsics @ (local[:3] / local[2]))[:2] / 2
+    local = np.linalg.inv(source.at(0).world_from_camera) @ np.append(point, 1)
+    expected = (source.camera.intrinsics @ (local[:3] / local[2]))[:2] / 2
     camera = parsed.cameras[4]
     scene = torch.from_numpy(CaptureFacts.of(parsed.metadata).world_from_capture.points_from_capture(point[None])[0])
     pose = camera.camera_to_worlds
@@ -80,7 +80,7 @@ def test_nerfstudios_own_transform_undoes_the_scene_frame(capture):
     )
     source = read_capture(capture)
     for view, name in ((0, "1"), (5, "2")):
-        np.testing.assert_allclose(opencv[view], source.camera(name).pose(0)[:3], atol=1e-5)
+        np.testing.assert_allclose(opencv[view], source.camera(name).at(0).world_from_camera[:3], atol=1e-5)
 
 
 def test_the_rig_has_extent_one(capture):
@@ -135,17 +135,19 @@ def test_wrong_options_are_one_sentence(capture, options, message):
 def test_automatic_downscale_keeps_small_frames_and_halves_n3dv(capture):
     source = read_capture(capture)
     assert automatic_downscale(source) == 1
-    from dataclasses import replace
-
-    large = replace(source, cameras=tuple(replace(c, width=2704, height=2028) for c in source.cameras))
+    large = replace(source, cameras=tuple(replace(c, camera=c.camera.resized(2704, 2028)) for c in source.cameras))
     assert automatic_downscale(large) == 2
+
+
+def _late(recorded, seconds):
+    return replace(recorded, camera=replace(recorded.camera, time_offset_seconds=seconds))
 
 
 @pytest.mark.parametrize("late", [1.4, -0.5, 0.02, 50.0])
 def test_exposures_outside_the_clip_are_left_out(capture, late):
     whole = read_capture(capture)
     interval = whole.duration_seconds / (whole.num_frames - 1)
-    cameras = (*whole.cameras[:-1], replace(whole.cameras[-1], time_offset_seconds=late * interval))
+    cameras = (*whole.cameras[:-1], _late(whole.cameras[-1], late * interval))
     found = replace(whole, cameras=cameras).exposed_within()
     assert [len(c.frames) for c in found.cameras[:-1]] == [4] * (len(cameras) - 1)
     wanted = {1.4: [0, 1], -0.5: [1, 2, 3], 0.02: [0, 1, 2, 3], 50.0: [0, 1, 2, 3]}[late]

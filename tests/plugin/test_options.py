@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from fourdgs_ns.capture.calibration import read_calibration
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points.ply import write_points_ply
-from fourdgs_ns.process.calibrations import read_calibration
 from tests.plugin.tiny import make_config, train, write_capture
 
 

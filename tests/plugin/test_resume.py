@@ -160,7 +160,7 @@ class TestWrongCheckpoints:
 
     def test_of_the_other_variant(self, capture, tmp_path):
         trainer = train(make_config(capture, tmp_path / "run", 3))
-        with pytest.raises(UserError, match="model .lite. but the method asks for spacetime-gaussian .full."):
+        with pytest.raises(UserError, match=r"model .lite. but the method asks for spacetime-gaussian .full."):
             self.attempt(capture, tmp_path, load_dir=trainer.checkpoint_dir, variant="full")
 
     def test_already_finished(self, capture, tmp_path):

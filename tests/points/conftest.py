@@ -9,24 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera, ImageFrames
+from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
+from fourdgs_ns.geometry.camera import Camera, look_at, pinhole
 
 WIDTH, HEIGHT, FOCAL = 400, 300, 420.0
 BACK_DEPTH, FRONT_DEPTH = 0.0, -1.0
 FRONT_SIZE, STEP = 1.6, 0.4
 """Side of the front plane, and how far it moves to +x from one instant to the next."""
 HELD_OUT = "cam2"
-
-
-def look_at(centre: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """world_from_camera with OpenCV axes, world y pointing down."""
-    forward = (target - centre) / np.linalg.norm(target - centre)
-    right = np.cross([0.0, 1.0, 0.0], forward)
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
-    pose[:3, 3] = centre
-    return pose
 
 
 @dataclass(frozen=True)
@@ -62,17 +52,15 @@ def rig_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("rig")
     rng = np.random.default_rng(3)
     back, front = draw_texture(rng, 900), draw_texture(rng, 300)
-    for name, pose in rig_poses().items():
+    for name, camera in rig_cameras().items():
         (root / name).mkdir()
-        matrix = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
-        projection = matrix @ np.linalg.inv(pose)[:3]
         for f in range(3):
             path = root / name / f"{f}.png"
             if name == HELD_OUT:
                 path.write_text("not an image")
                 continue
-            image = draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), back, 0.0, BACK_DEPTH, 6.0, projection)
-            image = draw(image, front, STEP * (f - 1), FRONT_DEPTH, FRONT_SIZE, projection)
+            image = draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), back, 0.0, BACK_DEPTH, 6.0, camera.projection)
+            image = draw(image, front, STEP * (f - 1), FRONT_DEPTH, FRONT_SIZE, camera.projection)
             assert cv2.imwrite(str(path), image)
     return root
 
@@ -81,25 +69,22 @@ def rig_poses() -> dict[str, np.ndarray]:
     angles = np.radians([-21, -13, -5, 4, 12, 20])
     heights = [0.3, -0.4, 0.2, -0.2, 0.5, -0.3]
     return {
-        f"cam{i}": look_at(np.array([4 * np.sin(a), y, -4 * np.cos(a)]), np.array([0.0, 0.0, -0.3]))
+        f"cam{i}": look_at(np.array([4 * np.sin(a), y, -4 * np.cos(a)]), np.array([0.0, 0.0, -0.3]), (0.0, -1.0, 0.0))
         for i, (a, y) in enumerate(zip(angles, heights, strict=True))
     }
+
+
+def rig_cameras() -> dict[str, Camera]:
+    matrix = pinhole(FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2)
+    return {name: Camera(name, WIDTH, HEIGHT, matrix, pose) for name, pose in rig_poses().items()}
 
 
 @pytest.fixture
 def rig(rig_template: Path, tmp_path: Path) -> Rig:
     """The rig with a root of its own, so that no test finds another one's cache."""
     cameras = tuple(
-        CaptureCamera(
-            name=name,
-            width=WIDTH,
-            height=HEIGHT,
-            intrinsics=np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]]),
-            world_from_camera=pose[None],
-            frames=ImageFrames(tuple(rig_template / name / f"{f}.png" for f in range(3))),
-            frame_ids=np.arange(3),
-        )
-        for name, pose in rig_poses().items()
+        RecordedCamera(camera, ImageFrames(tuple(rig_template / name / f"{f}.png" for f in range(3))), np.arange(3))
+        for name, camera in rig_cameras().items()
     )
     capture = Capture(tmp_path, "test", cameras, np.array([0.0, 0.1, 0.4]), (HELD_OUT,))
     return Rig(capture, [c.name for c in cameras if c.name != HELD_OUT])

@@ -31,11 +31,11 @@ class Found:
 
     def points(self, images):
         cloud = self.clouds[len(self.seen)]
-        self.seen.append([image.camera for image in images])
+        self.seen.append([image.camera.name for image in images])
         n = len(cloud)
         if n == 0:
             return no_points(len(images))
-        seen_by = np.tile([image.camera not in self.blind for image in images], (n, 1))
+        seen_by = np.tile([image.camera.name not in self.blind for image in images], (n, 1))
         return TriangulatedPoints(np.array(cloud), np.full((n, 3), 90, np.uint8), seen_by, np.full(n, 0.5))
 
 

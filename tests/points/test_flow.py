@@ -11,14 +11,14 @@ from fourdgs_ns.points import flow
 from fourdgs_ns.points.flow import displacements, image_flow, intersect, project, sample
 from fourdgs_ns.points.instants import PosedImage
 
-from .conftest import FOCAL, FRONT_DEPTH, FRONT_SIZE, HEIGHT, WIDTH, draw, draw_texture, rig_poses
+from .conftest import FOCAL, FRONT_DEPTH, FRONT_SIZE, HEIGHT, WIDTH, draw, draw_texture, rig_cameras, rig_poses
 
 MATRIX = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
 
 
 def posed(name="cam0", image=None) -> PosedImage:
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8) if image is None else image
-    return PosedImage(name, image, MATRIX, rig_poses()[name])
+    return PosedImage(rig_cameras()[name], image)
 
 
 def texture(seed=0, shape=(HEIGHT, WIDTH)):
@@ -59,7 +59,7 @@ def test_unrelated_pictures_have_hardly_any_sure_flow():
 def test_rays_of_exact_projections_meet_in_the_point():
     rng = np.random.default_rng(0)
     points = rng.uniform(-1, 1, (40, 3)) * [1, 1, 0.5]
-    projections = np.stack([posed(name).projection for name in rig_poses()])
+    projections = np.stack([posed(name).camera.projection for name in rig_poses()])
     targets = np.stack([project(p, points)[:, :2] for p in projections], axis=1)
     start = points + rng.normal(scale=0.1, size=points.shape)
     found, residual, sound = intersect(start, projections, targets, np.ones(targets.shape[:2], bool))
@@ -69,7 +69,7 @@ def test_rays_of_exact_projections_meet_in_the_point():
 
 
 def test_one_camera_does_not_determine_a_point():
-    projections = np.stack([posed(name).projection for name in ("cam0", "cam1")])
+    projections = np.stack([posed(name).camera.projection for name in ("cam0", "cam1")])
     valid = np.array([[True, False]])
     _, _, sound = intersect(np.zeros((1, 3)), projections, np.full((1, 2, 2), 100.0), valid)
     assert not sound[0]
@@ -79,9 +79,9 @@ def exact_flow(monkeypatch, points, moved, wrong=()):
     """Flow that a perfect search would return; of the cameras ``wrong`` 20 pixels off."""
 
     def fake(start, end, pixels):
-        own = project(start.projection, points)[:, :2]
+        own = project(start.camera.projection, points)[:, :2]
         ids = np.linalg.norm(own[None] - pixels[:, None], axis=2).argmin(axis=1)
-        target = project(end.projection, moved)[ids, :2] + (20.0 if start.camera in wrong else 0.0)
+        target = project(end.camera.projection, moved)[ids, :2] + (20.0 if start.camera.name in wrong else 0.0)
         return target - pixels, np.ones(len(pixels), bool)
 
     monkeypatch.setattr(flow, "image_flow", fake)
@@ -94,9 +94,9 @@ def test_displacements_are_exact_under_moving_cameras_and_one_wrong_camera(monke
     start = [posed(name) for name in ("cam0", "cam1", "cam3", "cam4", "cam5")]
     end = {}
     for image in start:
-        pose = image.world_from_camera.copy()
+        pose = image.camera.world_from_camera.copy()
         pose[:3, 3] += [0.1, -0.05, 0.02]
-        end[image.camera] = replace(image, world_from_camera=pose)
+        end[image.camera.name] = replace(image, camera=replace(image.camera, world_from_camera=pose))
     exact_flow(monkeypatch, points, points + step, wrong=("cam3",))
     found, known = displacements(points, np.ones((30, 5), bool), start, end)
     assert known.all()
@@ -106,10 +106,10 @@ def test_displacements_are_exact_under_moving_cameras_and_one_wrong_camera(monke
 def test_displacement_is_unknown_where_two_cameras_contradict_or_one_is_alone(monkeypatch):
     points = np.array([[0.0, 0.0, 0.0], [0.3, 0.2, 0.1]])
     start = [posed("cam0"), posed("cam5")]
-    end = {image.camera: image for image in start}
+    end = {image.camera.name: image for image in start}
 
     def fake(start, end, pixels):
-        sideways = np.array([0.0, 30.0 if start.camera == "cam0" else -30.0])
+        sideways = np.array([0.0, 30.0 if start.camera.name == "cam0" else -30.0])
         return np.tile(sideways, (len(pixels), 1)), np.ones(len(pixels), bool)
 
     monkeypatch.setattr(flow, "image_flow", fake)
@@ -124,7 +124,7 @@ def test_points_of_a_drawn_plane_move_as_it_does():
     names, shift = ("cam0", "cam3", "cam5"), 0.1
 
     def picture(name, x):
-        projection = posed(name).projection
+        projection = posed(name).camera.projection
         image = draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), back, 0.0, 0.0, 6.0, projection)
         return posed(name, draw(image, front, x, FRONT_DEPTH, FRONT_SIZE, projection))
 

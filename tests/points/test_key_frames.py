@@ -50,12 +50,12 @@ def images_of(monkeypatch):
 def test_moving_and_late_cameras_come_with_the_pose_of_the_instant(rig, images_of):
     capture = rig.capture.only_cameras(["cam0", "cam1"])
     moving, late = capture.cameras
-    poses = np.repeat(moving.world_from_camera, 3, axis=0)
+    poses = np.repeat(moving.poses, 3, axis=0)
     poses[:, 0, 3] = [10.0, 20.0, 30.0]
-    capture = replace(capture, cameras=(replace(moving, world_from_camera=poses), late.take([1, 2])))
+    capture = replace(capture, cameras=(moving.posed(poses), late.take([1, 2])))
     first, last = images_of(capture, [0, 2])
-    assert [image.world_from_camera[0, 3] for image in first] == [10.0]
-    assert [image.world_from_camera[0, 3] for image in last] == [30.0, late.world_from_camera[0, 0, 3]]
+    assert [image.camera.world_from_camera[0, 3] for image in first] == [10.0]
+    assert [image.camera.world_from_camera[0, 3] for image in last] == [30.0, late.poses[0, 0, 3]]
     assert min(len(image.pixels) for image in first + last) > 100
 
 
@@ -82,11 +82,12 @@ def test_alpha_of_the_frames_restricts_features(rig, images_of, tmp_path):
 
 
 def test_distorted_camera_is_undistorted_before_features_are_found(rig, images_of):
-    camera = replace(rig.capture.camera("cam0"), distortion=(-0.2, 0.05, 0.0, 0.0))
-    ((image,),) = images_of(replace(rig.capture, cameras=(camera,)), [0])
-    ((plain,),) = images_of(replace(rig.capture, cameras=(rig.capture.camera("cam0"),)), [0])
+    recorded = rig.capture.camera("cam0")
+    camera = replace(recorded.camera, distortion=(-0.2, 0.05, 0.0, 0.0))
+    ((image,),) = images_of(replace(rig.capture, cameras=(replace(recorded, camera=camera),)), [0])
+    ((plain,),) = images_of(replace(rig.capture, cameras=(recorded,)), [0])
     # Seen from the true lens, the undistorted features are where they were found without undistortion.
-    rays = (image.pixels - image.intrinsics[:2, 2]) / np.diag(image.intrinsics)[:2]
+    rays = (image.pixels - image.camera.intrinsics[:2, 2]) / np.diag(image.camera.intrinsics)[:2]
     source = cv2.projectPoints(
         np.concatenate([rays, np.ones((len(rays), 1))], axis=1),
         np.zeros(3),
@@ -100,7 +101,9 @@ def test_distorted_camera_is_undistorted_before_features_are_found(rig, images_o
 
 def test_images_are_matched_at_a_useful_size(rig):
     def size(width, downscale):
-        return width / matching_downscale(replace(rig.capture.cameras[0], width=width, height=100), downscale)
+        recorded = rig.capture.cameras[0]
+        large = replace(recorded, camera=replace(recorded.camera, width=width, height=100))
+        return width / matching_downscale(large, downscale)
 
     assert size(2704, 1) == pytest.approx(1600)
     assert size(2704, 2) == pytest.approx(1352)

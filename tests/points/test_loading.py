@@ -81,9 +81,9 @@ def test_cache_is_reused_resumed_and_keyed(rig, monkeypatch):
     np.testing.assert_array_equal(first.colors, resumed.colors)
     # Another pose is another cloud; another last digit, as another machine may find it, is not.
     for change, key_frames, count in ((1e-13, None, 5), (1e-3, 1, 6)):
-        moved = rig.capture.cameras[0].world_from_camera.copy()
+        moved = rig.capture.cameras[0].poses.copy()
         moved[0, 0, 3] += change
-        cameras = (replace(rig.capture.cameras[0], world_from_camera=moved), *rig.capture.cameras[1:])
+        cameras = (rig.capture.cameras[0].posed(moved), *rig.capture.cameras[1:])
         load(replace(rig, capture=replace(rig.capture, cameras=cameras)), key_frames=key_frames)
         assert len(calls) == count
 

@@ -12,7 +12,7 @@ from fourdgs_ns.points.depth_maps import GrayView, smooth_planes, sweep_planes
 from fourdgs_ns.points.instants import read_instants
 from fourdgs_ns.points.plane_sweep import DEFAULT_OPTIONS, DenseMatcher, nearest_cameras
 
-from .conftest import FOCAL, HEIGHT, WIDTH, rig_poses
+from .conftest import FOCAL, HEIGHT, WIDTH, rig_cameras
 
 MATRIX = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
 
@@ -54,12 +54,12 @@ def test_one_camera_and_black_pictures_give_no_points(images):
 
 
 def test_planes_are_a_pixel_apart_in_the_neighbour():
-    a, b = (GrayView(np.zeros((HEIGHT, WIDTH), np.float32), MATRIX, rig_poses()[n]) for n in ("cam3", "cam4"))
+    a, b = (GrayView(np.zeros((HEIGHT, WIDTH), np.float32), rig_cameras()[n]) for n in ("cam3", "cam4"))
     planes = sweep_planes(a, [b], 1 / 8, 1 / 2)
     assert planes[0] == 1 / 8 and planes[-1] == 1 / 2
     middle = np.linalg.inv(MATRIX) @ [WIDTH / 2, HEIGHT / 2, 1.0]
-    points = (middle / planes[:, None]) @ a.world_from_camera[:3, :3].T + a.world_from_camera[:3, 3]
-    local = (points - b.world_from_camera[:3, 3]) @ b.world_from_camera[:3, :3] @ MATRIX.T
+    points = (middle / planes[:, None]) @ a.camera.world_from_camera[:3, :3].T + a.camera.center
+    local = (points - b.camera.center) @ b.camera.world_from_camera[:3, :3] @ MATRIX.T
     steps = np.linalg.norm(np.diff(local[:, :2] / local[:, 2:], axis=0), axis=1)
     assert 0.5 < steps.max() < 1.5
 
@@ -75,7 +75,7 @@ def test_smooth_planes_follow_the_surface_across_a_hole_and_jump_at_an_edge():
 
 
 def test_neighbours_are_near_but_not_in_the_same_place():
-    poses = np.stack(list(rig_poses().values()))
+    poses = np.stack([camera.world_from_camera for camera in rig_cameras().values()])
     groups = nearest_cameras(np.concatenate([poses, poses[:1]]), DEFAULT_OPTIONS)
     assert len(groups[2]) == 4 and {1, 3} <= set(groups[2])
     assert 6 not in groups[0] and 0 not in groups[6]

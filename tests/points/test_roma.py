@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import ModuleType
 from urllib.error import URLError
 
@@ -16,7 +17,7 @@ from fourdgs_ns.points.flow import project
 from fourdgs_ns.points.instants import PosedImage
 from fourdgs_ns.points.roma import RomaMatcher, load_roma, triangulate_pair
 
-from .conftest import FOCAL, HEIGHT, WIDTH, rig_poses
+from .conftest import FOCAL, HEIGHT, WIDTH, rig_cameras
 
 MATRIX = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
 DEPTH = 0.0
@@ -44,20 +45,20 @@ class PlaneNetwork:
         h, w = self.shape
         x, y = np.meshgrid((np.arange(w) + 0.5) / w * 2 - 1, (np.arange(h) + 0.5) / h * 2 - 1)
         pixels = np.stack([(x + 1) / 2 * WIDTH, (y + 1) / 2 * HEIGHT, np.ones_like(x)], axis=-1)
-        pose = self.images[a].world_from_camera
+        pose = self.images[a].camera.world_from_camera
         rays = pixels @ np.linalg.inv(MATRIX).T @ pose[:3, :3].T
         points = pose[:3, 3] + rays * ((DEPTH - pose[2, 3]) / rays[:, :, 2])[:, :, None]
-        other = project(self.images[b].projection, points.reshape(-1, 3))[:, :2].reshape(h, w, 2) + self.shift
+        other = project(self.images[b].camera.projection, points.reshape(-1, 3))[:, :2].reshape(h, w, 2) + self.shift
         return np.concatenate([np.stack([x, y], axis=-1), other / [WIDTH, HEIGHT] * 2 - 1], axis=-1)
 
 
 @pytest.fixture
 def images():
     found = []
-    for i, (name, pose) in enumerate(rig_poses().items()):
+    for i, camera in enumerate(rig_cameras().values()):
         image = np.full((HEIGHT, WIDTH, 3), 40 * i, np.uint8)
         image[0, 0] = i
-        found.append(PosedImage(name, image, MATRIX, pose))
+        found.append(PosedImage(camera, image))
     return found
 
 
@@ -97,26 +98,30 @@ def test_matches_that_cannot_be_true_are_dropped(images, matcher, case):
 def test_mattes_restrict_matches(images, matcher):
     keep = np.zeros((HEIGHT, WIDTH), bool)
     keep[:, :200] = True
-    cut = [PosedImage(i.camera, i.image, i.intrinsics, i.world_from_camera, keep) for i in images]
+    cut = [replace(image, keep=keep) for image in images]
     points = matcher(PlaneNetwork(images)).points(cut)
     assert len(points.positions) > 100
     for c, image in enumerate(images):
         seen = points.positions[points.seen_by[:, c]]
-        assert (project(image.projection, seen)[:, 0] < 200.5).all()
+        assert (project(image.camera.projection, seen)[:, 0] < 200.5).all()
 
 
 def test_cheirality_parallax_and_error_are_tested(images):
     one, other = images[0], images[5]
     truth = np.array([[0.0, 0.0, 0.0], [0.3, -0.2, 0.4], [0.1, 0.2, 400.0]])
-    a, b = (project(image.projection, truth)[:, :2] for image in (one, other))
+    a, b = (project(image.camera.projection, truth)[:, :2] for image in (one, other))
     # The third one is so far away that its rays are parallel to a fraction of a degree.
     positions, errors, good = triangulate_pair(one, other, a, b)
     assert good.tolist() == [True, True, False]
     np.testing.assert_allclose(positions[:2], truth[:2], atol=1e-6)
     assert errors[:2].max() < 1e-6
     # Rays that meet behind the cameras: the disparity of a point in front, turned around.
-    flipped = project(other.projection, np.array([[0.0, 0.0, -0.3]]))[:, :2]
-    behind = a[:1] + 3 * (a[:1] - project(one.projection, np.array([[0.0, 0.0, -0.3]]))[:, :2]) + np.array([200.0, 0.0])
+    flipped = project(other.camera.projection, np.array([[0.0, 0.0, -0.3]]))[:, :2]
+    behind = (
+        a[:1]
+        + 3 * (a[:1] - project(one.camera.projection, np.array([[0.0, 0.0, -0.3]]))[:, :2])
+        + np.array([200.0, 0.0])
+    )
     assert not triangulate_pair(one, other, behind, flipped + np.array([[-250.0, 0.0]]))[2].any()
     assert not triangulate_pair(one, other, a[:1], b[:1] + np.array([[0.0, 9.0]]))[2].any()
     assert triangulate_pair(one, other, a[:0], b[:0])[0].shape == (0, 3)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.points.epipolar_matching import PosedFeatures, match_pair
 from fourdgs_ns.points.triangulate import DEFAULT_OPTIONS, camera_pairs, triangulate
 
@@ -29,7 +30,7 @@ def observe(points, descriptors, angle, rng, noise=0.0, distractors=0) -> PosedF
     order = rng.permutation(len(pixels))
     colors = np.zeros((len(pixels), 3), np.uint8)
     colors[: len(points), 0] = np.arange(len(points)) % 256
-    return PosedFeatures(pixels[order], descriptors[order], colors[order], MATRIX, pose)
+    return PosedFeatures(pixels[order], descriptors[order], colors[order], Camera("", 640, 480, MATRIX, pose))
 
 
 def random_descriptors(rng, n):
@@ -68,7 +69,7 @@ def test_refined_points_minimise_the_reprojection_error():
         total = 0.0
         for image in images:
             (i,) = np.flatnonzero(image.colors[:, 0] == row)
-            h = image.projection @ [*position, 1.0]
+            h = image.camera.projection @ [*position, 1.0]
             total += ((h[:2] / h[2] - image.pixels[i]) ** 2).sum()
         return total
 
@@ -107,8 +108,7 @@ def test_two_orientations_of_a_blob_are_one_point():
                 np.concatenate([a.pixels[i], a.pixels[i]]),
                 np.concatenate([a.descriptors[i], b.descriptors[j]]),
                 np.concatenate([a.colors[i], a.colors[i]]),
-                a.intrinsics,
-                a.world_from_camera,
+                a.camera,
             )
         )
     found = triangulate(images)
@@ -135,7 +135,7 @@ def test_matching_equals_brute_force():
     band, ratio, most = 3.0, 0.95, 0.8
     matches, ambiguity = match_pair(a, b, band=band, ratio=ratio, max_distance=most)
 
-    relative = np.linalg.inv(b.world_from_camera) @ a.world_from_camera
+    relative = np.linalg.inv(b.camera.world_from_camera) @ a.camera.world_from_camera
     x, y, z = relative[:3, 3]
     essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ relative[:3, :3]
     fundamental = np.linalg.inv(MATRIX).T @ essential @ np.linalg.inv(MATRIX)
@@ -147,7 +147,7 @@ def test_matching_equals_brute_force():
     candidate = (in_a <= band) & (in_b <= band)
     for i, j in np.argwhere(candidate):
         rays = np.stack([a.rays[i], -b.rays[j]], axis=1)
-        depths = np.linalg.lstsq(rays, b.world_from_camera[:3, 3] - a.world_from_camera[:3, 3], rcond=None)[0]
+        depths = np.linalg.lstsq(rays, b.camera.center - a.camera.center, rcond=None)[0]
         candidate[i, j] = (depths > 0).all()
     distance[~candidate] = 2.0
     expected = {}

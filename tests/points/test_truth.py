@@ -11,11 +11,11 @@ import pytest
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.cli.main import entry_point
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, look_at
 from fourdgs_ns.points import depth_maps
 from fourdgs_ns.points.finding import find_points
 from fourdgs_ns.points.ply import read_points_ply
 from fourdgs_ns.points.truth import check_against_truth, has_truth, surface_distance
-from fourdgs_ns.synth.rig import RigCamera, look_at
 
 MATRIX = np.array([[200.0, 0, 80], [0, 200, 60], [0, 0, 1]])
 
@@ -28,7 +28,7 @@ def stage_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def wall(camera: RigCamera):
+def wall(camera: Camera):
     """What a view of the plane y = 0 shows: points, normals and labels."""
     x, y = np.meshgrid(np.arange(160) + 0.5, np.arange(120) + 0.5)
     rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(MATRIX).T @ camera.world_from_camera[:3, :3].T
@@ -40,7 +40,7 @@ def wall(camera: RigCamera):
 
 def test_distance_to_a_slanted_wall_is_exact_and_names_the_object():
     cameras = [
-        RigCamera(f"cam{i}", 160, 120, MATRIX, look_at(np.array(eye), np.zeros(3)))
+        Camera(f"cam{i}", 160, 120, MATRIX, look_at(np.array(eye), np.zeros(3)))
         for i, eye in enumerate([(-2.0, -3.0, 0.3), (1.5, -3.5, -0.2)])
     ]
     views = [(camera, *wall(camera)) for camera in cameras]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
+from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process.alignment import compare_rigs
 from fourdgs_ns.process.board import UNIT, board_layout, views_by_instant
 from fourdgs_ns.process.board_rig import adjust_with_board
@@ -31,7 +31,7 @@ def _rig():
         pose[:3, :3], pose[:3, 3] = turn, turn @ [0.0, 0.2 * i, -18.0]
         matrix = np.array([[focal, 0, 652.0], [0, focal, 351.0], [0, 0, 1]])
         distortion = ((-0.25, 0.05), (0.1, -0.1), (0.15, -0.12))[i]
-        cameras.append(CalibratedCamera(f"cam{i}", *SIZE, matrix, pose, (*distortion, 0.0, 0.0, 0.0)))
+        cameras.append(Camera(f"cam{i}", *SIZE, matrix, pose, (*distortion, 0.0, 0.0, 0.0)))
     return cameras
 
 

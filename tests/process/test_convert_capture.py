@@ -16,9 +16,9 @@ def _same(a, b, names=True):
     assert a.num_frames == b.num_frames and a.duration_seconds == pytest.approx(b.duration_seconds)
     for x, y in zip(a.cameras, b.cameras, strict=True):
         assert x.name == y.name or not names
-        np.testing.assert_allclose(x.pose(0), y.pose(0), atol=1e-8)
-        np.testing.assert_allclose(x.intrinsics, y.intrinsics, atol=1e-8)
-        np.testing.assert_allclose(x.distortion or (0,) * 5, y.distortion or (0,) * 5)
+        np.testing.assert_allclose(x.at(0).world_from_camera, y.at(0).world_from_camera, atol=1e-8)
+        np.testing.assert_allclose(x.camera.intrinsics, y.camera.intrinsics, atol=1e-8)
+        np.testing.assert_allclose(x.camera.distortion or (0,) * 5, y.camera.distortion or (0,) * 5)
         assert x.time_offset_seconds == pytest.approx(y.time_offset_seconds)
         for p, q in zip(read_frames(x.frames), read_frames(y.frames), strict=True):
             np.testing.assert_array_equal(p, q)
@@ -74,7 +74,7 @@ def test_another_calibration(tmp_path):
     convert_capture(recalibrated(capture, file), tmp_path / "out", "transforms")
     again = read_capture(tmp_path / "out")
     for camera, truth in zip(again.cameras, moved, strict=True):
-        np.testing.assert_allclose(camera.pose(0), truth.opencv_world_from_camera(), atol=1e-9)
+        np.testing.assert_allclose(camera.at(0).world_from_camera, truth.opencv_world_from_camera(), atol=1e-9)
     assert [c.time_offset_seconds for c in again.cameras] == [0.0, 0.004, 0.0]
     writers.write_json(file, {**content, "frames": [labelled["00"], labelled["01"]]})
     with pytest.raises(UserError, match="calibrates cameras 00, 01 but not 02"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fourdgs_ns.geometry.camera import Camera, fundamental
 from fourdgs_ns.points.instants import PosedImage
 from fourdgs_ns.process import check
 from fourdgs_ns.process.alignment import compare_rigs
@@ -12,7 +13,6 @@ from fourdgs_ns.process.epipolar import (
     clock_errors,
     consistent,
     follow,
-    fundamental,
     line_distance,
     summarize_pair,
 )
@@ -22,18 +22,20 @@ K = np.array([[400.0, 0, 320], [0, 410.0, 240], [0, 0, 1]])
 
 
 def _image(camera):
-    return PosedImage(camera.name, np.zeros((480, 640, 3), np.uint8), K, camera.opencv_world_from_camera())
+    return PosedImage(
+        Camera(camera.name, 640, 480, K, camera.opencv_world_from_camera()), np.zeros((480, 640, 3), np.uint8)
+    )
 
 
 def _pixels(image, points):
-    h = np.concatenate([points, np.ones((*points.shape[:-1], 1))], axis=-1) @ image.projection.T
+    h = np.concatenate([points, np.ones((*points.shape[:-1], 1))], axis=-1) @ image.camera.projection.T
     return h[..., :2] / h[..., 2:]
 
 
 def test_points_lie_on_their_lines_and_offsets_are_measured_in_pixels():
     a, b, _ = (_image(c) for c in writers.rig())
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (50, 3))
-    f = fundamental(a, b)
+    f = fundamental(a.camera, b.camera)
     pa, pb = _pixels(a, points), _pixels(b, points)
     assert line_distance(f, pa, pb).max() < 1e-9
     lines = np.concatenate([pa, np.ones((50, 1))], axis=1) @ f.T
@@ -55,13 +57,14 @@ def test_a_late_clock_is_found_from_moving_points_and_not_from_resting_ones(late
     frames = np.arange(-WINDOW, WINDOW + 1)
     clocks = {"a": 0.0, "b": late, "c": 0.0}
     paths = {
-        i.camera: _pixels(i, points[None] + (frames[:, None, None] + clocks[i.camera]) * velocity[None]) for i in images
+        i.camera.name: _pixels(i, points[None] + (frames[:, None, None] + clocks[i.camera.name]) * velocity[None])
+        for i in images
     }
     errors = []
     for x, y in ((0, 1), (0, 2), (1, 2)):
         a, b = images[x], images[y]
-        followed = Followed(paths[a.camera][WINDOW], paths[b.camera], paths[a.camera])
-        errors.append(summarize_pair(a.camera, b.camera, [(a, b, followed, WINDOW)]))
+        followed = Followed(paths[a.camera.name][WINDOW], paths[b.camera.name], paths[a.camera.name])
+        errors.append(summarize_pair(a.camera.name, b.camera.name, [(a, b, followed, WINDOW)]))
     assert max(e.static.max() for e in errors) < 1e-6
     found = clock_errors(errors, ["a", "b", "c"])
     assert found["b"] == pytest.approx(late, abs=0.06)
@@ -110,7 +113,7 @@ def test_contact_sheet_shows_every_camera(tmp_path):
 
     images = {}
     for i, c in enumerate(writers.rig()):
-        images[c.name] = PosedImage(c.name, np.full((48, 64, 3), 60 * (i + 1), np.uint8), K, np.eye(4))
+        images[c.name] = PosedImage(Camera(c.name, 64, 48, K, np.eye(4)), np.full((48, 64, 3), 60 * (i + 1), np.uint8))
     check.write_contact_sheet(tmp_path / "sheet.png", images)
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     half_h, half_w = sheet.shape[0] // 2, sheet.shape[1] // 2

@@ -154,7 +154,9 @@ def test_cameras_of_two_sizes(tmp_path):
     process(options, Console(quiet=True))
     a, b = read_capture(tmp_path / "out").cameras
     assert (a.width, a.height, b.width, b.height) == (64, 48, 128, 96)
-    assert (a.intrinsics[0, 0], b.intrinsics[0, 0]) == pytest.approx((40.0, 2 * 41.0))  # for 64x48: 40 and 41
+    assert (a.camera.intrinsics[0, 0], b.camera.intrinsics[0, 0]) == pytest.approx(
+        (40.0, 2 * 41.0)
+    )  # for 64x48: 40 and 41
 
 
 def test_a_calibration_of_other_cameras(tmp_path):

@@ -10,15 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fourdgs_ns.rasterization.types import (
-    ALPHA_MAX,
-    ALPHA_MIN,
-    EPS_2D,
-    FAR,
-    TILE_SIZE,
-    TRANSMITTANCE_MIN,
-    PinholeCameras,
-)
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
+from fourdgs_ns.rasterization.types import ALPHA_MAX, ALPHA_MIN, EPS_2D, FAR, TILE_SIZE, TRANSMITTANCE_MIN
 from fourdgs_ns.representation.parts.spherical_harmonics import rgb_from_sh
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fourdgs_ns.rasterization import PinholeCameras
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.representation.types import GaussiansAtTime
 
 NAMES = ("means", "quats", "scales", "opacities", "features")

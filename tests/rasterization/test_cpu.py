@@ -8,7 +8,8 @@ import threading
 import pytest
 import torch
 
-from fourdgs_ns.rasterization import PinholeCameras, rasterize
+from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
+from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.rasterization.cpu import count_pixel_pairs
 from fourdgs_ns.representation.types import ALPHA_THRESHOLD, GaussiansAtTime
 

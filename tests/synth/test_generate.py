@@ -17,6 +17,7 @@ from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.synth.generate import build_renderer, build_rig, generate
 from fourdgs_ns.synth.ground_truth import DEPTH_UNIT_METRES
+from fourdgs_ns.synth.rig import late_frames
 from fourdgs_ns.synth.writers import dnerf_splits, llff_row, num_views
 
 
@@ -56,8 +57,8 @@ def _same_rig(capture, cameras, atol=1e-9):
     assert [c.name for c in capture.cameras] == [c.name for c in cameras]
     for read, made in zip(capture.cameras, cameras, strict=True):
         assert (read.width, read.height) == (made.width, made.height)
-        np.testing.assert_allclose(read.intrinsics, made.intrinsics, atol=atol)
-        np.testing.assert_allclose(read.pose(0), made.world_from_camera, atol=atol)
+        np.testing.assert_allclose(read.camera.intrinsics, made.intrinsics, atol=atol)
+        np.testing.assert_allclose(read.at(0).world_from_camera, made.world_from_camera, atol=atol)
 
 
 def test_n3dv_reads_back_as_the_rig(n3dv, small):
@@ -274,9 +275,9 @@ def test_a_late_camera_shows_later_instants(small):
     renderer = build_renderer(small)
     plain = build_rig(small, renderer)
     late = build_rig(replace(small, late=(f"{plain[1].name}=2",)), renderer)
-    assert [camera.late for camera in late] == [0.0, 2.0, 0.0]
+    assert [late_frames(camera, small.fps) for camera in late] == [0.0, 2.0, 0.0]
     np.testing.assert_array_equal(renderer.view(late[1]).render(1).image, renderer.view(plain[1]).render(3).image)
-    half = replace(late[1], late=0.5)
+    half = replace(late[1], time_offset_seconds=0.5 / small.fps)
     between = renderer.view(half).render(1).image
     assert not np.array_equal(between, renderer.view(plain[1]).render(1).image)
     assert not np.array_equal(between, renderer.view(plain[1]).render(2).image)

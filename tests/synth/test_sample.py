@@ -20,8 +20,8 @@ def test_sample_is_the_rig_of_its_recipe():
     capture = read_capture(DATA / "stage")
     assert capture.num_frames == recipe.frames == 30 and capture.eval_cameras == ("cam00",)
     for read, made in zip(capture.cameras, build_rig(recipe, build_renderer(recipe)), strict=True):
-        np.testing.assert_allclose(read.pose(0), made.world_from_camera, atol=1e-9)
-        np.testing.assert_allclose(read.intrinsics, made.intrinsics)
+        np.testing.assert_allclose(read.at(0).world_from_camera, made.world_from_camera, atol=1e-9)
+        np.testing.assert_allclose(read.camera.intrinsics, made.intrinsics)
 
 
 def test_readme_states_the_command_of_the_recipe():

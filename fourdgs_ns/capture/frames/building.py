@@ -22,7 +22,7 @@ from fourdgs_ns.capture.frames.file import CameraFile, Shape, Sidecar, frame_is_
 from fourdgs_ns.capture.sources import read_frames, read_masks
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import Resampler, resampler
+from fourdgs_ns.geometry.resampling import Resampler
 
 FLUSH_EVERY = 32
 """Frames between two progress records of an unfinished file."""
@@ -74,7 +74,7 @@ def _begin(file: CameraFile) -> Sidecar:
     """How far an earlier build of this file came: the frames of its ``.part`` whose checksums hold."""
     part, progress = file.path(".part"), Sidecar.load(file.path(".part.json"))
     if progress is None or not part.exists():
-        return Sidecar(_shape(file), str(getattr(file.camera.frames, "path", file.camera.frames.describe(0))))
+        return Sidecar(_shape(file), str(getattr(file.recorded.frames, "path", file.recorded.frames.describe(0))))
     whole = min(len(progress.crc32), part.stat().st_size // progress.frame_bytes)
     with open(part, "rb", buffering=0) as data:
         sound = 0
@@ -85,11 +85,11 @@ def _begin(file: CameraFile) -> Sidecar:
 
 
 def _shape(file: CameraFile) -> Shape:
-    frames = file.camera.frames
+    frames = file.recorded.frames
     channels = 3 if file.masks is None else 4
     if not isinstance(frames, VideoFrames) and channels == 3:
         channels = next(read_frames(frames.take([0]))).shape[2]
-    return len(frames), file.training.height, file.training.width, channels
+    return len(frames), file.pinhole.height, file.pinhole.width, channels
 
 
 def _require_space(directory: Path, files: Sequence[CameraFile], begun: Sequence[Sidecar]) -> None:
@@ -137,10 +137,10 @@ def _build(file: CameraFile, sidecar: Sidecar, stop: threading.Event, advance: C
             raise
         raise UserError(
             f"the disk of {file.directory} is full after {len(sidecar.crc32)} of {sidecar.shape[0]} frames of camera "
-            f"'{file.camera.name}'; free some space and start again to continue there, or {_save_space(file.directory)}"
+            f"'{file.recorded.name}'; free some space and start again to continue there, or {_save_space(file.directory)}"
         ) from error
     except UserError as error:
-        raise UserError(f"camera '{file.camera.name}': {error}") from error
+        raise UserError(f"camera '{file.recorded.name}': {error}") from error
 
 
 def _append_frames(
@@ -151,9 +151,9 @@ def _append_frames(
     advance: Callable[[], None],
 ) -> bool:
     """True when all frames are written, False when ``stop`` came first."""
-    resample = resampler(file.camera, file.training)
+    resample = Resampler(file.recorded.camera, file.pinhole)
     start = len(sidecar.crc32)
-    frames = read_frames(file.camera.frames, start=start, notes=sidecar.notes)
+    frames = read_frames(file.recorded.frames, start=start, notes=sidecar.notes)
     masks = None if file.masks is None else read_masks(file.masks, start=start)
     for index, frame in enumerate(frames, start):
         if stop.is_set():
@@ -161,7 +161,7 @@ def _append_frames(
         pixels = _training_frame(file, resample, index, frame, None if masks is None else next(masks))
         if pixels.shape[2] != sidecar.shape[3]:
             raise UserError(
-                f"{file.camera.frames.describe(index)} {'has' if pixels.shape[2] == 4 else 'lacks'} an alpha channel "
+                f"{file.recorded.frames.describe(index)} {'has' if pixels.shape[2] == 4 else 'lacks'} an alpha channel "
                 "unlike the first frame of its camera; save all images of a camera in the same mode"
             )
         write_at(fd, pixels, index * sidecar.frame_bytes)
@@ -175,7 +175,7 @@ def _append_frames(
 def _training_frame(
     file: CameraFile, resample: Resampler, index: int, frame: np.ndarray, mask: np.ndarray | None
 ) -> UInt8[np.ndarray, "h w c"]:
-    described = file.camera.frames.describe(index)
+    described = file.recorded.frames.describe(index)
     if mask is None or file.masks is None:
         return resample(frame, described)
     described_mask = file.masks.describe(index)

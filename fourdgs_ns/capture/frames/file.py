@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera, FrameSource, ImageFrames, VideoFrames
+from fourdgs_ns.capture.capture import Capture, FrameSource, ImageFrames, RecordedCamera, VideoFrames
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import TrainingCamera, training_camera
+from fourdgs_ns.geometry.camera import Camera
 
 STORE_VERSION = 1
 """Part of every key; raise it when the same source would give other pixels."""
@@ -27,8 +27,9 @@ Shape = tuple[int, int, int, int]
 class CameraFile:
     """What one camera's file will hold, finished or not."""
 
-    camera: CaptureCamera
-    training: TrainingCamera
+    recorded: RecordedCamera
+    pinhole: Camera
+    """The camera of the stored frames: undistorted and at their size."""
     masks: FrameSource | None
     masks_are_mattes: bool
     directory: Path
@@ -36,7 +37,7 @@ class CameraFile:
 
     def path(self, suffix: str) -> Path:
         """The file of this camera with the given ending; characters that file systems refuse are replaced."""
-        name = re.sub(r"[^\w.-]", "_", self.camera.name)
+        name = re.sub(r"[^\w.-]", "_", self.recorded.name)
         return self.directory / f"{name}-{self.key}{suffix}"
 
     def data_path(self, shape: Shape) -> Path:
@@ -82,36 +83,36 @@ class Sidecar:
 
 
 def camera_file(
-    capture: Capture, camera: CaptureCamera, downscale: float, use_masks: bool, directory: Path
+    capture: Capture, recorded: RecordedCamera, downscale: float, use_masks: bool, directory: Path
 ) -> CameraFile:
-    """The file of ``camera`` at source size / ``downscale``; reads only the sources' sizes and times.
+    """The file of ``recorded`` at source size / ``downscale``; reads only the sources' sizes and times.
 
     Raises UserError when a source is missing, or when there are no frames or not one mask per frame.
     """
-    masks = camera.masks if use_masks else None
-    if len(camera.frames) == 0:
-        raise UserError(f"camera '{camera.name}' of {capture.root} has no frames; remove it from the calibration")
-    if masks is not None and len(masks) != len(camera.frames):
+    masks = recorded.masks if use_masks else None
+    if len(recorded.frames) == 0:
+        raise UserError(f"camera '{recorded.name}' of {capture.root} has no frames; remove it from the calibration")
+    if masks is not None and len(masks) != len(recorded.frames):
         raise UserError(
-            f"camera '{camera.name}' has {len(camera.frames)} frames but {len(masks)} masks; add the missing masks, "
+            f"camera '{recorded.name}' has {len(recorded.frames)} frames but {len(masks)} masks; add the missing masks, "
             "or train without masks"
         )
-    training = training_camera(camera, downscale)
-    lens = training.undistortion
+    pinhole = recorded.camera.undistorted(downscale)
+    lens = recorded.camera.undistortion
     # Poses and the matrix of an undistorted camera are left out: calibrating again keeps the frames.
     facts = {
         "version": STORE_VERSION,
-        "camera": camera.name,
-        "frames": _fingerprint(camera.frames, capture.root),
+        "camera": recorded.name,
+        "frames": _fingerprint(recorded.frames, capture.root),
         "masks": None if masks is None else [capture.masks_are_mattes, _fingerprint(masks, capture.root)],
-        "source_size": [camera.width, camera.height],
-        "size": [training.width, training.height],
+        "source_size": [recorded.width, recorded.height],
+        "size": [pinhole.width, pinhole.height],
         "lens": None
         if lens is None
         else [lens.fisheye, *(m.tolist() for m in (lens.source_matrix, lens.pinhole_matrix, lens.distortion))],
     }
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-    return CameraFile(camera, training, masks, capture.masks_are_mattes, directory, key)
+    return CameraFile(recorded, pinhole, masks, capture.masks_are_mattes, directory, key)
 
 
 def _fingerprint(source: FrameSource, root: Path) -> list:

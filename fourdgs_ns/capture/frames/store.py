@@ -26,14 +26,14 @@ from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.frames.building import build_all
 from fourdgs_ns.capture.frames.file import CameraFile, Shape, Sidecar, camera_file, damage_of, read_into
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import TrainingCamera
+from fourdgs_ns.geometry.camera import Camera
 
 
 @dataclass(frozen=True, eq=False)
 class StoredCamera:
     """The finished file of one camera."""
 
-    training: TrainingCamera
+    pinhole: Camera
     path: Path
     shape: Shape
     """Frames, height, width, channels."""
@@ -57,9 +57,9 @@ class FrameStore:
         return FrameStore, (self._cameras, self.notes)
 
     @property
-    def cameras(self) -> dict[str, TrainingCamera]:
+    def cameras(self) -> dict[str, Camera]:
         """The pinhole cameras that the stored frames belong to, by name."""
-        return {name: camera.training for name, camera in self._cameras.items()}
+        return {name: camera.pinhole for name, camera in self._cameras.items()}
 
     @property
     def total_bytes(self) -> int:
@@ -108,21 +108,21 @@ def open_frame_store(
     """
     directory = cache_directory(capture.root) / "frames" if directory is None else directory
     directory.mkdir(parents=True, exist_ok=True)
-    files = [camera_file(capture, camera, downscale, masks, directory) for camera in capture.cameras]
+    files = [camera_file(capture, recorded, downscale, masks, directory) for recorded in capture.cameras]
     stored, notes = _open_finished(files)
     if len(stored) < len(files):
         with only_builder(directory, "decoding into"):
             stored, notes = _open_finished(files)
-            build_all([file for file in files if file.camera.name not in stored], directory, progress)
+            build_all([file for file in files if file.recorded.name not in stored], directory, progress)
             stored, built_notes = _open_finished(files)
             notes = [*(note for note in notes if note not in built_notes), *built_notes]
         for file in files:
-            if file.camera.name not in stored:
+            if file.recorded.name not in stored:
                 raise UserError(
-                    f"the frames of camera '{file.camera.name}' do not read back from {directory} as written; "
+                    f"the frames of camera '{file.recorded.name}' do not read back from {directory} as written; "
                     "check that disk, or set XDG_CACHE_HOME to a folder on another one"
                 )
-    return FrameStore({file.camera.name: stored[file.camera.name] for file in files}, notes)
+    return FrameStore({file.recorded.name: stored[file.recorded.name] for file in files}, notes)
 
 
 def cache_directory(root: Path) -> Path:
@@ -161,11 +161,11 @@ def _open_finished(files: Sequence[CameraFile]) -> tuple[dict[str, StoredCamera]
             continue
         damage = damage_of(file.data_path(sidecar.shape), sidecar)
         if damage is None:
-            stored[file.camera.name] = StoredCamera(file.training, file.data_path(sidecar.shape), sidecar.shape)
+            stored[file.recorded.name] = StoredCamera(file.pinhole, file.data_path(sidecar.shape), sidecar.shape)
             notes.extend(sidecar.notes)
         else:
             notes.append(
-                f"the stored frames of camera '{file.camera.name}' were damaged ({damage}) and decoded again: "
+                f"the stored frames of camera '{file.recorded.name}' were damaged ({damage}) and decoded again: "
                 "check the disk if this happens more than once"
             )
     return stored, notes

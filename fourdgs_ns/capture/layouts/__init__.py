@@ -1,6 +1,6 @@
-"""On-disk conventions of captures: one reader per file, and the recognition of which one a folder follows.
+"""On-disk conventions of captures and calibrations: one reader per file, and which one a folder follows.
 
-To add a layout, write a module with ``name``, ``looks_for``, ``recognizes`` and ``read``, and add it to ``LAYOUTS``.
+To add a layout, write a module that ends with a :class:`Layout` and add that to ``LAYOUTS``.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts import (
+    aniposelib,
     colmap_rig,
     dnerf,
     dynamic3dgs,
@@ -24,48 +24,31 @@ from fourdgs_ns.capture.layouts import (
     technicolor,
     transforms,
 )
+from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.sequences import folders_in, listed
 from fourdgs_ns.common.errors import UserError
 
-
-class Layout(Protocol):
-    """What a reader module offers."""
-
-    name: str
-    """How users call the layout."""
-    looks_for: str
-    """The files by which it is recognised, for error messages."""
-
-    def recognizes(self, root: Path) -> bool:
-        """Whether the folder has the files that mark this layout."""
-
-    def read(self, root: Path) -> Capture:
-        """Cameras, frames and calibration of the folder; nothing is decoded.
-
-        Raises:
-            UserError: a file is missing, unreadable or contradicts another; the message names file and camera.
-        """
-
-
-LAYOUTS: Mapping[str, Layout] = {
-    layout.name: layout
-    for layout in (
-        *(
-            n3dv,
-            easyvolcap,
-            dynamic3dgs,
-            hyfluid,
-            technicolor,
-            immersive,
-            fdanyone,
-            nerfies,
-            transforms,
-            dnerf,
-            colmap_rig,
-        ),
-    )
-}
+_ALL: tuple[Layout, ...] = (
+    n3dv.LAYOUT,
+    easyvolcap.LAYOUT,
+    aniposelib.LAYOUT,
+    dynamic3dgs.LAYOUT,
+    hyfluid.LAYOUT,
+    technicolor.LAYOUT,
+    immersive.LAYOUT,
+    fdanyone.LAYOUT,
+    nerfies.LAYOUT,
+    transforms.LAYOUT,
+    dnerf.LAYOUT,
+    colmap_rig.LAYOUT,
+)
+LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in _ALL}
 """Readers in the order in which they are tried."""
+
+
+def capture_layouts() -> list[str]:
+    """Names of the layouts that hold captures, not calibrations only."""
+    return [layout.name for layout in LAYOUTS.values() if layout.read is not None]
 
 
 def read_capture(root: Path, layout: str | None = None) -> Capture:
@@ -83,8 +66,8 @@ def read_capture(root: Path, layout: str | None = None) -> Capture:
         found = "is a file, not a folder" if root.exists() else "does not exist"
         raise UserError(f"{root} {found}; give the folder that holds the videos or frames and their calibration")
     if layout is not None:
-        if layout not in LAYOUTS:
-            raise UserError(f"there is no layout '{layout}'; choose one of {', '.join(LAYOUTS)}")
+        if layout not in capture_layouts():
+            raise UserError(f"there is no layout '{layout}'; choose one of {', '.join(capture_layouts())}")
         return _read(LAYOUTS[layout], root)
     fitting = [known for known in LAYOUTS.values() if known.recognizes(root)]
     if not fitting:
@@ -98,6 +81,7 @@ def read_capture(root: Path, layout: str | None = None) -> Capture:
 
 
 def _read(layout: Layout, root: Path) -> Capture:
+    assert layout.read is not None, layout.name
     try:
         return layout.read(root)
     except OSError as error:  # a folder without permission, a disk that went away
@@ -105,7 +89,7 @@ def _read(layout: Layout, root: Path) -> Capture:
 
 
 def _nothing_fits(root: Path) -> str:
-    wanted = "; ".join(f"{known.name}: {known.looks_for}" for known in LAYOUTS.values())
+    wanted = "; ".join(f"{known.name}: {known.looks_for}" for known in LAYOUTS.values() if known.read is not None)
     holds = listed(sorted(p.name + "/" * p.is_dir() for p in root.iterdir())) or "nothing"
     inner = next((f for f in folders_in(root)[:50] if any(k.recognizes(f) for k in LAYOUTS.values())), None)
     remedy = f"did you mean {inner}?" if inner else "give the folder of the capture, or calibrate the videos first"

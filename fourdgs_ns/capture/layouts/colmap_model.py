@@ -10,15 +10,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from fourdgs_ns.capture.layouts.calibration import (
-    checked_distortion,
-    checked_intrinsics,
-    pinhole,
-    pose_from_world_to_camera,
-)
+from fourdgs_ns.capture.layouts.conventions import checked_distortion, checked_intrinsics, pose_from_world_to_camera
 from fourdgs_ns.capture.layouts.reading import read_text
-from fourdgs_ns.capture.layouts.rig import Lens
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, pinhole
 
 MODELS = {
     0: ("SIMPLE_PINHOLE", 3),
@@ -33,15 +28,6 @@ MODELS = {
 }
 COUNTS = dict(MODELS.values())
 FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "")
-
-
-@dataclass(frozen=True)
-class ModelCamera:
-    """Lens of one camera of the model."""
-
-    width: int
-    height: int
-    lens: Lens
 
 
 @dataclass(frozen=True)
@@ -63,8 +49,8 @@ def find_model(root: Path) -> Path | None:
     return None
 
 
-def read_model(folder: Path) -> tuple[dict[int, ModelCamera], list[ModelImage]]:
-    """Cameras by id, and images in the order of their names.
+def read_model(folder: Path) -> tuple[dict[int, Camera], list[ModelImage]]:
+    """Cameras by id, in the world's origin because poses belong to images; and images in the order of their names.
 
     Raises:
         UserError: unreadable or cut off, or a lens model that is not known.
@@ -81,7 +67,7 @@ def read_model(folder: Path) -> tuple[dict[int, ModelCamera], list[ModelImage]]:
     return cameras, sorted(images, key=lambda image: image.name)
 
 
-def _camera(camera_id: int, model: str, width: int, height: int, params: list[float], file: Path) -> ModelCamera:
+def _camera(camera_id: int, model: str, width: int, height: int, params: list[float], file: Path) -> Camera:
     if len(params) != COUNTS.get(model):
         known = ", ".join(COUNTS)
         raise UserError(
@@ -94,7 +80,8 @@ def _camera(camera_id: int, model: str, width: int, height: int, params: list[fl
     fisheye = "FISHEYE" in model
     name = f"{camera_id}"
     lens = checked_intrinsics(pinhole(fx, fy, cx, cy), name, file)
-    return ModelCamera(width, height, Lens(lens, checked_distortion(coefficients, name, file, fisheye), fisheye))
+    distortion = checked_distortion(coefficients, name, file, fisheye)
+    return Camera(name, width, height, lens, np.eye(4), distortion, fisheye)
 
 
 def _pose(q: list[float], t: list[float], name: str, file: Path) -> Float[np.ndarray, "4 4"]:
@@ -105,7 +92,7 @@ def _pose(q: list[float], t: list[float], name: str, file: Path) -> Float[np.nda
     return pose_from_world_to_camera(np.hstack([rotation, np.array(t)[:, None]]), name, file)
 
 
-def _text_cameras(file: Path) -> dict[int, ModelCamera]:
+def _text_cameras(file: Path) -> dict[int, Camera]:
     cameras = {}
     for words in (line.split() for line in read_text(file).splitlines() if line.strip() and line[0] != "#"):
         try:
@@ -161,7 +148,7 @@ class _Reader:
         return text
 
 
-def _binary_cameras(file: Path) -> dict[int, ModelCamera]:
+def _binary_cameras(file: Path) -> dict[int, Camera]:
     reader = _Reader(file)
     cameras = {}
     for _ in range(reader.take("Q")[0]):

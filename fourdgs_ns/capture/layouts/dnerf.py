@@ -22,13 +22,13 @@ from fourdgs_ns.capture.layouts.entries import (
     read_entries,
     to_seconds,
 )
+from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.reading import find_point_files, metadata_fps
 from fourdgs_ns.capture.layouts.rig import on_common_clock, require_cameras
 from fourdgs_ns.capture.layouts.sequences import natural_key
 from fourdgs_ns.common.errors import UserError
 
-name = "dnerf"
-looks_for = "transforms_train.json and transforms_test.json"
+NAME = "dnerf"
 
 
 def recognizes(root: Path) -> bool:
@@ -48,7 +48,7 @@ def read(root: Path) -> Capture:
     values, index = instants(entry_numbers(entries, "time"))
     times, notes = to_seconds(values, metadata_fps(root))
     cameras = cameras_of(by_camera, index)
-    if all(len(c.world_from_camera) == 1 for c in cameras):
+    if not any(c.moves for c in cameras):
         require_cameras(root, [c.name for c in cameras])
     has_alpha = probe_image(entries[0].path).has_alpha
     if has_alpha:
@@ -57,7 +57,7 @@ def read(root: Path) -> Capture:
         notes = (*notes, "transforms_val.json is neither trained on nor evaluated")
     return Capture(
         root=root,
-        layout=name,
+        layout=NAME,
         cameras=tuple(cameras),
         times_seconds=times,
         eval_cameras=eval_cameras,
@@ -94,3 +94,6 @@ def _only_name(entries: Sequence[Entry]) -> str:
     entry = entries[0]
     stem = re.sub(r"[_\-.]?\d+$", "", entry.path.stem)
     return stem or entry.path.parent.name
+
+
+LAYOUT = Layout(NAME, "transforms_train.json and transforms_test.json", recognizes, read)

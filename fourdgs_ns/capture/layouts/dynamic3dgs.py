@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera, ImageFrames
-from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, pose_from_world_to_camera, scaled_intrinsics
+from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
+from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, pose_from_world_to_camera, scaled_intrinsics
+from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, matrix, number, read_json
-from fourdgs_ns.capture.layouts.rig import Lens, View, camera_from_views, on_common_clock, require_cameras
+from fourdgs_ns.capture.layouts.rig import View, camera_from_views, on_common_clock, require_cameras
 from fourdgs_ns.capture.layouts.sequences import natural_key
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 
-name = "dynamic3dgs"
-looks_for = "train_meta.json with ims/"
+NAME = "dynamic3dgs"
 
 
 @dataclass
@@ -57,12 +58,12 @@ def read(root: Path) -> Capture:
         raise UserError(f"camera '{both[0]}' is in train_meta.json and test_meta.json of {root}; remove it from one")
     names = sorted({**train, **test}, key=natural_key)
     cameras = [_camera(root, camera, {**train, **test}[camera]) for camera in names]
-    if all(len(c.world_from_camera) == 1 for c in cameras):
+    if not any(c.moves for c in cameras):
         require_cameras(root, names)
     fps, notes = image_fps(root)
     return Capture(
         root=root,
-        layout=name,
+        layout=NAME,
         cameras=tuple(cameras),
         times_seconds=np.arange(instants) / fps,
         eval_cameras=tuple(c for c in names if c in test),
@@ -116,12 +117,13 @@ def _table(meta: dict[str, Any], key: str, path: Path) -> list[list[Any]]:
     return table
 
 
-def _camera(root: Path, camera: str, listed: _Listed) -> CaptureCamera:
-    def lens_at(_: str, width: int, height: int) -> Lens:
+def _camera(root: Path, camera: str, listed: _Listed) -> RecordedCamera:
+    def camera_at(_: str, width: int, height: int) -> Camera:
         size = (listed.width, listed.height)
-        return Lens(scaled_intrinsics(listed.intrinsics, size, (width, height), camera, listed.path))
+        lens = scaled_intrinsics(listed.intrinsics, size, (width, height), camera, listed.path)
+        return Camera(camera, width, height, lens, listed.views[0].world_from_camera)
 
-    read_camera = camera_from_views(camera, listed.views, lens_at, listed.path)
+    read_camera = camera_from_views(camera, listed.views, camera_at, listed.path)
     images = root / "ims"
     labels = [
         (root / "seg" / os.path.relpath(view.path, images)).with_suffix(".png")
@@ -135,3 +137,6 @@ def _camera(root: Path, camera: str, listed: _Listed) -> CaptureCamera:
             f"camera '{camera}' has no mask {missing}; put it back, or rename {labels[0].parent} to ignore it"
         )
     return replace(read_camera, masks=ImageFrames(tuple(labels)))
+
+
+LAYOUT = Layout(NAME, "train_meta.json with ims/", recognizes, read)

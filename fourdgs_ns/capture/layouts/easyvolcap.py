@@ -17,18 +17,18 @@ import numpy as np
 from jaxtyping import Float
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibration import (
+from fourdgs_ns.capture.layouts.conventions import (
     checked_distortion,
     checked_intrinsics,
     pose_from_world_to_camera,
     scaled_intrinsics,
 )
+from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.reading import metadata_fps, number, opencv_matrix, read_json, read_opencv_yaml
-from fourdgs_ns.capture.layouts.rig import Lens, RigCamera, require_cameras, rig_capture, rig_fps
+from fourdgs_ns.capture.layouts.rig import FixedCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.capture.layouts.sequences import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
-    Track,
     by_stem,
     files_in,
     folders_in,
@@ -39,9 +39,9 @@ from fourdgs_ns.capture.layouts.sequences import (
     video_track,
 )
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 
-name = "easyvolcap"
-looks_for = "intri.yml and extri.yml (also in optimized/) with images/ or videos/"
+NAME = "easyvolcap"
 
 
 def recognizes(root: Path) -> bool:
@@ -77,16 +77,33 @@ def read(root: Path) -> Capture:
     for camera in usable:
         paths = found[camera]
         track = video_track(paths[0]) if paths[0].suffix.lower() in VIDEO_SUFFIXES else image_track(paths, camera)
-        lens = _lens(intri, camera, intri_file, track)
-        pose = camera_pose(extri, camera, extri_file)
-        cameras.append(RigCamera(camera, track, lens, pose, mask_source(root, camera, track)))
+        found_camera = _camera(intri, intri_file, extri, extri_file, camera, (track.width, track.height))
+        cameras.append(FixedCamera(found_camera, track, mask_source(root, camera, track)))
     fps, fps_notes = rig_fps(root, {c.name: c.track for c in cameras})
     cameras = _synchronised(root, folder, cameras, fps)
-    return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=(*notes, *fps_notes))
+    return rig_capture(root, NAME, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=(*notes, *fps_notes))
 
 
 def _calibrations(root: Path) -> tuple[Path, Path]:
     return root / "optimized", root
+
+
+def find_calibration(path: Path) -> Path | None:
+    """The folder of intri.yml."""
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir() and (folder / "optimized" / "intri.yml").is_file():
+        folder = folder / "optimized"
+    fits = path.is_dir() or path.name in ("intri.yml", "extri.yml")
+    return folder if fits and (folder / "intri.yml").is_file() else None
+
+
+def read_cameras(folder: Path) -> list[Camera]:
+    """All cameras that extri.yml names; a size that intri.yml does not state is that of the frames."""
+    intri_file, extri_file = folder / "intri.yml", folder / "extri.yml"
+    if not extri_file.is_file():
+        raise UserError(f"{folder} has intri.yml but no extri.yml; put both there")
+    intri, extri = read_opencv_yaml(intri_file), read_opencv_yaml(extri_file)
+    return [_camera(intri, intri_file, extri, extri_file, camera) for camera in camera_names(extri, extri_file)]
 
 
 def camera_names(content: Mapping[str, Any], path: Path) -> list[str]:
@@ -131,29 +148,34 @@ def _entry(content: Mapping[str, Any], keys: tuple[str, ...], size: int, path: P
     return None
 
 
-def _lens(intri: Mapping[str, Any], camera: str, path: Path, track: Track) -> Lens:
-    lens = camera_lens(intri, camera, path)
-    size = [number(intri.get(f"{side}_{camera}", -1), f"{side}_{camera}", path) for side in "WH"]
-    if min(size) <= 0:
-        return lens
-    actual = (track.width, track.height)
-    return replace(lens, intrinsics=scaled_intrinsics(lens.intrinsics, (size[0], size[1]), actual, camera, path))
-
-
-def camera_lens(intri: Mapping[str, Any], camera: str, path: Path) -> Lens:
-    """The lens of a camera at the size that intri.yml was written for."""
-    intrinsics = _entry(intri, (f"K_{camera}",), 9, path)
+def _camera(
+    intri: Mapping[str, Any],
+    intri_file: Path,
+    extri: Mapping[str, Any],
+    extri_file: Path,
+    camera: str,
+    frame_size: tuple[int, int] | None = None,
+) -> Camera:
+    """One camera at the size of its frames; without that at the size that intri.yml states, 0 where it states none."""
+    intrinsics = _entry(intri, (f"K_{camera}",), 9, intri_file)
     if intrinsics is None:
-        raise UserError(f"{path} lists camera '{camera}' but has no K_{camera}; add it or remove the name")
-    intrinsics = checked_intrinsics(intrinsics.reshape(3, 3), camera, path)
-    fisheye = _entry(intri, (f"rdist_{camera}",), 0, path)
-    if fisheye is not None and np.any(fisheye != 0):
-        return Lens(intrinsics, checked_distortion(fisheye.ravel().tolist(), camera, path, fisheye=True), fisheye=True)
-    distortion = _entry(intri, (f"D_{camera}", f"dist_{camera}"), 0, path)
-    return Lens(intrinsics, checked_distortion([] if distortion is None else distortion.ravel().tolist(), camera, path))
+        raise UserError(f"{intri_file} lists camera '{camera}' but has no K_{camera}; add it or remove the name")
+    intrinsics = checked_intrinsics(intrinsics.reshape(3, 3), camera, intri_file)
+    coefficients = _entry(intri, (f"rdist_{camera}",), 0, intri_file)
+    fisheye = coefficients is not None and bool(np.any(coefficients != 0))
+    if not fisheye:
+        coefficients = _entry(intri, (f"D_{camera}", f"dist_{camera}"), 0, intri_file)
+    listed_coefficients = [] if coefficients is None else coefficients.ravel().tolist()
+    distortion = checked_distortion(listed_coefficients, camera, intri_file, fisheye)
+    width, height = (number(intri.get(f"{side}_{camera}", 0), f"{side}_{camera}", intri_file) for side in "WH")
+    stated = min(width, height) > 0
+    if stated and frame_size is not None:
+        intrinsics = scaled_intrinsics(intrinsics, (width, height), frame_size, camera, intri_file)
+    size = frame_size or ((round(width), round(height)) if stated else (0, 0))
+    return Camera(camera, *size, intrinsics, _pose(extri, camera, extri_file), distortion, fisheye)
 
 
-def camera_pose(extri: Mapping[str, Any], camera: str, path: Path) -> Float[np.ndarray, "4 4"]:
+def _pose(extri: Mapping[str, Any], camera: str, path: Path) -> Float[np.ndarray, "4 4"]:
     """world_from_camera, OpenCV axes."""
     rotation = _entry(extri, (f"Rot_{camera}",), 9, path)
     translation = _entry(extri, (f"T_{camera}",), 3, path)
@@ -170,7 +192,7 @@ def camera_pose(extri: Mapping[str, Any], camera: str, path: Path) -> Float[np.n
     return pose_from_world_to_camera(matrix, camera, path)
 
 
-def _synchronised(root: Path, folder: Path, cameras: list[RigCamera], fps: float) -> list[RigCamera]:
+def _synchronised(root: Path, folder: Path, cameras: list[FixedCamera], fps: float) -> list[FixedCamera]:
     """Shift frame numbers by the whole frames in sync.json and keep the rest as the camera's time offset."""
     path = next((p for p in (folder / "sync.json", root / "sync.json") if p.is_file()), None)
     if path is None:
@@ -186,5 +208,15 @@ def _synchronised(root: Path, folder: Path, cameras: list[RigCamera], fps: float
         late = -number(content.get(camera.name, 0.0), f"the offset of camera '{camera.name}'", path)
         whole = round(late * fps)
         track = replace(camera.track, numbers=camera.track.numbers + whole)
-        shifted.append(replace(camera, track=track, time_offset_seconds=late - whole / fps))
+        own = replace(camera.camera, time_offset_seconds=late - whole / fps)
+        shifted.append(replace(camera, camera=own, track=track))
     return shifted
+
+
+LAYOUT = Layout(
+    NAME,
+    "intri.yml and extri.yml (also in optimized/) with images/ or videos/",
+    recognizes,
+    read,
+    Calibration("intri.yml and extri.yml", find_calibration, read_cameras),
+)

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from fourdgs_ns.capture.capture import CaptureCamera
-from fourdgs_ns.capture.layouts.calibration import (
+from fourdgs_ns.capture.capture import RecordedCamera
+from fourdgs_ns.capture.layouts.conventions import (
     checked_distortion,
     checked_intrinsics,
-    pinhole,
     pose_from_opengl,
     scaled_intrinsics,
 )
 from fourdgs_ns.capture.layouts.reading import matrix, number, read_json
-from fourdgs_ns.capture.layouts.rig import Lens, View, camera_from_views
+from fourdgs_ns.capture.layouts.rig import View, camera_from_views
 from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, pinhole
 
 CAMERA_KEYS = ("camera_label", "camera", "cam_id")
 LENS_KEYS = (
@@ -102,8 +102,8 @@ def camera_names(entries: Sequence[Entry]) -> list[str] | None:
     return None
 
 
-def lens_of(entries: Sequence[Entry], camera: str, width: int, height: int) -> Lens:
-    """The lens that all entries of one camera share, at the size of its frames.
+def camera_of(entries: Sequence[Entry], camera: str, width: int, height: int) -> Camera:
+    """The camera in the pose of its first entry, with the lens that all of them share, at the size of its frames.
 
     Raises:
         UserError: it differs between entries, or the model is no perspective camera.
@@ -143,7 +143,8 @@ def lens_of(entries: Sequence[Entry], camera: str, width: int, height: int) -> L
     at_calibration = checked_intrinsics(at_calibration, camera, listing)
     order = ("k1", "k2", "k3", "k4") if fisheye else ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
     distortion = checked_distortion([value(key) or 0.0 for key in order], camera, listing, fisheye)
-    return Lens(scaled_intrinsics(at_calibration, (w, h), (width, height), camera, listing), distortion, fisheye)
+    lens = scaled_intrinsics(at_calibration, (w, h), (width, height), camera, listing)
+    return Camera(camera, width, height, lens, entries[0].world_from_camera, distortion, fisheye)
 
 
 def entry_numbers(entries: Sequence[Entry], key: str) -> Float[np.ndarray, " n"]:
@@ -161,15 +162,14 @@ def entry_numbers(entries: Sequence[Entry], key: str) -> Float[np.ndarray, " n"]
     return np.array(values, dtype=np.float64)
 
 
-def cameras_of(by_camera: Mapping[str, Sequence[Entry]], index: Int[np.ndarray, " n"]) -> list[CaptureCamera]:
+def cameras_of(by_camera: Mapping[str, Sequence[Entry]], index: Int[np.ndarray, " n"]) -> list[RecordedCamera]:
     """Cameras from entries that are one image each; ``index`` is the instant of each entry, camera after camera."""
     cameras, start = [], 0
     for camera, entries in by_camera.items():
         own = index[start : start + len(entries)]
         start += len(entries)
         views = [View(e.path, e.world_from_camera, int(i)) for e, i in zip(entries, own, strict=True)]
-        lens_at = partial(lens_of, entries)
-        cameras.append(camera_from_views(camera, views, lens_at, entries[0].listing))
+        cameras.append(camera_from_views(camera, views, partial(camera_of, entries), entries[0].listing))
     return cameras
 
 

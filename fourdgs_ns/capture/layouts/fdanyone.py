@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
-from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, checked_pose
+from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, checked_pose
+from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.named_rig import capture_of
 from fourdgs_ns.capture.layouts.reading import frame_rate, matrix, number, read_json
 from fourdgs_ns.capture.layouts.rig import require_files
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 
-name = "4danyone"
-looks_for = "cameras.json with videos/dense"
+NAME = "4danyone"
 
 
 def recognizes(root: Path) -> bool:
@@ -43,12 +43,12 @@ def read(root: Path) -> Capture:
         width, height = (
             round(number(entry.get(f"image_{k}"), f"image_{k} of {camera}", file)) for k in ("width", "height")
         )
-        cameras.append(CalibratedCamera(camera, width, height, lens, checked_pose(pose, camera, file)))
+        cameras.append(Camera(camera, width, height, lens, checked_pose(pose, camera, file)))
         stated = entry.get("video")
         video = root / stated if isinstance(stated, str) else root / "videos" / "dense" / f"{camera}.mp4"
         require_files([video], file)
         frames[camera] = [video]
-    return capture_of(root, name, cameras, frames, file, None, _fps(root))
+    return capture_of(root, NAME, cameras, frames, file, None, _fps(root))
 
 
 def _fps(root: Path) -> float | None:
@@ -62,3 +62,6 @@ def _fps(root: Path) -> float | None:
                 f"fps in {metadata} is '{stated}'; write a number or a fraction such as 30000/1001"
             ) from None
     return None if stated is None else frame_rate(stated, "fps", metadata)
+
+
+LAYOUT = Layout(NAME, "cameras.json with videos/dense", recognizes, read)

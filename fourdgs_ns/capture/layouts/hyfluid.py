@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, pinhole, pose_from_opengl, scaled_intrinsics
+from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, pose_from_opengl, scaled_intrinsics
+from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.reading import frame_rate, matrix, mentions, number, read_json
-from fourdgs_ns.capture.layouts.rig import Lens, RigCamera, require_files, rig_capture
+from fourdgs_ns.capture.layouts.rig import FixedCamera, require_files, rig_capture
 from fourdgs_ns.capture.layouts.sequences import Track, mask_source, video_track
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, pinhole
 
-name = "hyfluid"
-looks_for = "info.json with train_videos"
+NAME = "hyfluid"
 
 
 def recognizes(root: Path) -> bool:
@@ -49,7 +50,7 @@ def read(root: Path) -> Capture:
         different = ", ".join(f"{c} {r:g}" for c, r in rates.items())
         raise UserError(f"frame_rate differs between the cameras of {path} ({different}); re-encode them to one rate")
     fps = next(iter(rates.values()), 1.0)
-    capture = rig_capture(root, name, cameras, fps=fps, eval_cameras=tuple(held_out), notes=notes)
+    capture = rig_capture(root, NAME, cameras, fps=fps, eval_cameras=tuple(held_out), notes=notes)
     background = info.get("frame_bkg_color")
     if background is None:
         return capture
@@ -76,7 +77,7 @@ def _track(root: Path, entry: dict[str, Any], camera: str, path: Path, notes: li
     return track.take(range(min(stated, len(track)))), fps
 
 
-def _camera(root: Path, entry: dict[str, Any], camera: str, path: Path, track: Track) -> RigCamera:
+def _camera(root: Path, entry: dict[str, Any], camera: str, path: Path, track: Track) -> FixedCamera:
     pose = matrix(entry.get("transform_matrix"), (4, 4), f"transform_matrix of '{camera}'", path)
     angle = number(entry.get("camera_angle_x"), f"camera_angle_x of '{camera}'", path)
     size = entry.get("camera_hw", (track.height, track.width))
@@ -85,5 +86,10 @@ def _camera(root: Path, entry: dict[str, Any], camera: str, path: Path, track: T
         raise UserError(f"camera_angle_x of '{camera}' in {path} is {angle:g}; write the field of view in radians")
     focal = width / 2 / math.tan(angle / 2)
     calibrated = checked_intrinsics(pinhole(focal, focal, width / 2, height / 2), camera, path)
-    lens = Lens(scaled_intrinsics(calibrated, (width, height), (track.width, track.height), camera, path))
-    return RigCamera(camera, track, lens, pose_from_opengl(pose, camera, path), mask_source(root, camera, track))
+    actual = track.width, track.height
+    lens = scaled_intrinsics(calibrated, (width, height), actual, camera, path)
+    found = Camera(camera, *actual, lens, pose_from_opengl(pose, camera, path))
+    return FixedCamera(found, track, mask_source(root, camera, track))
+
+
+LAYOUT = Layout(NAME, "info.json with train_videos", recognizes, read)

@@ -16,14 +16,14 @@ import cv2
 import numpy as np
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
-from fourdgs_ns.capture.layouts.calibration import checked_distortion, checked_intrinsics, checked_pose, pinhole
+from fourdgs_ns.capture.layouts.conventions import checked_distortion, checked_intrinsics, checked_pose
+from fourdgs_ns.capture.layouts.layout import Calibration, Layout, inside
 from fourdgs_ns.capture.layouts.named_rig import capture_of, frames_by_camera
 from fourdgs_ns.capture.layouts.reading import matrix, number, number_list, read_text
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, pinhole
 
-name = "immersive"
-looks_for = "models.json"
+NAME = "immersive"
 CALIBRATION = "models.json"
 
 
@@ -34,10 +34,10 @@ def recognizes(root: Path) -> bool:
 def read(root: Path) -> Capture:
     """Read a folder of the data set; cameras without a video are left out with a note."""
     file = root / CALIBRATION
-    return capture_of(root, name, read_cameras(file), frames_by_camera(root), file, None)
+    return capture_of(root, NAME, read_cameras(file), frames_by_camera(root), file, None)
 
 
-def read_cameras(path: Path) -> list[CalibratedCamera]:
+def read_cameras(path: Path) -> list[Camera]:
     """All cameras of the list."""
     file = path
     try:
@@ -60,5 +60,14 @@ def read_cameras(path: Path) -> list[CalibratedCamera]:
         camera_from_world = np.asarray(cv2.Rodrigues(orientation.reshape(3, 1))[0])
         pose = checked_pose(np.hstack([camera_from_world.T, position[:, None]]), camera, file)
         distortion = checked_distortion(radial, camera, file, fisheye=True)
-        cameras.append(CalibratedCamera(camera, width, height, lens, pose, distortion, fisheye=True))
+        cameras.append(Camera(camera, width, height, lens, pose, distortion, fisheye=True))
     return cameras
+
+
+LAYOUT = Layout(
+    NAME,
+    "models.json",
+    recognizes,
+    read,
+    Calibration(CALIBRATION, inside(CALIBRATION), read_cameras),
+)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, checked_pose, pinhole, scaled_intrinsics
+from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, checked_pose, scaled_intrinsics
+from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.reading import read_npy
-from fourdgs_ns.capture.layouts.rig import Lens, RigCamera, require_cameras, rig_capture, rig_fps
+from fourdgs_ns.capture.layouts.rig import FixedCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.capture.layouts.sequences import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -26,9 +28,9 @@ from fourdgs_ns.capture.layouts.sequences import (
     video_track,
 )
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, pinhole
 
-name = "n3dv"
-looks_for = "poses_bounds.npy with cam*.mp4 or images"
+NAME = "n3dv"
 
 
 def recognizes(root: Path) -> bool:
@@ -38,10 +40,7 @@ def recognizes(root: Path) -> bool:
 def read(root: Path) -> Capture:
     """Read an N3DV folder; one image per camera directly under images/ is a clip of one frame."""
     poses_file = root / "poses_bounds.npy"
-    rows = read_npy(poses_file)
-    if rows.ndim != 2 or rows.shape[1] != 17:
-        shape = "x".join(str(n) for n in rows.shape)
-        raise UserError(f"{poses_file} has the shape {shape} instead of Nx17 (one row per camera); export it with LLFF")
+    rows = _rows(poses_file)
     tracks = _tracks(root)
     if len(rows) != len(tracks):
         raise UserError(
@@ -51,15 +50,46 @@ def read(root: Path) -> Capture:
     require_cameras(root, list(tracks))
     cameras = []
     for row, (camera, track) in zip(rows, tracks.items(), strict=True):
-        matrix = row[:15].reshape(3, 5)
-        down, right, backwards, centre = matrix[:, 0], matrix[:, 1], matrix[:, 2], matrix[:, 3]
-        height, width, focal = (float(x) for x in matrix[:, 4])
-        pose = checked_pose(np.stack([right, down, -backwards, centre], axis=1), camera, poses_file)
-        at_calibration = checked_intrinsics(pinhole(focal, focal, width / 2, height / 2), camera, poses_file)
-        lens = Lens(scaled_intrinsics(at_calibration, (width, height), (track.width, track.height), camera, poses_file))
-        cameras.append(RigCamera(camera, track, lens, pose, mask_source(root, camera, track)))
+        pose, at_calibration, calibrated = _camera(row, camera, poses_file)
+        size = track.width, track.height
+        lens = scaled_intrinsics(at_calibration, calibrated, size, camera, poses_file)
+        cameras.append(FixedCamera(Camera(camera, *size, lens, pose), track, mask_source(root, camera, track)))
     fps, notes = rig_fps(root, tracks)
-    return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
+    return rig_capture(root, NAME, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
+
+
+def find_calibration(path: Path) -> Path | None:
+    file = path / "poses_bounds.npy" if path.is_dir() else path
+    return file if file.suffix == ".npy" and file.is_file() else None
+
+
+def read_cameras(file: Path) -> list[Camera]:
+    """One camera per row, in natural order, without names."""
+    cameras = []
+    for i, row in enumerate(_rows(file)):
+        pose, intrinsics, (width, height) = _camera(row, f"row {i}", file)
+        cameras.append(Camera("", round(width), round(height), intrinsics, pose))
+    return cameras
+
+
+def _rows(file: Path) -> Float[np.ndarray, "n 17"]:
+    rows = read_npy(file)
+    if rows.ndim != 2 or rows.shape[1] != 17:
+        shape = "x".join(str(n) for n in rows.shape)
+        raise UserError(f"{file} has the shape {shape} instead of Nx17 (one row per camera); export it with LLFF")
+    return rows
+
+
+def _camera(
+    row: Float[np.ndarray, "17"], camera: str, file: Path
+) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "3 3"], tuple[float, float]]:
+    """Pose, intrinsics, and the width and height at which they hold."""
+    matrix = row[:15].reshape(3, 5)
+    down, right, backwards, centre = matrix[:, 0], matrix[:, 1], matrix[:, 2], matrix[:, 3]
+    height, width, focal = (float(x) for x in matrix[:, 4])
+    pose = checked_pose(np.stack([right, down, -backwards, centre], axis=1), camera, file)
+    intrinsics = checked_intrinsics(pinhole(focal, focal, width / 2, height / 2), camera, file)
+    return pose, intrinsics, (width, height)
 
 
 def _tracks(root: Path) -> dict[str, Track]:
@@ -83,3 +113,12 @@ def _tracks(root: Path) -> dict[str, Track]:
         f"{root} has poses_bounds.npy but neither cam*.mp4, nor images in cam*/ or images/; "
         f"put the videos next to poses_bounds.npy"
     )
+
+
+LAYOUT = Layout(
+    NAME,
+    "poses_bounds.npy with cam*.mp4 or images",
+    recognizes,
+    read,
+    Calibration("poses_bounds.npy", find_calibration, read_cameras),
+)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
-from fourdgs_ns.capture.layouts.rig import Lens, RigCamera, require_cameras, rig_capture, rig_fps
+from fourdgs_ns.capture.layouts.conventions import at_frame_size
+from fourdgs_ns.capture.layouts.rig import FixedCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.capture.layouts.sequences import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -21,6 +21,7 @@ from fourdgs_ns.capture.layouts.sequences import (
     video_track,
 )
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 
 FRAME_PARENTS = ("", "images", "videos", "frames", "videos/dense")
 
@@ -44,7 +45,7 @@ def frames_by_camera(root: Path) -> dict[str, list[Path]]:
 def capture_of(
     root: Path,
     layout: str,
-    cameras: Sequence[CalibratedCamera],
+    cameras: Sequence[Camera],
     frames: Mapping[str, Sequence[Path]],
     calibration: Path,
     held_out: str | None,
@@ -74,9 +75,8 @@ def capture_of(
     for name in usable:
         paths = list(frames[name])
         track = video_track(paths[0]) if paths[0].suffix.lower() in VIDEO_SUFFIXES else image_track(paths, name)
-        camera = by_name[name].resized(track.width, track.height, calibration)
-        lens = Lens(camera.intrinsics, camera.distortion, camera.fisheye)
-        rig.append(RigCamera(name, track, lens, camera.world_from_camera, mask_source(root, name, track)))
+        camera = at_frame_size(by_name[name], track.width, track.height, calibration)
+        rig.append(FixedCamera(camera, track, mask_source(root, name, track)))
     found_fps, fps_notes = rig_fps(root, {c.name: c.track for c in rig}) if fps is None else (fps, ())
     first = held_out if held_out in by_name and held_out in usable else usable[0]
     return rig_capture(root, layout, rig, fps=found_fps, eval_cameras=(first,), notes=(*notes, *fps_notes))

@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibration import (
+from fourdgs_ns.capture.layouts.conventions import (
     checked_distortion,
     checked_intrinsics,
     checked_pose,
-    pinhole,
     scaled_intrinsics,
 )
+from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, matrix, number, number_list, read_json
-from fourdgs_ns.capture.layouts.rig import Lens, View, camera_from_views
+from fourdgs_ns.capture.layouts.rig import View, camera_from_views
 from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, files_in, folders_in
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, pinhole
 
-name = "nerfies"
-looks_for = "dataset.json with camera/ and rgb/"
+NAME = "nerfies"
 
 
 def recognizes(root: Path) -> bool:
@@ -65,11 +65,11 @@ def read(root: Path) -> Capture:
     for camera in sorted(views):
         first = root / "camera" / f"{views[camera][0][0]}.json"
         own = [view for _, view in views[camera]]
-        cameras.append(camera_from_views(camera, own, partial(_lens, first), first))
+        cameras.append(camera_from_views(camera, own, partial(_camera, first), first))
     fps, notes = image_fps(root)
     return Capture(
         root=root,
-        layout=name,
+        layout=NAME,
         cameras=tuple(cameras),
         times_seconds=(numbers - numbers[0]) / fps,
         eval_cameras=tuple(c.name for c in cameras if c.name.endswith("_val")),
@@ -94,7 +94,7 @@ def _pose(file: Path, image_id: str) -> np.ndarray:
     return checked_pose(np.hstack([rotation.T, position[:, None]]), image_id, file)
 
 
-def _lens(file: Path, camera: str, width: int, height: int) -> Lens:
+def _camera(file: Path, camera: str, width: int, height: int) -> Camera:
     content = read_json(file)
     focal = number(content.get("focal_length"), "focal_length", file)
     aspect = number(content.get("pixel_aspect_ratio", 1.0), "pixel_aspect_ratio", file)
@@ -105,7 +105,8 @@ def _lens(file: Path, camera: str, width: int, height: int) -> Lens:
     lens = checked_intrinsics(pinhole(focal, focal * aspect, cx, cy), camera, file)
     lens[0, 1] = number(content.get("skew", 0.0), "skew", file)
     distortion = checked_distortion([k1, k2, p1, p2, k3], camera, file)
-    return Lens(scaled_intrinsics(lens, (w, h), (width, height), camera, file), distortion)
+    lens = scaled_intrinsics(lens, (w, h), (width, height), camera, file)
+    return Camera(camera, width, height, lens, _pose(file, camera), distortion)
 
 
 def _coefficients(content: dict[str, Any], names: tuple[str, ...], count: int, file: Path) -> list[float]:
@@ -115,3 +116,6 @@ def _coefficients(content: dict[str, Any], names: tuple[str, ...], count: int, f
     if any(values[count:]):
         raise UserError(f"{name} in {file} has {len(values)} numbers; only {count} are known, undistort the images")
     return (values + [0.0] * count)[:count]
+
+
+LAYOUT = Layout(NAME, "dataset.json with camera/ and rgb/", recognizes, read)

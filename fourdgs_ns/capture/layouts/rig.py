@@ -10,35 +10,29 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from fourdgs_ns.capture.capture import Capture, CaptureCamera, FrameSource, ImageFrames
+from fourdgs_ns.capture.capture import Capture, FrameSource, ImageFrames, RecordedCamera
 from fourdgs_ns.capture.images import probe_image
 from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, metadata_fps
 from fourdgs_ns.capture.layouts.sequences import Track, align, check_same_size, common_fps, listed, natural_key
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 
 ALPHA_NOTE = "images have an alpha channel, which is used as the matte"
 
 
 @dataclass(frozen=True)
-class Lens:
-    """Intrinsics at the size of the frames, and distortion as in :class:`CaptureCamera`."""
+class FixedCamera:
+    """A camera that stands still, with everything it recorded; the rig is not cut to common frames yet."""
 
-    intrinsics: Float[np.ndarray, "3 3"]
-    distortion: tuple[float, ...] = ()
-    fisheye: bool = False
-
-
-@dataclass(frozen=True)
-class RigCamera:
-    """A camera that stands still, with everything it recorded."""
-
-    name: str
+    camera: Camera
+    """At the size of the frames."""
     track: Track
-    lens: Lens
-    world_from_camera: Float[np.ndarray, "4 4"]
     masks: FrameSource | None = None
     """One entry per frame of ``track``."""
-    time_offset_seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.camera.name
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ def rig_fps(root: Path, tracks: Mapping[str, Track]) -> tuple[float, tuple[str, 
 def rig_capture(
     root: Path,
     layout: str,
-    cameras: Sequence[RigCamera],
+    cameras: Sequence[FixedCamera],
     *,
     fps: float,
     eval_cameras: tuple[str, ...],
@@ -79,23 +73,10 @@ def rig_capture(
     alignment = align({camera.name: camera.track for camera in cameras})
     frame_ids = np.arange(len(alignment.numbers))
     done = []
-    for camera in cameras:
-        picks = alignment.picks[camera.name]
-        done.append(
-            CaptureCamera(
-                name=camera.name,
-                width=camera.track.width,
-                height=camera.track.height,
-                intrinsics=camera.lens.intrinsics,
-                world_from_camera=camera.world_from_camera[None],
-                frames=camera.track.source.take(picks),
-                frame_ids=frame_ids,
-                distortion=camera.lens.distortion,
-                fisheye=camera.lens.fisheye,
-                masks=None if camera.masks is None else camera.masks.take(picks),
-                time_offset_seconds=camera.time_offset_seconds,
-            )
-        )
+    for fixed in cameras:
+        picks = alignment.picks[fixed.name]
+        masks = None if fixed.masks is None else fixed.masks.take(picks)
+        done.append(RecordedCamera(fixed.camera, fixed.track.source.take(picks), frame_ids, masks))
     unmasked = [camera.name for camera in cameras if camera.masks is None]
     matte_notes = []
     if 0 < len(unmasked) < len(cameras):
@@ -115,11 +96,11 @@ def rig_capture(
 
 
 def camera_from_views(
-    name: str, views: Sequence[View], lens_at: Callable[[str, int, int], Lens], listing: Path
-) -> CaptureCamera:
+    name: str, views: Sequence[View], camera_at: Callable[[str, int, int], Camera], listing: Path
+) -> RecordedCamera:
     """One camera, fixed or moving, from images that ``listing`` names one by one.
 
-    ``lens_at(name, width, height)`` gives the lens at the size of the camera's images.
+    ``camera_at(name, width, height)`` gives the camera, in any pose, at the size of its images.
 
     Raises:
         UserError: an image is missing, or two show the same instant.
@@ -138,21 +119,12 @@ def camera_from_views(
         poses = poses[:1]
     header = probe_image(views[0].path)
     check_same_size(views[0].path, views[-1].path, name)
-    lens = lens_at(name, header.width, header.height)
-    return CaptureCamera(
-        name=name,
-        width=header.width,
-        height=header.height,
-        intrinsics=lens.intrinsics,
-        world_from_camera=poses,
-        frames=ImageFrames(tuple(view.path for view in views)),
-        frame_ids=np.array([view.index for view in views]),
-        distortion=lens.distortion,
-        fisheye=lens.fisheye,
-    )
+    source = ImageFrames(tuple(view.path for view in views))
+    camera = camera_at(name, header.width, header.height)
+    return RecordedCamera(camera, source, np.array([view.index for view in views])).posed(poses)
 
 
-def on_common_clock(cameras: Sequence[CaptureCamera], num_instants: int) -> tuple[str, ...]:
+def on_common_clock(cameras: Sequence[RecordedCamera], num_instants: int) -> tuple[str, ...]:
     """Note which cameras lack some of the instants; views listed one by one may have holes."""
     short = [f"{c.name} has {len(c.frames)}" for c in cameras if len(c.frames) != num_instants]
     return (f"the clip has {num_instants} instants; {listed(short)}",) if short else ()

@@ -15,15 +15,15 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
-from fourdgs_ns.capture.layouts.calibration import checked_intrinsics, pinhole, pose_from_world_to_camera
+from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, pose_from_world_to_camera
+from fourdgs_ns.capture.layouts.layout import Calibration, Layout, inside
 from fourdgs_ns.capture.layouts.named_rig import capture_of
 from fourdgs_ns.capture.layouts.reading import read_text
 from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, files_in, folders_in
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera, pinhole
 
-name = "technicolor"
-looks_for = "cameras_parameters.txt"
+NAME = "technicolor"
 CALIBRATION = "cameras_parameters.txt"
 SIZE = (2048, 1088)
 HELD_OUT = "10"
@@ -36,7 +36,7 @@ def recognizes(root: Path) -> bool:
 def read(root: Path) -> Capture:
     """Read a Technicolor folder; images may be larger or smaller than 2048x1088."""
     file = root / CALIBRATION
-    return capture_of(root, name, read_cameras(file), _files(root), file, HELD_OUT)
+    return capture_of(root, NAME, read_cameras(file), _files(root), file, HELD_OUT)
 
 
 def _files(root: Path) -> dict[str, list[Path]]:
@@ -58,10 +58,10 @@ def _files(root: Path) -> dict[str, list[Path]]:
     return by_camera
 
 
-def read_cameras(path: Path) -> list[CalibratedCamera]:
+def read_cameras(path: Path) -> list[Camera]:
     """Cameras 00, 01, ... in the order of the rows."""
     file = path
-    cameras: list[CalibratedCamera] = []
+    cameras: list[Camera] = []
     for line in read_text(file).splitlines():
         words = line.split()
         try:
@@ -81,7 +81,16 @@ def read_cameras(path: Path) -> list[CalibratedCamera]:
         lens = checked_intrinsics(pinhole(f, f * (aspect if aspect > 0 else 1.0), cu, cv), camera, file)
         rotation = Rotation.from_quat([qx, qy, qz, qw]).as_matrix()
         pose = pose_from_world_to_camera(np.hstack([rotation, np.array(t)[:, None]]), camera, file)
-        cameras.append(CalibratedCamera(camera, *SIZE, lens, pose))
+        cameras.append(Camera(camera, *SIZE, lens, pose))
     if not cameras:
         raise UserError(f"{file} has no row of 12 numbers; export it again")
     return cameras
+
+
+LAYOUT = Layout(
+    NAME,
+    "cameras_parameters.txt",
+    recognizes,
+    read,
+    Calibration(CALIBRATION, inside(CALIBRATION), read_cameras),
+)

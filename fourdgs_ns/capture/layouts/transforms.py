@@ -20,17 +20,18 @@ from fourdgs_ns.capture.images import probe_image
 from fourdgs_ns.capture.layouts.entries import (
     Entry,
     camera_names,
+    camera_of,
     cameras_of,
     entry_numbers,
     instants,
-    lens_of,
     read_entries,
     to_seconds,
 )
+from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.reading import find_point_files, frame_rate, image_fps, metadata_fps, number
 from fourdgs_ns.capture.layouts.rig import (
     ALPHA_NOTE,
-    RigCamera,
+    FixedCamera,
     on_common_clock,
     require_cameras,
     require_files,
@@ -49,9 +50,9 @@ from fourdgs_ns.capture.layouts.sequences import (
     video_track,
 )
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 
-name = "transforms"
-looks_for = "transforms.json"
+NAME = "transforms"
 
 TIME_KEYS = ("time", "frame_id", "frame_index")
 _NO_NOTES: tuple[str, ...] = ()
@@ -88,20 +89,47 @@ def read(root: Path) -> Capture:
     return capture
 
 
+def find_calibration(path: Path) -> Path | None:
+    """Also ``refined_cameras.json`` of a training, and any other name of such a file."""
+    if path.suffix == ".json" and path.name != "models.json" and not path.is_dir():
+        return path
+    return path / "transforms.json" if (path / "transforms.json").is_file() else None
+
+
+def read_cameras(listing: Path) -> list[Camera]:
+    """The first entry of every camera_label, or of every file name when there is none; sizes must be stated."""
+    _, entries = read_entries(listing)
+    names = camera_names(entries) or [entry.path.stem for entry in entries]
+    cameras: dict[str, Camera] = {}
+    for camera, entry in zip(names, entries, strict=True):
+        if camera in cameras:
+            continue
+        if "w" not in entry.fields or "h" not in entry.fields:
+            raise UserError(f"camera '{camera}' in {listing} has no w and h; add the size of its images in pixels")
+        width, height = (round(number(entry.fields[k], f"{k} of camera '{camera}'", listing)) for k in "wh")
+        cameras[camera] = _camera(entry, camera, width, height)
+    return list(cameras.values())
+
+
 def _whole_cameras(root: Path, content: dict[str, Any], entries: dict[str, Entry]) -> Capture:
     """One entry per camera, which stands for all its frames."""
     require_cameras(root, list(entries))
     cameras = []
     for camera, entry in entries.items():
         track = _track(camera, entry, shared=sum(e.path.parent == entry.path.parent for e in entries.values()) > 1)
-        lens = lens_of([entry], camera, track.width, track.height)
-        late = number(entry.fields.get("time_offset_seconds", 0.0), f"time_offset_seconds of '{camera}'", entry.listing)
-        masks = mask_source(root, camera, track)
-        cameras.append(RigCamera(camera, track, lens, entry.world_from_camera, masks, late))
+        found = _camera(entry, camera, track.width, track.height)
+        cameras.append(FixedCamera(found, track, mask_source(root, camera, track)))
     fps, notes = rig_fps(root, {c.name: c.track for c in cameras})
     if "fps" in content:
         fps, notes = frame_rate(content["fps"], "fps", root / "transforms.json"), ()
-    return rig_capture(root, name, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
+    return rig_capture(root, NAME, cameras, fps=fps, eval_cameras=(cameras[0].name,), notes=notes)
+
+
+def _camera(entry: Entry, camera: str, width: int, height: int) -> Camera:
+    """The camera that an entry stands for, with the offset of its clock if it states one."""
+    stated = entry.fields.get("time_offset_seconds")
+    late = None if stated is None else number(stated, f"time_offset_seconds of '{camera}'", entry.listing)
+    return replace(camera_of([entry], camera, width, height), time_offset_seconds=late)
 
 
 def _track(camera: str, entry: Entry, shared: bool) -> Track:
@@ -152,11 +180,11 @@ def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list
         notes = (*notes, "mask_path is not read; give images an alpha channel to cut the subject out")
     if probe_image(entries[0].path).has_alpha:
         notes = (*notes, ALPHA_NOTE)
-    if all(len(c.world_from_camera) == 1 for c in cameras):
+    if not any(c.moves for c in cameras):
         require_cameras(root, [c.name for c in cameras])
     return Capture(
         root=root,
-        layout=name,
+        layout=NAME,
         cameras=tuple(cameras),
         times_seconds=times,
         # The only camera of a monocular clip cannot be held out.
@@ -170,3 +198,12 @@ def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list
 def _numbers_in_names(camera: str, entries: Sequence[Entry]) -> np.ndarray:
     paths = [entry.path for entry in entries]
     return frame_numbers(paths, camera) if len(paths) > 1 else np.zeros(1, dtype=np.int64)
+
+
+LAYOUT = Layout(
+    NAME,
+    "transforms.json",
+    recognizes,
+    read,
+    Calibration("transforms.json", find_calibration, read_cameras),
+)

@@ -6,30 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fourdgs_ns.geometry.rotations import quats_from_matrices
 from fourdgs_ns.representation.types import GaussiansAtTime
-
-
-def quats_from_matrices(rotations: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 4"]:
-    """Unit quaternions (w, x, y, z) of proper rotation matrices, w >= 0.
-
-    q q^T is linear in the matrix; its row with the largest diagonal entry is q up to scale, without cancellation.
-    """
-    m = rotations
-    xx, yy, zz = m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]
-    wx, wy, wz = m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1]
-    xy, xz, yz = m[:, 0, 1] + m[:, 1, 0], m[:, 0, 2] + m[:, 2, 0], m[:, 1, 2] + m[:, 2, 1]
-    rows = torch.stack(
-        [
-            torch.stack([1 + xx + yy + zz, wx, wy, wz], dim=-1),
-            torch.stack([wx, 1 + xx - yy - zz, xy, xz], dim=-1),
-            torch.stack([wy, xy, 1 - xx + yy - zz, yz], dim=-1),
-            torch.stack([wz, xz, yz, 1 - xx - yy + zz], dim=-1),
-        ],
-        dim=1,
-    )
-    best = rows.diagonal(dim1=1, dim2=2).argmax(dim=-1)
-    quats = torch.nn.functional.normalize(rows[torch.arange(len(m), device=m.device), best], dim=-1)
-    return torch.where(quats[:, :1] < 0, -quats, quats)
 
 
 def axes_of(covariances: Float[Tensor, "n 3 3"]) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "n 3"]]:

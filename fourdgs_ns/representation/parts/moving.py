@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from fourdgs_ns.geometry.world import WorldFromCapture
-from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, num_harmonics, sh_from_rgb
+from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, harmonics_to_capture, num_harmonics, sh_from_rgb
 from fourdgs_ns.representation.types import ALPHA_THRESHOLD, GaussiansAtTime
 
 ALWAYS = 1e4
@@ -104,7 +104,7 @@ class MovingGaussians:
         if frame is None:
             return self
         means, quats, log_scales = frame.gaussians_to_capture(self.means, self.quats, self.log_scales)
-        colors = self.colors if self.colors.dim() == 2 else frame.harmonics_to_capture(self.colors)
+        colors = self.colors if self.colors.dim() == 2 else harmonics_to_capture(self.colors, frame)
         changed = {
             "means": means, "quats": quats, "log_scales": log_scales, "colors": colors,
             "motion": frame.vectors_to_capture(self.motion), "omegas": frame.quats_to_capture(self.omegas),

@@ -14,16 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from fourdgs_ns.geometry.rotations import multiply_quats
+
 
 @cache
 def _generators(device: torch.device, dtype: torch.dtype) -> Float[Tensor, "16 16"]:
     """Row 4 i + j: the matrix (flattened) of v -> e_i v conj(e_j) for the basis quaternions e. Made once per device."""
-    product = torch.zeros(4, 4, 4)  # product[k, a, b]: component k of e_a e_b
-    for a, b, k, sign in [
-        (0, 0, 0, 1), (0, 1, 1, 1), (0, 2, 2, 1), (0, 3, 3, 1), (1, 0, 1, 1), (1, 1, 0, -1), (1, 2, 3, 1), (1, 3, 2, -1),
-        (2, 0, 2, 1), (2, 1, 3, -1), (2, 2, 0, -1), (2, 3, 1, 1), (3, 0, 3, 1), (3, 1, 2, 1), (3, 2, 1, -1), (3, 3, 0, -1),
-    ]:  # fmt: skip
-        product[k, a, b] = sign
+    basis = torch.eye(4)
+    product = multiply_quats(basis.repeat_interleave(4, 0), basis.repeat(4, 1)).reshape(4, 4, 4)  # [a, b]: e_a e_b
+    product = product.permute(2, 0, 1)
     conjugate = torch.tensor([1.0, -1.0, -1.0, -1.0])
     left = product.permute(1, 0, 2)  # left[i] v = e_i v
     right = product.permute(2, 0, 1) * conjugate[:, None, None]  # right[j] v = v conj(e_j)

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fourdgs_ns.geometry.world import WorldFromCapture
+
 SH_C0 = 0.28209479177387814
 """The constant harmonic: 1 / (2 sqrt(pi))."""
 MAX_DEGREE = 3
@@ -79,3 +81,8 @@ def rotate_sh(coefficients: Float[Tensor, "n k 3"], rotation: Float[Tensor, "3 3
         mixing = torch.linalg.lstsq(after[:, block], before[:, block]).solution
         rotated[:, block] = torch.einsum("ij,njc->nic", mixing.to(coefficients), coefficients[:, block])
     return rotated
+
+
+def harmonics_to_capture(coefficients: Float[Tensor, "n k 3"], world: WorldFromCapture) -> Float[Tensor, "n k 3"]:
+    """Coefficients for directions of the scene -> for directions of the capture's world."""
+    return rotate_sh(coefficients, torch.from_numpy(world.rotation.T.copy()))

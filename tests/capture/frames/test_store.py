@@ -18,7 +18,7 @@ from fourdgs_ns.capture.frames import store as frame_store
 from fourdgs_ns.capture.frames.store import cache_directory
 from fourdgs_ns.capture.sources import read_frames, read_masks
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.geometry.undistortion import resampler
+from fourdgs_ns.geometry.resampling import Resampler
 from tests.capture.small_captures import (
     HEIGHT,
     WIDTH,
@@ -40,8 +40,7 @@ def test_stored_frames_are_the_decoded_ones_bit_for_bit(capture, downscale):
     store = open_store(capture, downscale)
     total = 0
     for camera in capture.cameras:
-        training = store.cameras[camera.name]
-        resample = resampler(camera, training)
+        resample = Resampler(camera.camera, store.cameras[camera.name])
         expected = np.stack([resample(frame) for frame in read_frames(camera.frames)])
         assert store.shape(camera.name) == expected.shape
         np.testing.assert_array_equal(store.memmap(camera.name), expected)
@@ -102,13 +101,16 @@ def test_only_what_changed_is_decoded(capture, decoded):
     decoded.clear()
 
     # Another calibration changes the pixels of a distorted camera only.
-    moved = [replace(camera, intrinsics=camera.intrinsics + np.eye(3)) for camera in capture.cameras[:2]]
+    moved = [
+        replace(camera, camera=replace(camera.camera, intrinsics=camera.camera.intrinsics + np.eye(3)))
+        for camera in capture.cameras[:2]
+    ]
     open_store(replace(capture, cameras=tuple(moved)))
     assert decoded == {"b.mp4": N}
 
 
 def resampled(camera, store):
-    resample = resampler(camera, store.cameras[camera.name])
+    resample = Resampler(camera.camera, store.cameras[camera.name])
     return [resample(frame) for frame in read_frames(camera.frames)]
 
 
@@ -260,7 +262,8 @@ def test_reading_does_not_make_the_process_grow(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 134, 3), dtype=np.uint8)).save(folder / "0.png")
-    camera = replace(make_camera("a", ImageFrames((folder / "0.png",) * n)), width=134, height=100)
+    camera = make_camera("a", ImageFrames((folder / "0.png",) * n))
+    camera = replace(camera, camera=replace(camera.camera, width=134, height=100))
     store = open_store(make_capture(tmp_path, camera))
     assert store.total_bytes > 20e6
     out = store.read("a", 0)

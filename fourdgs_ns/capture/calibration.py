@@ -1,53 +1,33 @@
-"""Calibrations that other tools wrote: one reader per file, each returning named cameras in our conventions.
-
-To add a format, write a module with ``name``, ``looks_for``, ``recognizes`` and ``read``, and add it to ``FORMATS``.
-"""
+"""Cameras of a calibration in any layout that has one, found by name for the videos or frames that they belong to."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
+from fourdgs_ns.capture.layouts import LAYOUTS
+from fourdgs_ns.capture.layouts.conventions import at_frame_size
+from fourdgs_ns.capture.layouts.layout import Calibration
 from fourdgs_ns.capture.layouts.sequences import listed, natural_key
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.process.calibrations import aniposelib, colmap, easymocap, immersive, llff, technicolor, transforms
+from fourdgs_ns.geometry.camera import Camera
 
 
-class Format(Protocol):
-    """What a reader module offers."""
-
-    name: str
-    looks_for: str
-
-    def recognizes(self, path: Path) -> bool:
-        """Whether a file or folder is of this format."""
-
-    def read(self, path: Path) -> list[CalibratedCamera]:
-        """Cameras in the order of the file; names may be empty when the format has none.
-
-        Raises:
-            UserError: unreadable or contradictory; the message names file and camera.
-        """
-
-
-FORMATS: Mapping[str, Format] = {
-    f.name: f for f in (llff, easymocap, aniposelib, technicolor, immersive, transforms, colmap)
-}
-
-
-def recognise(path: Path) -> Format:
-    """The format of a calibration file or folder.
+def recognise(path: Path) -> tuple[str, Calibration, Path]:
+    """Name and reader of the layout of a calibration, and the file or folder that it reads.
 
     Raises:
         UserError: none fits.
     """
-    for known in FORMATS.values():
-        if known.recognizes(path):
-            return known
-    wanted = "; ".join(f"{f.name}: {f.looks_for}" for f in FORMATS.values())
+    known = {layout.name: layout.calibration for layout in LAYOUTS.values() if layout.calibration is not None}
+    for name, calibration in known.items():
+        file = calibration.find(path)
+        if file is not None:
+            return name, calibration, file
+    wanted = "; ".join(f"{name}: {calibration.looks_for}" for name, calibration in known.items())
     raise UserError(f"{path} is no calibration that is known (looked for {wanted}); give one of these")
 
 
@@ -60,10 +40,9 @@ def read_calibration(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[s
     Raises:
         UserError: no such file, another rig, or another aspect of the images.
     """
-    known = recognise(path)
-    found = known.read(path)
-    chosen = match_names(found, list(sizes), path)
-    cameras = [camera.resized(*sizes[camera.name], path) for camera in chosen]
+    layout, calibration, file = recognise(path)
+    chosen = match_names(calibration.read_cameras(file), list(sizes), path)
+    cameras = [at_frame_size(camera, *sizes[camera.name], path) for camera in chosen]
     return {
         "cameras": [camera.to_json() for camera in cameras],
         "failed": {},
@@ -71,18 +50,16 @@ def read_calibration(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[s
         "matches": [],
         "points": [],
         "source": str(path),
-        "format": known.name,
+        "format": layout,
     }
 
 
-def match_names(cameras: Sequence[CalibratedCamera], names: Sequence[str], path: Path) -> list[CalibratedCamera]:
+def match_names(cameras: Sequence[Camera], names: Sequence[str], path: Path) -> list[Camera]:
     """The calibrated camera of each of ``names``, renamed.
 
     Raises:
         UserError: one has none.
     """
-    from dataclasses import replace
-
     if all(not camera.name for camera in cameras):
         if len(cameras) != len(names):
             raise UserError(

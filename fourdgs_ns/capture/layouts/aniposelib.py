@@ -13,24 +13,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
-from fourdgs_ns.capture.layouts.calibration import checked_distortion, checked_intrinsics, pose_from_world_to_camera
+from fourdgs_ns.capture.layouts.conventions import checked_distortion, checked_intrinsics, pose_from_world_to_camera
+from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.reading import matrix
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import Camera
 
-name = "aniposelib"
-looks_for = "Calib.toml or camera_array.toml"
 MAX_BYTES = 16 * 2**20
 
 
-def recognizes(path: Path) -> bool:
-    return _file(path) is not None
-
-
-def read(path: Path) -> list[CalibratedCamera]:
+def read_cameras(file: Path) -> list[Camera]:
     """All cameras that are not marked ``ignore``."""
-    file = _file(path)
-    assert file is not None
     content = _load(file)
     nested = content.get("cameras")
     tables = nested if isinstance(nested, dict) else content
@@ -45,7 +38,7 @@ def read(path: Path) -> list[CalibratedCamera]:
     return cameras
 
 
-def _camera(camera: str, table: dict[str, Any], file: Path) -> CalibratedCamera:
+def _camera(camera: str, table: dict[str, Any], file: Path) -> Camera:
     for key in ("rotation", "translation"):
         if table.get(key) in (None, "null", []):
             raise UserError(f"camera '{camera}' in {file} has no {key}; calibrate the extrinsics first")
@@ -63,7 +56,7 @@ def _camera(camera: str, table: dict[str, Any], file: Path) -> CalibratedCamera:
     fisheye = bool(table.get("fisheye", False))
     coefficients = np.asarray(table.get("distortions", []), dtype=np.float64).reshape(-1).tolist()
     distortion = checked_distortion(coefficients, camera, file, fisheye)
-    return CalibratedCamera(camera, round(width), round(height), lens, pose, distortion, fisheye)
+    return Camera(camera, round(width), round(height), lens, pose, distortion, fisheye)
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -82,8 +75,13 @@ def _load(file: Path) -> dict[str, Any]:
         raise UserError(f"{file} is not valid TOML ({reason}); correct that place or export the file again") from None
 
 
-def _file(path: Path) -> Path | None:
+def find_calibration(path: Path) -> Path | None:
     if path.is_file():
         return path if path.suffix == ".toml" else None
     candidates = [path / "camera_array.toml", *sorted(path.glob("*alib*.toml"))]
     return next((c for c in candidates if c.is_file()), None)
+
+
+LAYOUT = Layout(
+    "aniposelib", calibration=Calibration("Calib.toml or camera_array.toml", find_calibration, read_cameras)
+)

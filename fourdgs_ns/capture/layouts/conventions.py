@@ -1,24 +1,24 @@
 """Poses, intrinsics and distortion: conversion to our conventions and the checks every layout shares.
 
-World and camera axes are as in :mod:`fourdgs_ns.capture.capture`: OpenCV cameras (x right, y down, z forward), pixel i
+World and camera axes are as in :class:`fourdgs_ns.geometry.camera.Camera`: OpenCV cameras (x right, y down, z forward), pixel i
 covers [i, i + 1). Every function raises :class:`UserError` naming the camera and the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
 
 ROTATION_TOLERANCE = 1e-2
 """Largest entry of RᵀR - I that rounding of printed digits may explain."""
 ASPECT_TOLERANCE = 5e-3
-OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-"""OpenGL cameras have y up and look along -z."""
 
 
 def checked_pose(pose: Float[np.ndarray, "r 4"], camera: str, path: Path) -> Float[np.ndarray, "4 4"]:
@@ -58,11 +58,6 @@ def pose_from_world_to_camera(pose: Float[np.ndarray, "r 4"], camera: str, path:
     world_from_camera[:3, :3] = rotation.T
     world_from_camera[:3, 3] = -rotation.T @ camera_from_world[:3, 3]
     return world_from_camera
-
-
-def pinhole(fx: float, fy: float, cx: float, cy: float) -> Float[np.ndarray, "3 3"]:
-    """Pinhole matrix in pixels."""
-    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
 def checked_intrinsics(matrix: Float[np.ndarray, "3 3"], camera: str, path: Path) -> Float[np.ndarray, "3 3"]:
@@ -109,6 +104,18 @@ def scaled_intrinsics(
             f"export frames that are scaled but neither cropped nor turned, or calibrate at their size"
         )
     return np.diag([sx, sy, 1.0]) @ matrix
+
+
+def at_frame_size(camera: Camera, width: int, height: int, path: Path) -> Camera:
+    """A calibrated camera brought to the size of its frames, which is its own where ``path`` states none.
+
+    Raises:
+        UserError: another aspect.
+    """
+    if not camera.width or not camera.height:
+        return replace(camera, width=width, height=height)
+    matrix = scaled_intrinsics(camera.intrinsics, (camera.width, camera.height), (width, height), camera.name, path)
+    return replace(camera, width=width, height=height, intrinsics=matrix)
 
 
 def checked_distortion(

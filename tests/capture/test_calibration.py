@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from fourdgs_ns.capture.calibration import read_calibration
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.process.calibrations import read_calibration
 from tests.capture import writers
 
 SIZES = {"cam00": (32, 24), "cam01": (32, 24), "cam02": (32, 24)}
