@@ -17,10 +17,11 @@ from fourdgs_ns.bench import step
 from fourdgs_ns.capture.capture import Capture, FrameSource, VideoFrames
 from fourdgs_ns.capture.decoding import read_frames
 from fourdgs_ns.capture.frames.building import num_workers
-from fourdgs_ns.capture.frames.store import cache_directory, open_frame_store
+from fourdgs_ns.capture.frames.store import open_frame_store
+from fourdgs_ns.common.machine_memory import peak_host_memory
+from fourdgs_ns.common.workspace import cache_directory
 from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer
 from fourdgs_ns.synth.media import Video, require_av
-from fourdgs_ns.training.memory import peak_host_memory
 
 FPS = 30.0
 

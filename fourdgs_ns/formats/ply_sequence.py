@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import replacing
+from fourdgs_ns.common.files import appearing
 from fourdgs_ns.formats.gaussian_ply import Slicer
 from fourdgs_ns.formats.gaussian_ply import read as read_frame
 from fourdgs_ns.formats.options import ExportOptions
@@ -40,7 +40,7 @@ def write(
     slicer = Slicer(scene, options, "ply-sequence", notes)
     frames, times = options.chosen_frames(scene), scene.times()
     counts = []
-    with replacing(path, options.overwrite, folder=True) as temporary:
+    with appearing(path, options.overwrite) as temporary:
         for done, frame in enumerate(frames, start=1):
             counts.append(slicer.write(temporary / f"frame_{frame:05d}.ply", times[frame]))
             if advance is not None:

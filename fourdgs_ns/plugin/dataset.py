@@ -7,10 +7,10 @@ import numpy.typing as npt
 import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
-from nerfstudio.utils.rich_utils import CONSOLE
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.frames.store import FrameStore, open_frame_store
+from fourdgs_ns.common.console import say
 
 
 class MultiViewVideoDataset(InputDataset):
@@ -42,7 +42,7 @@ class MultiViewVideoDataset(InputDataset):
         if "store" not in self.store_holder:
             store = open_frame_store(self.capture, self.metadata["downscale"], masks=self.metadata["masks_as_alpha"])
             for note in store.notes:
-                CONSOLE.log(note)
+                say(note)
             self.store_holder["store"] = store
         return self.store_holder["store"]
 

@@ -6,8 +6,8 @@ import os
 import shutil
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.frames.store import cache_directory
 from fourdgs_ns.common.cores import available_cores
+from fourdgs_ns.common.workspace import cache_directory
 from fourdgs_ns.plugin.dataparser import automatic_downscale
 
 GIB = 2**30

@@ -14,7 +14,7 @@ import numpy as np
 
 from fourdgs_ns.capture.layouts.calibrated import CalibratedCamera
 from fourdgs_ns.capture.layouts.calibration import OPENCV_FROM_OPENGL
-from fourdgs_ns.common.workspace import write_json
+from fourdgs_ns.common.files import write_json
 
 POINTS = "points3D.ply"
 

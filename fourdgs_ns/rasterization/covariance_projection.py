@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fourdgs_ns.rasterization.kernel_threads import helper, kernel
+from fourdgs_ns.common.compiled import helper, kernel
 from fourdgs_ns.rasterization.projection import (
     Projection,
     covariance_gradient,

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import write_json
 from fourdgs_ns.synth import surface_points as surface
-from fourdgs_ns.synth.media import write_image, write_json
+from fourdgs_ns.synth.media import write_image
 from fourdgs_ns.synth.render import Renderer
 from fourdgs_ns.synth.rig import RigCamera
 
