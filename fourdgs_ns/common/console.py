@@ -18,9 +18,9 @@ OUT, ERR = _console(False), _console(True)
 """For progress bars; sentences and tables go through the functions below."""
 
 
-def say(message: RenderableType = "", *, markup: bool = False, style: str | None = None) -> None:
+def say(message: RenderableType = "", *, markup: bool = False) -> None:
     """Print a result: a sentence, whose lines are never broken, or a table. With ``markup`` [bold] and the like are obeyed."""
-    _print(OUT, message, markup, style)
+    _print(OUT, message, markup, None)
 
 
 def warn(sentence: str) -> None:

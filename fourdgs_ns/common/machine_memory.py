@@ -1,4 +1,4 @@
-"""How much memory the host has free, how much this process took of it, and whether that of the GPU ran out."""
+"""How much memory the host has and has free, how much this process took of it, and whether that of the GPU ran out."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from pathlib import Path
 
 import torch
 
+SUPPOSED = 8 * 1024**3
+"""Bytes that a host is supposed to have, and to have free, where the system does not tell."""
+
+
+def host_memory() -> int:
+    """Bytes of host memory in all."""
+    return _pages("SC_PHYS_PAGES")
+
+
+def _pages(which: str) -> int:
+    try:
+        return os.sysconf(which) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return SUPPOSED
+
 
 def free_host_memory() -> int:
-    """Bytes of host memory that can be taken without swapping: what the system can free, and the container's limit.
-
-    0 where the system does not tell.
-    """
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 0
+    """Bytes of host memory that can be taken without swapping: what the system can free, and the container's limit."""
+    free = _pages("SC_AVPHYS_PAGES")
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         # The file cache is not free but can be had.

@@ -68,10 +68,8 @@ def cache_directory(root: Path) -> Path:
     read-only. Raises UserError when neither can be written.
     """
     resolved = root.resolve()
-    beside, fallback = (
-        root / ".fourdgs",
-        user_cache_path("fourdgs-ns", False) / f"{resolved.name}-{digest(str(resolved))}",
-    )
+    beside = root / ".fourdgs"
+    fallback = user_cache_path("fourdgs-ns", False) / f"{resolved.name}-{digest(str(resolved))}"
     for folder in (beside, fallback) if root.is_dir() else (fallback,):  # a capture that is missing is not created
         try:
             make_folder(folder)
@@ -91,10 +89,10 @@ def only_builder(directory: Path, doing: str) -> Iterator[None]:
         except Timeout:
             status(f"waiting for another process that is {doing} {directory}")
             lock.acquire()
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:
         # Some network file systems have no locks; one process alone needs none.
-        if error.errno not in _NO_LOCKS:
-            raise
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise disk_error(error, directory) from error
     try:
         yield
     finally:
