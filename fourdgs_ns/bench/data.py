@@ -15,11 +15,12 @@ import numpy as np
 from fourdgs_ns.bench import step
 from fourdgs_ns.capture.capture import Capture, FrameSource
 from fourdgs_ns.capture.frames.building import num_workers
-from fourdgs_ns.capture.frames.store import cache_directory, open_frame_store
+from fourdgs_ns.capture.frames.store import open_frame_store
 from fourdgs_ns.capture.sources import read_frames
+from fourdgs_ns.common.machine_memory import peak_host_memory
+from fourdgs_ns.common.workspace import cache_directory
 from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer
 from fourdgs_ns.synth.media import Video
-from fourdgs_ns.training.memory import peak_host_memory
 
 FPS = 30.0
 

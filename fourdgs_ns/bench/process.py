@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from fourdgs_ns.capture.video import decode
 from fourdgs_ns.capture.video_header import opened
+from fourdgs_ns.common.console import say
+from fourdgs_ns.common.files import write_json
 from fourdgs_ns.common.workspace import FOLDER
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process.alignment import compare_rigs
@@ -115,32 +115,26 @@ def decoding_seconds(videos: list[Path]) -> float:
 
 
 def benchmark(
-    folder: Path, *, cameras: int, frames: int, size: tuple[int, int], fps: float, unique: int, console: Console
+    folder: Path, *, cameras: int, frames: int, size: tuple[int, int], fps: float, unique: int
 ) -> dict[str, Any]:
     """Record, process, compare and print; ``folder`` keeps recordings (raw/) and capture."""
     raw = folder / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     rig = record(raw, cameras, frames, size, fps, unique, lambda: None)
-    console.print(
-        f"recorded {cameras} x {frames} frames at {size[0]}x{size[1]} in {time.perf_counter() - started:.0f} s"
-    )
+    say(f"recorded {cameras} x {frames} frames at {size[0]}x{size[1]} in {time.perf_counter() - started:.0f} s")
     decoded = decoding_seconds(sorted(raw.glob("*.mp4")))
-    outcome = process(ProcessOptions((raw,), folder / "capture", sync="audio"), console)
+    outcome = process(ProcessOptions((raw,), folder / "capture", sync="audio"))
     errors = errors_of(outcome, rig, fps)
     seconds = {**outcome.seconds}
     extracting = seconds.get("extract", float("nan"))
     result = {"seconds": seconds, "decoding_seconds": decoded, **vars(errors)}
-    console.print(f"minutes per stage: {', '.join(f'{k} {v / 60:.2f}' for k, v in seconds.items())}", highlight=False)
-    console.print(
-        f"extraction {extracting:.1f} s, plain decoding {decoded:.1f} s ({extracting / decoded:.2f} times)",
-        highlight=False,
-    )
-    console.print(
+    say(f"minutes per stage: {', '.join(f'{k} {v / 60:.2f}' for k, v in seconds.items())}")
+    say(f"extraction {extracting:.1f} s, plain decoding {decoded:.1f} s ({extracting / decoded:.2f} times)")
+    say(
         f"audio sync error at most {errors.sync_milliseconds:.2f} ms; {errors.calibrated} of {cameras} cameras calibrated, "
         f"positions within {errors.position_percent:.3f} % of the rig's size, {errors.rotation_degrees:.3f} degrees, focal "
-        f"lengths within {errors.focal_percent:.2f} %",
-        highlight=False,
+        f"lengths within {errors.focal_percent:.2f} %"
     )
-    (folder / "capture" / FOLDER / "benchmark.json").write_text(json.dumps(result, indent=1, default=float))
+    write_json(folder / "capture" / FOLDER / "benchmark.json", result)
     return result

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import tyro
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from fourdgs_ns.common.console import say
 
+if TYPE_CHECKING:
     from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer
 
 
@@ -74,7 +74,6 @@ class Bench:
             {"step": self._step, "data": self._data}[self.room](name)
 
     def _play(self, device) -> None:  # type: ignore[no-untyped-def]
-        from rich.console import Console
 
         from fourdgs_ns.bench import play
         from fourdgs_ns.bench.timing import hardware
@@ -85,30 +84,27 @@ class Bench:
             raise UserError("bench play needs a trained run; name its folder with --trained")
         loaded = load_run(self.trained)
         rate = play.measure(loaded, self.size, self.repeats)
-        Console(highlight=False).print(
+        say(
             f"{loaded.name}, {loaded.pipeline.gaussians.num_points:,} Gaussians: Play delivers {rate.pictures_per_second:.1f} "
             f"pictures/s of {rate.width}x{rate.height}, encoded; drawing alone {rate.drawn_per_second:.1f}/s at "
             f"{self.size[0]}x{self.size[1]}; {hardware(device)}"
         )
 
     def _export(self) -> None:
-        from rich.console import Console
 
         from fourdgs_ns.bench import export
 
-        console = Console(highlight=False)
         for rows, degree in ((rows, degree) for rows in self.rows or (1_000_000,) for degree in (3, 0)):
             r = export.measure(rows, self.alive[0], degree, self.repeats)
-            console.print(
+            say(
                 f"SH degree {degree}, {r.alive:,} Gaussians in a frame, {r.megabytes:.0f} MB: {r.ours:.2f} s per frame "
-                f"({r.ours_cpu:.2f} CPU s), 300 frames in {5 * r.ours:.1f} min",
-                soft_wrap=True,
+                f"({r.ours_cpu:.2f} CPU s), 300 frames in {5 * r.ours:.1f} min"
             )
             beside = (
                 "cannot be imported here" if r.stock is None
                 else f"takes {r.stock:.1f} CPU s per frame, {r.stock / r.ours_cpu:.0f} times as much"
             )  # fmt: skip
-            console.print(f"  Nerfstudio's writer {beside}")
+            say(f"  Nerfstudio's writer {beside}")
 
     def _render(self, device) -> None:  # type: ignore[no-untyped-def]
         from rich.table import Table
@@ -139,7 +135,7 @@ class Bench:
                         f"{r.ours_both / r.floor_both:.2f}",
                         *(f"{ms:.2f}" for ms in (r.floor, r.ours, r.floor_both, r.ours_both)), *extra,
                     )  # fmt: skip
-        print_table(table)
+        say(table)
 
     def _memory(self, device) -> None:  # type: ignore[no-untyped-def]
         import torch
@@ -170,10 +166,9 @@ class Bench:
                 table.add_row(
                     name, f"{rows:,}", f"{each.total:,}", *(memory.gigabytes(rows * part) for part in parts), *measured
                 )
-        print_table(table)
+        say(table)
 
     def _step(self, device: Literal["cpu", "cuda"]) -> None:
-        from rich.console import Console
 
         from fourdgs_ns.bench import step
         from fourdgs_ns.common.errors import UserError
@@ -183,20 +178,18 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             trainer = self._trainer(self.data, Path(folder), device)
             times = step.measure(trainer, self.repeats)
-        console = Console(highlight=False)
         batch = trainer.pipeline.datamanager.config.batch_size
-        console.print(f"{self.method}, {times.rows:,} Gaussians, {times.alive:,} alive, batch {batch}")
-        console.print(
+        say(f"{self.method}, {times.rows:,} Gaussians, {times.alive:,} alive, batch {batch}")
+        say(
             f"whole step {times.whole:.2f} ms ({1000 / times.whole:.0f} per second), {times.whole / times.floor:.2f} times the "
             f"rasteriser alone ({times.floor:.2f} ms forward and backward); peak {times.peak_gb:.2f} GB"
         )
-        console.print("by parts: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.parts.items()))
-        console.print(
+        say("by parts: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.parts.items()))
+        say(
             f"data alone: {times.frames_per_second:.0f} frames/s served, {times.frames_needed:.0f} needed at this speed"
         )
 
     def _data(self, device: Literal["cpu", "cuda"]) -> None:
-        from rich.console import Console
 
         from fourdgs_ns.bench import data
         from fourdgs_ns.training.memory import GB
@@ -206,7 +199,7 @@ class Bench:
                 Path(folder) / "recordings", self.cameras, self.frames, self.size
             )
             rates = data.measure(self._trainer(capture, Path(folder) / "out", device), self.repeats)
-        Console(highlight=False, soft_wrap=True).print(
+        say(
             f"{rates.cameras} cameras, {rates.frames:,} frames in all\n"
             f"frames/s: building the frame store {rates.building:.0f}, plain decoding {rates.decoding:.0f}; building takes "
             f"{rates.decoding / rates.building:.2f} times as long\n"
@@ -229,11 +222,3 @@ class Bench:
         assert isinstance(parser, MultiViewVideoDataParserConfig)
         parser.initial_points, parser.num_random_points = "random", self.initial_gaussians
         return step.make_trainer(config, capture, output, device, self.alive[0])
-
-
-def print_table(table: Table) -> None:
-    """Print it; a file or a pipe has no width of its own, and rich would cut the numbers to 80 columns."""
-    from rich.console import Console
-
-    console = Console()
-    (console if console.is_terminal else Console(width=180)).print(table)

@@ -28,7 +28,6 @@ class BenchmarkProcess:
 
     def run(self) -> None:
         """Record, process, compare, print."""
-        from rich.console import Console
 
         from fourdgs_ns.bench.process import benchmark
         from fourdgs_ns.common.errors import UserError
@@ -44,5 +43,4 @@ class BenchmarkProcess:
             size=self.size,
             fps=self.fps,
             unique=self.unique,
-            console=Console(),
         )

@@ -29,18 +29,16 @@ class Check:
 
     def run(self) -> None:
         """Read, look, print; exit code 1 on red."""
-        from rich.console import Console
 
-        from fourdgs_ns.capture.frames.store import cache_directory
         from fourdgs_ns.capture.layouts import read_capture
         from fourdgs_ns.common.progress import progress_bar
+        from fourdgs_ns.common.workspace import cache_directory
         from fourdgs_ns.process.check import check_capture, print_items
 
-        console = Console()
         capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)
         sheet = self.contact_sheet or cache_directory(capture.root) / "contact_sheet.png"
-        with progress_bar(console, transient=True) as bar:
+        with progress_bar() as bar:
             task = bar.add_task("checking", total=None)
             items = check_capture(capture, sheet, lambda: bar.advance(task), iterations=self.iterations)
-        if print_items(console, items):
+        if print_items(items):
             sys.exit(1)

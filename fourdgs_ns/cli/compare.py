@@ -9,6 +9,8 @@ from typing import Any, Optional
 
 import tyro
 
+from fourdgs_ns.common.console import say, warn
+
 
 @dataclass
 class Compare:
@@ -21,7 +23,6 @@ class Compare:
 
     def run(self) -> None:
         """Evaluate what is missing, print the table, write it."""
-        from nerfstudio.utils.rich_utils import CONSOLE
 
         from fourdgs_ns.common.errors import UserError
         from fourdgs_ns.evaluation.reports import comparison_table, evaluated, unlike_views, write_rows
@@ -41,12 +42,12 @@ class Compare:
             }
             for name, report in zip(names, reports)
         }
-        CONSOLE.print(comparison_table(rows))
+        say(comparison_table(rows))
         for sentence in unlike_views(dict(zip(names, reports))):
-            CONSOLE.print(f"[yellow]{sentence}[/]", highlight=False, soft_wrap=True)
+            warn(sentence)
         if self.output is not None:
             write_rows(self.output, [{"run": name, **scores} for name, scores in rows.items()])
-            CONSOLE.print(f"wrote {self.output}", highlight=False)
+            say(f"wrote {self.output}")
 
 
 def _fastest(report: Mapping[str, Any]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import tyro
 
 from fourdgs_ns.cli.export import make_options, report_size, write_with_progress
+from fourdgs_ns.common.console import status
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.import_options import ImportOptions
 
@@ -48,9 +49,7 @@ class Convert:
 
     def run(self) -> None:
         """Read, convert, report."""
-        from rich.console import Console
 
-        console = Console(stderr=True)
         to = self.target()
         if to == "run" and self.data is None:
             raise UserError(
@@ -58,20 +57,18 @@ class Convert:
             )
         scene = self.read()
         count = scene.num_gaussians
-        console.print(f"read {count} Gaussians as {scene.method}, {scene.representation.variant}", highlight=False)
+        status(f"read {count} Gaussians as {scene.method}, {scene.representation.variant}")
         options = make_options(self.time, None, self.sh_degree, self.approximate, self.compressed, self.overwrite)
         if to == "run":
             for note in scene.notes:
-                console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+                status(f"  {note}")
             config = write_as_run(self.out, scene, self.data)
-            console.print(
-                f"wrote a run; see it with: ns-viewer --load-config {config}", highlight=False, soft_wrap=True
-            )
-            console.print(f"  train on with: {continuing(scene, config, self.data)}", highlight=False, soft_wrap=True)
+            status(f"wrote a run; see it with: ns-viewer --load-config {config}")
+            status(f"  train on with: {continuing(scene, config, self.data)}")
             return
-        for note in write_with_progress(self.out, scene, to, options, console):
-            console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
-        report_size(self.out, console)
+        for note in write_with_progress(self.out, scene, to, options):
+            status(f"  {note}")
+        report_size(self.out)
 
     def target(self) -> str:
         """Name of the format to write.

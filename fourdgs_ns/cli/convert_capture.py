@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Optional
 
 import tyro
 
+from fourdgs_ns.common.console import remark, say
+
 
 @dataclass
 class ConvertCapture:
@@ -27,23 +29,21 @@ class ConvertCapture:
 
     def run(self) -> None:
         """Read, write, report."""
-        from rich.console import Console
 
         from fourdgs_ns.capture.layouts import read_capture
         from fourdgs_ns.common.errors import UserError
+        from fourdgs_ns.common.files import appearing
         from fourdgs_ns.common.progress import progress_bar
-        from fourdgs_ns.common.workspace import appearing_folder
         from fourdgs_ns.process.convert_capture import convert_capture, recalibrated
 
-        console = Console()
         capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)
         if self.out.exists():
             raise UserError(f"{self.out} exists already; give a folder that does not exist yet")
         if self.calibration is not None:
             capture = recalibrated(capture, self.calibration)
-        with progress_bar(console, transient=True) as bar, appearing_folder(self.out) as partial:
+        with progress_bar() as bar, appearing(self.out) as partial:
             task = bar.add_task("cameras", total=len(capture.cameras))
             notes = convert_capture(capture, partial, self.to, lambda: bar.advance(task))
         for note in notes:
-            console.print(f"[yellow]note:[/yellow] {note}", highlight=False)
-        console.print(f"wrote {self.out}: {len(capture.cameras)} cameras as {self.to}", highlight=False)
+            remark(note)
+        say(f"wrote {self.out}: {len(capture.cameras)} cameras as {self.to}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from fourdgs_ns.common.console import say
+
 MARKS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
 
 
@@ -24,8 +26,8 @@ class Doctor:
 
         findings = diagnose(gather(self.build))
         for finding in findings:
-            print(f"{MARKS[finding.level]}  {finding.found}")
+            say(f"{MARKS[finding.level]}  {finding.found}")
             if finding.remedy:
-                print(f"         do: {finding.remedy}")
+                say(f"         do: {finding.remedy}")
         if any(finding.level == "problem" for finding in findings):
             sys.exit(1)

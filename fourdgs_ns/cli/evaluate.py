@@ -8,6 +8,8 @@ from typing import Optional
 
 import tyro
 
+from fourdgs_ns.common.console import say
+
 
 @dataclass
 class Evaluate:
@@ -20,10 +22,9 @@ class Evaluate:
 
     def run(self) -> None:
         """Evaluate, write the files, print the means."""
-        from nerfstudio.utils.rich_utils import CONSOLE
 
         from fourdgs_ns.evaluation.reports import evaluate_run, score_table
 
         report, folder = evaluate_run(self.run_path, self.output)
-        CONSOLE.print(score_table(report))
-        CONSOLE.print(f"wrote {folder}: evaluation.json, views.csv, heatmap-*.png", highlight=False)
+        say(score_table(report))
+        say(f"wrote {folder}: evaluation.json, views.csv, heatmap-*.png")

@@ -8,6 +8,8 @@ from typing import Optional
 
 import tyro
 
+from fourdgs_ns.common.console import ERR, status
+
 
 @dataclass
 class Export:
@@ -38,7 +40,6 @@ class Export:
 
     def run(self) -> None:
         """Load, write, report."""
-        from rich.console import Console
 
         from fourdgs_ns.common.errors import UserError
         from fourdgs_ns.formats.registry import FORMATS, load_scene, writable
@@ -60,15 +61,14 @@ class Export:
         options = make_options(
             self.time, self.frames, self.sh_degree, self.approximate, self.compressed, self.overwrite
         )
-        console = Console(stderr=True)
-        for note in write_with_progress(out, scene, self.format, options, console):
-            console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
-        report_size(out, console)
+        for note in write_with_progress(out, scene, self.format, options):
+            status(f"  {note}")
+        report_size(out)
         if self.score:
             from fourdgs_ns.evaluation.held_out import note_on_cost
             from fourdgs_ns.plugin.runs import load_run
 
-            console.print(note_on_cost(load_run(self.source), out), highlight=False, soft_wrap=True)
+            status(note_on_cost(load_run(self.source), out))
 
 
 def make_options(
@@ -81,21 +81,20 @@ def make_options(
     return ExportOptions(time, parse_frames(frames), sh_degree, approximate, compressed, overwrite)
 
 
-def write_with_progress(out: Path, scene, name: str, options, console) -> list[str]:
+def write_with_progress(out: Path, scene, name: str, options) -> list[str]:
     """Write one format, with a bar where it takes long."""
-    from rich.progress import Progress
-
+    from fourdgs_ns.common.progress import progress_bar
     from fourdgs_ns.formats.registry import write_scene
 
-    with Progress(console=console, transient=True) as progress:
+    with progress_bar(ERR) as progress:
         task = progress.add_task(f"writing {out.name}", total=None)
         options = replace(options, advance=lambda done, total: progress.update(task, completed=done, total=total))
         return write_scene(out, scene, name, options)
 
 
-def report_size(out: Path, console) -> None:
+def report_size(out: Path) -> None:
     """The line that says what was written."""
     from fourdgs_ns.common.files import size_text
 
     size = sum(p.stat().st_size for p in ([out] if out.is_file() else out.rglob("*")) if p.is_file())
-    console.print(f"wrote {out} ({size_text(size)})", highlight=False, soft_wrap=True)
+    status(f"wrote {out} ({size_text(size)})")

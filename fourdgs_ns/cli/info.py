@@ -8,6 +8,8 @@ from pathlib import Path
 
 import tyro
 
+from fourdgs_ns.common.console import say
+
 
 @dataclass
 class Info:
@@ -24,8 +26,8 @@ class Info:
 
         lines = describe(self.file)
         if self.json:
-            print(json.dumps(lines, indent=2))
+            say(json.dumps(lines, indent=2))
             return
         width = max(len(name) for name in lines)
         for name, value in lines.items():
-            print(f"{name:<{width}}  {value}")
+            say(f"{name:<{width}}  {value}")

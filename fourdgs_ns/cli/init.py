@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Optional
 
 import tyro
 
+from fourdgs_ns.common.console import say
+
 
 @dataclass
 class Init:
@@ -46,7 +48,6 @@ class Init:
 
     def run(self) -> None:
         """Compute or find the points, then print the report."""
-        from rich.console import Console
 
         from fourdgs_ns.capture.selection import automatic_downscale
         from fourdgs_ns.common.errors import UserError
@@ -55,7 +56,6 @@ class Init:
         from fourdgs_ns.points.ply import write_points_ply
         from fourdgs_ns.points.report import print_report, print_truth
         from fourdgs_ns.points.truth import check_against_truth, has_truth
-        from fourdgs_ns.rendering.sequence import not_writable
 
         if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):  # before the long work
             what = "is a folder" if self.out.is_dir() else "lies in a folder that does not exist"
@@ -78,14 +78,10 @@ class Init:
             max_points=self.max_points,
             velocities=self.velocities,
         )
-        console = Console()
-        print_report(console, capture, stage)
+        print_report(capture, stage)
         if self.check or has_truth(capture):
-            print_truth(console, check_against_truth(capture, stage))
+            print_truth(check_against_truth(capture, stage))
         if self.out is not None:
             cloud = stage.cloud
-            try:
-                write_points_ply(self.out, cloud.positions, cloud.colors, cloud.times, cloud.velocities, cloud.static)
-            except OSError as error:
-                raise not_writable(self.out, error) from error
-            console.print(f"wrote {self.out}", highlight=False)
+            write_points_ply(self.out, cloud.positions, cloud.colors, cloud.times, cloud.velocities, cloud.static)
+            say(f"wrote {self.out}")

@@ -24,6 +24,7 @@ from fourdgs_ns.cli.process import Process
 from fourdgs_ns.cli.prune import Prune
 from fourdgs_ns.cli.render import Render
 from fourdgs_ns.cli.synth import Synth
+from fourdgs_ns.common.console import status
 from fourdgs_ns.common.errors import UserError, report
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -61,5 +62,5 @@ def entry_point(arguments: list[str] | None = None) -> None:
         report(error)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("\ninterrupted; nothing was left half-written", file=sys.stderr)
+        status("\ninterrupted; nothing was left half-written")
         sys.exit(130)

@@ -70,10 +70,9 @@ class Process:
 
     def run(self) -> None:
         """Run all stages; exit code 1 when the check ends in red, although the capture is written."""
-        from rich.console import Console
 
         from fourdgs_ns.process.steps import ProcessOptions, process
 
-        outcome = process(ProcessOptions(**vars(self)), Console())
+        outcome = process(ProcessOptions(**vars(self)))
         if outcome.red:
             sys.exit(1)

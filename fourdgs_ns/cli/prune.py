@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fourdgs_ns.common.console import ERR, status
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import write_text
+from fourdgs_ns.common.progress import progress_bar
 
 if TYPE_CHECKING:
     from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
@@ -34,14 +37,9 @@ class Prune:
 
     def run(self) -> None:
         """Score, prune, fine-tune, report."""
-        from rich.console import Console
-        from rich.progress import track
-
         from fourdgs_ns.densification.rows import edit_rows
-        from fourdgs_ns.plugin.trainer import write_text
         from fourdgs_ns.training.pruning import best_rows, variation_scores
 
-        console = Console(stderr=True)
         if not 0 < self.keep < 1:
             raise UserError(f"--keep is {self.keep:g}; give the share of Gaussians to keep, between 0 and 1")
         if self.steps < 0 or self.instants < 1:
@@ -54,9 +52,9 @@ class Prune:
         before = summary(pipeline, pipeline.get_average_eval_image_metrics())
 
         views = list(training_views(pipeline, self.instants))
-        scores = variation_scores(
-            model.representation, model.canonical(), model.clip, track(views, "scoring Gaussians", console=console)
-        )
+        with progress_bar(ERR, transient=False) as bar:
+            tracked = bar.track(views, description="scoring Gaussians")
+            scores = variation_scores(model.representation, model.canonical(), model.clip, tracked)
         kept = best_rows(scores, self.keep)
         if not bool(kept.any()):
             raise UserError(
@@ -79,14 +77,11 @@ class Prune:
         for stage in ("before", "pruned", "fine-tuned"):
             if stage in report:
                 n = report[stage]
-                console.print(
+                status(
                     f"{stage:>10}: {n['gaussians']:>9,} Gaussians {n['megabytes']:8.1f} MB {n['psnr']:6.2f} dB "
-                    f"{n['fps']:7.1f} pictures/s",
-                    highlight=False,
+                    f"{n['fps']:7.1f} pictures/s"
                 )
-        console.print(
-            f"  see it      ns-viewer --load-config {trainer.base_dir / 'config.yml'}", highlight=False, soft_wrap=True
-        )
+        status(f"  see it      ns-viewer --load-config {trainer.base_dir / 'config.yml'}")
 
     def _config(self) -> tuple[DynamicGaussiansTrainerConfig, int]:
         """The run's configuration, changed to go on for ``steps`` steps in a run of its own; and the step it has reached."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional, Union
 
 import tyro
 
+from fourdgs_ns.common.console import say
+
 if TYPE_CHECKING:
     from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
     from fourdgs_ns.rendering.plans import Plan, Timing
@@ -48,7 +50,6 @@ class PathOptions(ABC):
 
     def run(self) -> None:
         """Load the runs, draw with a progress bar, report the file."""
-        from nerfstudio.utils.rich_utils import CONSOLE
 
         from fourdgs_ns.common.errors import UserError
         from fourdgs_ns.plugin.runs import load_run
@@ -74,7 +75,7 @@ class PathOptions(ABC):
         }
         sequence = Sequence(self.out, len(plan.cameras), plan.fps, recipe, self.overwrite)
         write_sequence(sequence, painter.draw)
-        CONSOLE.print(f"wrote {self.out}: {len(plan.cameras)} pictures, {plan.fps:g} per second", highlight=False)
+        say(f"wrote {self.out}: {len(plan.cameras)} pictures, {plan.fps:g} per second")
 
 
 @dataclass

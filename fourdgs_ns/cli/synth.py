@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from fourdgs_ns.common.console import ERR, status
+
 
 @dataclass
 class Synth:
@@ -59,7 +61,6 @@ class Synth:
     def run(self) -> None:
         """Check the options, render with a progress bar, report what was written."""
         # Compilers and video libraries load only when the command really runs.
-        from rich.console import Console
 
         from fourdgs_ns.common.progress import progress_bar
         from fourdgs_ns.synth.generate import Recipe, generate
@@ -83,10 +84,9 @@ class Synth:
             audio=self.audio,
         )
         recipe.check()
-        console = Console(stderr=True)
-        with progress_bar(console, transient=False) as progress:
+        with progress_bar(ERR, transient=False) as progress:
             # The first view of a fresh installation takes half a minute: the kernels are compiled, then kept.
             task = progress.add_task("rendering views", total=num_views(self.layout, self.cameras, self.frames))
             generate(recipe, self.out, self.overwrite, lambda: progress.advance(task))
         size = sum(path.stat().st_size for path in self.out.rglob("*") if path.is_file())
-        console.print(f"wrote {self.out} ({self.scene}, layout {self.layout}, {size / 2**20:.1f} MiB)", highlight=False)
+        status(f"wrote {self.out} ({self.scene}, layout {self.layout}, {size / 2**20:.1f} MiB)")

@@ -1,7 +1,7 @@
-"""Where the stages of a processed capture keep their results, so that a run can stop and go on anywhere.
+"""Results that are kept under a key, a digest of everything that determines them, so that a run can stop and go on anywhere.
 
-Each stage writes one JSON file, ``<capture>/process/<stage>.json``, holding its result and a key: a digest of the options
-and earlier results that it depends on. A stage whose file has the right key is not run again.
+What is derived from a capture lies in its :func:`cache_directory`. A capture in the making keeps the result of each stage in a
+JSON file, ``<capture>/process/<stage>.json``, beside its key; a stage whose file has the right key is not run again.
 """
 
 from __future__ import annotations
@@ -10,45 +10,93 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+
+from fourdgs_ns.common.console import status
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import disk_error, make_folder, write_json
 
 StageName = Literal["probe", "synchronise", "extract", "calibrate", "undistort", "masks", "points", "check", "write"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 FOLDER = "process"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 def digest(facts: Any) -> str:
-    """A short fingerprint of anything that JSON can say."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    """A short fingerprint of anything that JSON can say; see :func:`_rounded`."""
+    return hashlib.sha256(json.dumps(_rounded(facts), sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON under a temporary name, then rename: the file is old or new, never half."""
-    text = json.dumps(content, indent=1, default=float) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _rounded(value: Any) -> Any:
+    """Numbers to nine digits and nine places: another version of numpy or OpenCV may find another last one."""
+    if isinstance(value, float):
+        return round(float(f"{value:.9g}"), 9) + 0.0  # -0 is 0
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def stamp(path: Path, root: Path | None = None) -> tuple[str, int, int]:
+    """What tells whether a file is still the same: its path, its size and its time of modification.
+
+    The path counts relative to ``root``, a capture that may be moved; without one it is absolute.
+
+    Raises:
+        UserError: there is no such file, or it cannot be looked at.
+    """
     try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
+        found = path.stat()
     except OSError as error:
-        raise disk_error(error, path) from None
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); put the file back, or correct the capture's description"
+        ) from error
+    name = str(path.resolve()) if root is None else os.path.relpath(path, root)
+    return name, found.st_size, found.st_mtime_ns
+
+
+def cache_directory(root: Path) -> Path:
+    """A writable folder for what is derived from the capture at ``root``; it exists on return.
+
+    ``<root>/.fourdgs``, or a folder of its own in the user's cache (``~/.cache/fourdgs-ns`` on Linux) when the capture is
+    read-only. Raises UserError when neither can be written.
+    """
+    resolved = root.resolve()
+    beside = root / ".fourdgs"
+    fallback = user_cache_path("fourdgs-ns", False) / f"{resolved.name}-{digest(str(resolved))}"
+    for folder in (beside, fallback) if root.is_dir() else (fallback,):  # a capture that is missing is not created
+        try:
+            make_folder(folder)
+        except UserError:
+            continue
+        return folder
+    raise UserError(f"neither {beside} nor {fallback} can be written; set XDG_CACHE_HOME to a folder that can")
+
+
+@contextmanager
+def only_builder(directory: Path, doing: str) -> Iterator[None]:
+    """Held by the one process that is ``doing`` something in ``directory``; the system releases it when the process dies."""
+    lock = FileLock(directory / ".lock")
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            status(f"waiting for another process that is {doing} {directory}")
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        # Some network file systems have no locks; one process alone needs none.
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise disk_error(error, directory) from error
+    try:
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
-
-
-def disk_error(error: OSError, path: Path) -> UserError:
-    """What to tell the user when ``path`` cannot be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(
-            f"the disk of {path} is full; free some space and type the same command again, it goes on there"
-        )
-    return UserError(f"{path} cannot be written ({error.strerror}); check the permissions of that folder")
+        lock.release()
 
 
 @dataclass(frozen=True)
@@ -114,20 +162,3 @@ class Workspace:
         for stage in STAGES[STAGES.index(first) :]:
             self.artefact(stage).unlink(missing_ok=True)
         (self.root / "transforms.json").unlink(missing_ok=True)
-
-
-@contextmanager
-def appearing_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that replaces it at the end, or vanishes if anything goes wrong."""
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(partial, folder)
-    except OSError as error:
-        raise disk_error(error, folder) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

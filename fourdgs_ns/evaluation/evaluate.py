@@ -129,7 +129,7 @@ def evaluate_pipeline(pipeline: DynamicGaussiansPipeline) -> dict[str, Any]:
 
 def _with_progress(pipeline: DynamicGaussiansPipeline) -> Iterator[tuple[Cameras, dict[str, Any]]]:
     views = pipeline.datamanager.fixed_indices_eval_dataloader
-    with progress_bar(transient=True) as progress:
+    with progress_bar() as progress:
         yield from progress.track(views, total=len(views), description="evaluating held-out views")
 
 

@@ -12,11 +12,12 @@ from typing import Any
 from rich.table import Table
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import make_folder, write_text
 from fourdgs_ns.evaluation.evaluate import evaluate_pipeline
 from fourdgs_ns.evaluation.heat_map import LOWER_IS_BETTER, heat_map
 from fourdgs_ns.plugin.runs import LoadedRun, find_config, load_run, read_config
-from fourdgs_ns.plugin.trainer import latest_checkpoint, write_text
-from fourdgs_ns.rendering.sequence import not_writable, write_png
+from fourdgs_ns.plugin.trainer import latest_checkpoint
+from fourdgs_ns.rendering.sequence import write_png
 
 HEAT_MAPS = ("psnr", "psnr_moving", "ssim", "lpips", "flicker")
 NEUTRAL_SCORES = ("moving", "change", "fps", "gaussians", "megabytes")
@@ -33,7 +34,9 @@ def evaluate_run(path: Path, output: Path | None = None) -> tuple[dict[str, Any]
     """
     config = find_config(path)
     folder = config.parent / "evaluation" if output is None else output
-    _make_folder(folder)  # before the long work, not after it
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {folder} is a file; give a folder")
+    make_folder(folder)  # before the long work, not after it
     run = load_run(path)
     model = run.pipeline.gaussians
     report: dict[str, Any] = {
@@ -44,10 +47,7 @@ def evaluate_run(path: Path, output: Path | None = None) -> tuple[dict[str, Any]
         "megabytes": sum(value.numel() * 4 for value in model.gauss_params.values()) / 1e6,
         **evaluate_pipeline(run.pipeline),
     }
-    try:
-        _write_all(report, run, folder)
-    except OSError as error:
-        raise not_writable(folder, error) from error
+    _write_all(report, run, folder)
     return report, folder
 
 
@@ -71,18 +71,6 @@ def evaluated(path: Path) -> dict[str, Any]:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # none, or of an older version: made anew
     return evaluate_run(path)[0]
-
-
-def _make_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output {folder} is a file; give a folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write-test"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise not_writable(folder, error) from error
 
 
 def _write_all(report: dict[str, Any], run: LoadedRun, folder: Path) -> None:
@@ -113,11 +101,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text.getvalue())
-    except OSError as error:
-        raise not_writable(path, error) from error
+    write_text(path, text.getvalue())
 
 
 def score_table(report: Mapping[str, Any]) -> Table:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import replacing
+from fourdgs_ns.common.files import appearing
 from fourdgs_ns.formats import gaussian_ply
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format
@@ -35,7 +35,7 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     slicer = gaussian_ply.Slicer(scene, options, "ply-sequence", notes)
     frames, times = options.chosen_frames(scene), scene.times()
     counts = []
-    with replacing(path, options.overwrite, folder=True) as temporary:
+    with appearing(path, options.overwrite) as temporary:
         for done, frame in enumerate(frames, start=1):
             counts.append(slicer.write(temporary / f"frame_{frame:05d}.ply", times[frame]))
             options.advance(done, len(frames))

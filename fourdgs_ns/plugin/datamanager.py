@@ -13,12 +13,12 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanager, FullImageDatamanagerConfig
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fourdgs_ns.capture.frames.residency import FrameResidency, choose_residency
-from fourdgs_ns.capture.frames.store import cache_directory
+from fourdgs_ns.common.console import say
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.workspace import cache_directory
 from fourdgs_ns.geometry.neighbors import mean_neighbor_distance
 from fourdgs_ns.plugin.compat import select_cameras
 from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
@@ -68,7 +68,7 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         super().__init__(config, **kwargs)
         if self.test_mode == "val":
             for note in self.train_dataset.capture.notes:
-                CONSOLE.log(note)
+                say(note)
             # Only a training starts from points; everything else loads a checkpoint.
             self.train_dataset.start_from(self._initial_points())
 
@@ -93,12 +93,12 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             num_random=options.num_random_points,
             seed=self.config.seed,
         )
-        CONSOLE.log(found.source)
+        say(found.source)
         positions, colors, times = found.positions, found.colors, found.times
         velocities, static = found.velocities, found.static
         if options.thin_points != "none" and found.timed:
             keep = thin_over_time(positions, colors, times, options.thin_points)
-            CONSOLE.log(f"{int(keep.sum())} of them are kept (--thin-points {options.thin_points})")
+            say(f"{int(keep.sum())} of them are kept (--thin-points {options.thin_points})")
             positions, colors, times = positions[keep], colors[keep], times[keep]
             velocities, static = velocities[keep], static[keep]
         positions = world.points_from_capture(positions)
@@ -155,7 +155,7 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             self.train_dataset.store, names, self.config.residency, torch.device(self.device), self.config.cache_gb,
             self.reserved_bytes,
         )  # fmt: skip
-        CONSOLE.log(residency.reason)
+        say(residency.reason)
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read-ahead")
         return residency
 

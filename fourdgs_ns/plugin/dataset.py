@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.frames.store import FrameStore, open_frame_store
+from fourdgs_ns.common.console import say
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.representation.types import PointsOverTime
 
@@ -57,7 +57,7 @@ class MultiViewVideoDataset(InputDataset):
         if "store" not in self.store_holder:
             store = open_frame_store(self.capture, self.facts.downscale, masks=self.facts.masks_as_alpha)
             for note in store.notes:
-                CONSOLE.log(note)
+                say(note)
             self.store_holder["store"] = store
         return self.store_holder["store"]
 

@@ -14,10 +14,10 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.model_components import renderers
 from nerfstudio.models.base_model import Model, ModelConfig
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from fourdgs_ns.common.console import warn
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.corrections.cameras import CameraCorrections
 from fourdgs_ns.densification.base import DensificationConfig
@@ -259,8 +259,8 @@ class DynamicGaussiansModel(SplatfactoView):
         """t of ``camera`` in [0, 1]; the default time, with one warning, when it carries none."""
         if camera.times is None:
             if not self._warned_about_time:
-                CONSOLE.print(
-                    f"[yellow]These cameras carry no time: rendering t = {self.default_time():g}. Set "
+                warn(
+                    f"These cameras carry no time: rendering t = {self.default_time():g}. Set "
                     f"{EXPORT_TIME_VARIABLE}=0..1 for another instant, or save the camera path with times."
                 )
                 self._warned_about_time = True

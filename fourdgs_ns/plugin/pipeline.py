@@ -15,10 +15,10 @@ from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
 from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.evaluation.scores import all_scores, mean_scores, scores_per_camera
 from fourdgs_ns.plugin import compat
 from fourdgs_ns.plugin.datamanager import MultiViewVideoDatamanager, MultiViewVideoDatamanagerConfig
@@ -107,8 +107,7 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         self.eval()
         views = self.datamanager.fixed_indices_eval_dataloader
         per_view: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, transient=True) as progress:
+        with progress_bar() as progress:
             for camera, batch in progress.track(views, total=len(views), description="evaluating held-out views"):
                 scores, images = self.score(camera, batch)
                 per_view[batch["camera"]][str(batch["frame"])] = scores

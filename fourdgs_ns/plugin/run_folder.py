@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor, nn
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import appearing
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.plugin.methods import trainer_config
 from fourdgs_ns.representation.base import RepresentationConfig
@@ -81,19 +80,10 @@ def write_run(
         "schedulers": {},
         "scalers": {},
     }
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with appearing(out) as part:
         checkpoints = part / method / config.relative_model_dir
         checkpoints.mkdir(parents=True)
-        torch.save(state, checkpoints / f"step-{step:09d}.ckpt")
+        with open(checkpoints / f"step-{step:09d}.ckpt", "wb") as file:
+            torch.save(state, file)  # given a name instead, it says nothing of a full disk
         (part / method / "config.yml").write_text(yaml.dump(config), "utf8")
-        if out.exists():
-            out.rmdir()
-        os.replace(part, out)
-    except (OSError, RuntimeError) as error:
-        # torch reports a full disk as a RuntimeError of its archive writer.
-        raise UserError(f"could not write {out} ({error}); free some space or give another folder") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return out / method / "config.yml"

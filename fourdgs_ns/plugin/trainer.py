@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import errno
 import functools
 import json
-import os
 import pickle
 import signal
 import threading
@@ -21,10 +19,12 @@ import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils import writer
-from nerfstudio.utils.rich_utils import CONSOLE
 
+from fourdgs_ns.common.console import say, warn
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import replacing, write_text
+from fourdgs_ns.common.machine_memory import peak_host_memory
 from fourdgs_ns.corrections.report import refined_calibration
 from fourdgs_ns.plugin import compat
 from fourdgs_ns.plugin.cameras import pinhole_cameras
@@ -70,7 +70,7 @@ class DynamicGaussiansTrainer(Trainer):
         where = (
             torch.cuda.get_device_name() if config.machine.device_type == "cuda" else f"{available_cores()} CPU cores"
         )
-        CONSOLE.log(f"Training on {config.machine.device_type}: {where}")
+        say(f"Training on {config.machine.device_type}: {where}")
         self.finished_step = -1
         self.interrupted = False
         self._log_started = perf_counter()
@@ -101,7 +101,7 @@ class DynamicGaussiansTrainer(Trainer):
         options = model.config.densification
         allowed, reason = memory.affordable(model.representation, options.max_gaussians, model.num_points, free)
         if reason is not None:
-            CONSOLE.log(f"[yellow]{reason}")
+            warn(reason)
             options.max_gaussians = allowed
         self.pipeline.datamanager.reserved_bytes = memory.training_bytes(model.representation, allowed)
 
@@ -154,7 +154,7 @@ class DynamicGaussiansTrainer(Trainer):
         previous = signal.getsignal(signal.SIGINT)
 
         def on_interrupt(number: int, frame: FrameType | None) -> None:
-            CONSOLE.print("\nStopping after this step and saving; press Ctrl-C again to stop at once.")
+            say("\nStopping after this step and saving; press Ctrl-C again to stop at once.")
             self.interrupted = self.stop_training = True
             signal.signal(signal.SIGINT, previous)
 
@@ -202,18 +202,17 @@ class DynamicGaussiansTrainer(Trainer):
     def _print_row(self, done: int, numbers: dict[str, float]) -> None:
         total = compat.start_step(self) + self.config.max_num_iterations
         eta = int((total - done) / max(numbers["steps_per_second"], 1e-9))
-        CONSOLE.print(
+        say(
             f"step {done:>6}/{total} | held-out {numbers['held_out_psnr']:5.2f} dB, SSIM {numbers['held_out_ssim']:.3f} | "
             f"{int(numbers['gaussians']):>8,} Gaussians, {numbers['share_alive']:4.0%} alive | "
-            f"{numbers['steps_per_second']:6.1f} it/s | {numbers['memory_gb']:.1f} GB | ETA {eta // 60}:{eta % 60:02d}",
-            highlight=False,
+            f"{numbers['steps_per_second']:6.1f} it/s | {numbers['memory_gb']:.1f} GB | ETA {eta // 60}:{eta % 60:02d}"
         )
 
     def peak_memory_gb(self) -> float:
         """Peak GPU memory on CUDA, else peak resident memory of the process."""
         if self.config.machine.device_type == "cuda":
             return torch.cuda.max_memory_allocated() / 1024**3
-        return memory.peak_host_memory() / 1024**3
+        return peak_host_memory() / 1024**3
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -223,8 +222,6 @@ class DynamicGaussiansTrainer(Trainer):
         if step < 0:
             return
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        # Not beside the checkpoints: Nerfstudio takes every file there for one.
-        temporary = self.base_dir / "checkpoint.part"
         state = {
             "step": step,
             "pipeline": self.pipeline.state_dict(),
@@ -233,16 +230,12 @@ class DynamicGaussiansTrainer(Trainer):
             "scalers": self.grad_scaler.state_dict(),
         }
         try:
-            self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-            torch.save(state, temporary)
-            os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:
-            # torch reports a full disk as a RuntimeError of its archive writer.
-            temporary.unlink(missing_ok=True)
-            full = getattr(error, "errno", None) == errno.ENOSPC or isinstance(error, RuntimeError)
+            # Not beside the checkpoints: Nerfstudio takes every file there for one.
+            with replacing(path, part_folder=self.base_dir) as part, open(part, "wb") as file:
+                torch.save(state, file)  # given a name instead, it says nothing of a full disk
+        except UserError as error:
             raise UserError(
-                f"could not write {path} ({'disk full?' if full else error}); earlier checkpoints are intact: free some "
-                f"space and go on with --load-dir {self.checkpoint_dir}"
+                f"{error}; earlier checkpoints are intact: go on with --load-dir {self.checkpoint_dir}"
             ) from error
         if self.config.save_only_latest_checkpoint:
             for other in self.checkpoint_dir.glob("*.ckpt"):
@@ -255,9 +248,10 @@ class DynamicGaussiansTrainer(Trainer):
         """Scores, size and the commands to type next."""
         run = self.base_dir
         if self.interrupted:
-            CONSOLE.print(
+            say(
                 f"Stopped after step {self.finished_step + 1}. Go on with the same command and [bold]--load-dir "
-                f"{self.checkpoint_dir}[/bold]"
+                f"{self.checkpoint_dir}[/bold]",
+                markup=True,
             )
             return
         scores = self.pipeline.get_average_eval_image_metrics(step=step)
@@ -271,10 +265,10 @@ class DynamicGaussiansTrainer(Trainer):
         }
         record["peak_memory_gb"] = self.peak_memory_gb()
         extra = f", LPIPS {scores['lpips']:.3f}" if "lpips" in scores else ""
-        CONSOLE.print(
+        say(
             f"\nHeld-out views: [bold]{scores['psnr']:.2f} dB PSNR[/bold], SSIM {scores['ssim']:.4f}{extra}; "
             f"{model.num_points:,} Gaussians, {size:.1f} MB, {scores['fps']:.0f} pictures/s",
-            highlight=False,
+            markup=True,
         )
         if model.corrections.clocks is not None:
             offsets = model.corrections.clocks.in_frames(model.clip.frame_interval).tolist()
@@ -282,15 +276,14 @@ class DynamicGaussiansTrainer(Trainer):
         self._write_refined_cameras(run / "refined_cameras.json")
         write_text(run / "scores.json", json.dumps(record, indent=2))
         config = run / "config.yml"
-        CONSOLE.print(
+        say(
             f"  see it      ns-viewer --load-config {config} --viewer.websocket-host 127.0.0.1\n"
             f"  score it    ns-eval --load-config {config} --output-path {run / 'eval.json'}\n"
             f"  render it   ns-render dataset --load-config {config} --output-path {run / 'renders'} "
             "--rendered-output-names rgb\n"
             f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}\n"
-            f"  share it    fourdgs-ns export {run} --format html",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            f"  share it    fourdgs-ns export {run} --format html"
+        )
 
     def _write_refined_cameras(self, path: Path) -> None:
         """What was learned about the cameras, if anything was to be."""
@@ -305,8 +298,8 @@ class DynamicGaussiansTrainer(Trainer):
         )
         write_text(path, json.dumps(content, indent=2))
         for line in told:
-            CONSOLE.print(line, highlight=False, soft_wrap=True)
-        CONSOLE.print(f"  calibration {path}", highlight=False, soft_wrap=True)
+            say(line)
+        say(f"  calibration {path}")
 
 
 def check_options(config: TrainerConfig) -> None:
@@ -333,13 +326,6 @@ def follow_length(config: TrainerConfig) -> None:
     model = config.pipeline.model
     if isinstance(model, DynamicGaussiansModelConfig):
         model.densification.follow_length(config.max_num_iterations)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file under a temporary name, then rename."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, "utf8")
-    os.replace(temporary, path)
 
 
 def latest_checkpoint(directory: Path, step: int | None) -> Path:

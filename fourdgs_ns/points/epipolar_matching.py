@@ -96,7 +96,7 @@ def match_pair(
     return np.stack([ids, best[ids]], axis=1), ambiguity[ids]
 
 
-# Parts of their caller, so that the process that compiles computes as later ones do (see rasterization.kernel_threads.helper).
+# Parts of their caller, so that the process that compiles computes as later ones do (see common.compiled.helper).
 @njit(nogil=True, fastmath=True, forceinline=True)
 def _in_front(ray_a, ray_b, baseline):  # type: ignore[no-untyped-def]
     """Whether two unit rays approach each other in front of both cameras (``baseline`` = centre b - centre a)."""

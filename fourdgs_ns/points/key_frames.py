@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fourdgs_ns.capture.capture import Capture, RecordedCamera
-from fourdgs_ns.capture.frames.store import cache_directory, only_builder
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import replacing
+from fourdgs_ns.common.progress import progress_bar
+from fourdgs_ns.common.workspace import cache_directory, only_builder
 from fourdgs_ns.points.cache_key import cache_key
 from fourdgs_ns.points.instants import PosedImage, matching_downscale, read_instants
 from fourdgs_ns.points.matcher import Matcher, TriangulatedPoints
@@ -133,15 +133,7 @@ def _complete(
 ) -> None:
     """Compute and keep the key frames that ``done`` lacks; ``windows`` are the frames that flow is measured to."""
     pending = [f for f in sorted(windows) if f not in done]
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        disable=not progress or not pending,
-    )
-    with bar:
+    with progress_bar(transient=False, show=progress and bool(pending)) as bar:
         task = bar.add_task("points of key frames", total=len(files), completed=len(done))
         held: dict[int, dict[str, PosedImage]] = {}
         wanted = {g for f in pending for g in (f, *windows[f])}
@@ -152,7 +144,8 @@ def _complete(
                 before, after = windows[f]
                 neighbors = (held[before], times[f] - times[before]), (held[after], times[after] - times[f])
                 done[f] = compute(list(held[f].values()), *neighbors)
-                _save(files[f], done[f])
+                with replacing(files[f]) as part, open(part, "wb") as file:
+                    np.savez(file, **asdict(done[f]))
                 bar.advance(task)
             first = min((windows[f][0] for f in pending), default=g)
             held = {h: kept for h, kept in held.items() if h >= first}
@@ -188,16 +181,6 @@ def _footprints(points: TriangulatedPoints, images: Sequence[PosedImage]) -> Flo
         depth = (points.positions - image.camera.center) @ image.camera.world_from_camera[:3, 2]
         smallest = np.where(seen, np.minimum(smallest, depth / image.camera.intrinsics[0, 0]), smallest)
     return smallest
-
-
-def _save(path: Path, cloud: KeyFrame) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **asdict(cloud))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> KeyFrame | None:

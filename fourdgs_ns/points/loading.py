@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from fourdgs_ns.capture.capture import Capture, RecordedCamera
+from fourdgs_ns.common.console import warn
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.view_volume import view_volume
 from fourdgs_ns.points.finding import find_points
@@ -25,8 +25,6 @@ FEWEST_POINTS = 1000
 """A cloud of fewer triangulated points says nothing about the scene's shape."""
 UNTIMED = 0.5
 """t of points that say no time: the middle of the clip."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +98,7 @@ def load_points(
         return points
     if method == "triangulate":
         raise UserError(f"{shortfall}; check the calibration, or start with --initial-points random")
-    logger.warning("%s; training starts from random points", shortfall)
+    warn(f"{shortfall}; training starts from random points")
     return _random(capture, cameras, num_random, seed, f"{shortfall}, so it starts with ")
 
 
@@ -113,7 +111,7 @@ def _from_files(capture: Capture) -> InitialPoints:
     notes: list[str] = []
     clouds = [read_points_ply(path, notes) for path in capture.point_files]
     for note in notes:
-        logger.warning(note)
+        warn(note)
     timed = all(cloud.times is not None for cloud in clouds)
     positions = np.concatenate([cloud.positions for cloud in clouds])
     parts = [_in_time(cloud, timed) for cloud in clouds]
@@ -182,7 +180,7 @@ def _triangulated(
     if n < FEWEST_POINTS:
         return None, "; ".join([f"only {source}", *found.notes])
     for note in found.notes:
-        logger.warning(note)
+        warn(note)
     cloud, interval = found.cloud, found.key_frames.key_interval
     source += f", {len(cloud.positions)} after joining those that rest ({int(cloud.static.sum())})"
     points = InitialPoints(

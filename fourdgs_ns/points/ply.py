@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from plyfile import PlyData, PlyElement
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.ply_table import read_vertices
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
 
@@ -98,7 +98,10 @@ def write_points_ply(
     static: Bool[np.ndarray, " n"] | None = None,
 ) -> None:
     """Write a binary little-endian PLY with float x y z, uchar red green blue and, when given, float time, float
-    velocity_x velocity_y velocity_z and uchar static."""
+    velocity_x velocity_y velocity_z and uchar static.
+
+    Raises UserError when it cannot be written.
+    """
     fields = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
     if times is not None:
         fields.append(("time", "<f4"))
@@ -118,12 +121,8 @@ def write_points_ply(
             vertex[name] = velocities[:, i]
     if static is not None:
         vertex["static"] = static
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        PlyData([PlyElement.describe(vertex, "vertex")], byte_order="<").write(str(temporary))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as part:
+        PlyData([PlyElement.describe(vertex, "vertex")], byte_order="<").write(str(part))
 
 
 def _colors(vertex: np.ndarray, path: Path, notes: list[str]) -> tuple[UInt8[np.ndarray, "n 3"], np.ndarray]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from rich.console import Console
 from rich.table import Table
 
 from fourdgs_ns.capture.capture import Capture
+from fourdgs_ns.common.console import say
 from fourdgs_ns.points.finding import FoundPoints
 from fourdgs_ns.points.truth import TruthReport
 
@@ -18,7 +18,7 @@ BAR = 36
 BINS = 8
 
 
-def print_report(console: Console, capture: Capture, found: FoundPoints) -> None:
+def print_report(capture: Capture, found: FoundPoints) -> None:
     """Points per key frame, their errors, what rests and what moves how fast."""
     merged, cloud = found.merged, found.cloud
     table = Table(title=f"{found.matcher} on {len(found.cameras)} cameras of {capture.root}")
@@ -36,24 +36,23 @@ def print_report(console: Console, capture: Capture, found: FoundPoints) -> None
         )
     if len(shown) < len(merged.summaries):
         table.caption = f"{len(shown)} of {len(merged.summaries)} key frames"
-    console.print(table)
+    say(table)
     moving = ~cloud.static
-    console.print(
+    say(
         f"{len(merged.sightings.positions)} points in all; merged: {int(cloud.static.sum())} at rest, kept once, and "
-        f"{int(moving.sum())} others with their key frame",
-        highlight=False,
+        f"{int(moving.sum())} others with their key frame"
     )
     if moving.any() and capture.duration_seconds > 0:
-        console.print("speed of the others, world units per second:", highlight=False)
+        say("speed of the others, world units per second:")
         speeds = np.linalg.norm(cloud.velocities[moving], axis=1) / capture.duration_seconds
         for line in histogram(speeds):
-            console.print(line, highlight=False)
+            say(line)
     for note in found.notes:
-        console.print(f"note: {note}", highlight=False)
-    console.print(f"kept in {found.key_frames.directory}", highlight=False, soft_wrap=True)
+        say(f"note: {note}")
+    say(f"kept in {found.key_frames.directory}")
 
 
-def print_truth(console: Console, truth: TruthReport) -> None:
+def print_truth(truth: TruthReport) -> None:
     """How right the points are."""
     table = Table(
         title=f"against the ground truth ({truth.points} points of all key frames, size {truth.scene_size:.2f} units)"
@@ -74,7 +73,7 @@ def print_truth(console: Console, truth: TruthReport) -> None:
     }
     for row in rows.items():
         table.add_row(*row)
-    console.print(table)
+    say(table)
 
 
 def histogram(speeds: Float[np.ndarray, " n"]) -> list[str]:

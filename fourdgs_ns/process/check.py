@@ -8,13 +8,13 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from rich.console import Console
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.sequences import listed
 from fourdgs_ns.capture.selection import automatic_downscale
+from fourdgs_ns.common.console import say
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.workspace import disk_error
+from fourdgs_ns.common.files import write_bytes
 from fourdgs_ns.points.instants import PosedImage, matching_downscale, read_instants
 from fourdgs_ns.process.epipolar import WINDOW, PairErrors, clock_errors, pair_errors
 from fourdgs_ns.process.prediction import predict
@@ -62,14 +62,12 @@ def check_capture(
     return items
 
 
-def print_items(console: Console, items: Sequence[Item]) -> bool:
+def print_items(items: Sequence[Item]) -> bool:
     """Print them; True when one is red."""
     width = max(len(item["name"]) for item in items)
     for item in items:
         color = item["color"]
-        console.print(
-            f"[{color}]{color:>6}[/{color}]  {item['name']:<{width}}  {item['text']}", highlight=False, soft_wrap=True
-        )
+        say(f"[{color}]{color:>6}[/{color}]  {item['name']:<{width}}  {item['text']}", markup=True)
     return any(item["color"] == "red" for item in items)
 
 
@@ -102,10 +100,7 @@ def write_contact_sheet(path: Path, images: dict[str, PosedImage]) -> None:
     ok, data = cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
     if not ok:
         raise UserError(f"{path} cannot be encoded as PNG; give --contact-sheet another name")
-    try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise disk_error(error, path) from None
+    write_bytes(path, data.tobytes())
 
 
 def _gather(

@@ -15,7 +15,7 @@ import numpy as np
 from fourdgs_ns.capture.calibration import read_calibration
 from fourdgs_ns.capture.capture import Capture, ImageFrames, VideoFrames
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.workspace import write_json
+from fourdgs_ns.common.files import write_json
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.geometry.view_volume import attention_point
 from fourdgs_ns.process.write import transforms

@@ -21,7 +21,7 @@ from fourdgs_ns.capture.video import as_rgb, decode
 from fourdgs_ns.capture.video_header import opened
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.workspace import appearing_folder, disk_error
+from fourdgs_ns.common.files import appearing
 from fourdgs_ns.process.probe import RawVideo
 from fourdgs_ns.process.timeline import Timeline
 
@@ -84,7 +84,7 @@ def extract_camera(
     wanted: dict[int, list[int]] = {}
     for number, index in enumerate(picks):
         wanted.setdefault(int(index), []).append(number)
-    with appearing_folder(folder) as partial, ThreadPoolExecutor(available_cores()) as pool:
+    with appearing(folder) as partial, ThreadPoolExecutor(available_cores()) as pool:
         waiting: deque[Future[None]] = deque()
         last = max(wanted)
         reached = -1
@@ -134,20 +134,18 @@ def extract(
 
 
 def save_jpeg(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Write a BGR image.
+    """Write a BGR image into a folder that is :func:`fourdgs_ns.common.files.appearing`.
 
     Raises:
-        UserError: the disk is full or the folder may not be written.
+        UserError: it is too large for JPEG.
+        OSError: it cannot be written.
     """
     ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not ok:
         raise UserError(
             f"{path} cannot be encoded as JPEG; its size is {image.shape[1]}x{image.shape[0]}, use --downscale"
         )
-    try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise disk_error(error, path) from None
+    path.write_bytes(data.tobytes())
 
 
 def _write(frame: Any, size: tuple[int, int], folder: Path, numbers: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, files_in, image
 from fourdgs_ns.capture.sources import read_masks
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.workspace import appearing_folder, disk_error
+from fourdgs_ns.common.files import appearing
 
 MEDIAN_FRAMES = 31
 """Frames whose median is the background when there is no clean plate."""
@@ -45,7 +45,7 @@ def subtract_background(
         plate = _plate(camera, paths, plates)
         background = cv2.cvtColor(plate, cv2.COLOR_BGR2LAB).astype(np.int16)
         limits = _limits(background, paths)
-        with appearing_folder(out / camera) as folder, ThreadPoolExecutor(available_cores()) as pool:
+        with appearing(out / camera) as folder, ThreadPoolExecutor(available_cores()) as pool:
 
             def one(
                 path: Path, background: np.ndarray = background, limits: np.ndarray = limits, folder: Path = folder
@@ -83,7 +83,7 @@ def copy_masks(
         first = _read(paths[0])
         size = (first.shape[1], first.shape[0])
         kept = []
-        with appearing_folder(out / camera) as folder:
+        with appearing(out / camera) as folder:
             for path, mask in zip(paths, read_masks(image_track(found, camera).source)):
                 fitted = mask if mask.shape[::-1] == size else cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
                 _save(folder / f"{path.stem}.png", fitted)
@@ -154,10 +154,7 @@ def _plate(camera: str, paths: Sequence[Path], plates: Path | None) -> UInt8[np.
 
 def _save(path: Path, mask: UInt8[np.ndarray, "h w"]) -> None:
     ok, data = cv2.imencode(".png", mask)
-    try:
-        path.write_bytes(data.tobytes() if ok else b"")
-    except OSError as error:
-        raise disk_error(error, path) from None
+    path.write_bytes(data.tobytes() if ok else b"")
 
 
 def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:

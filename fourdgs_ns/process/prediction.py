@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.frames.store import cache_directory
 from fourdgs_ns.capture.selection import automatic_downscale
 from fourdgs_ns.common.cores import available_cores
+from fourdgs_ns.common.machine_memory import host_memory
+from fourdgs_ns.common.workspace import cache_directory
 
 GIB = 2**30
 GAUSSIANS = 500_000
@@ -35,7 +35,7 @@ def predict(capture: Capture, iterations: int) -> list[dict[str, str]]:
     memory = GAUSSIANS * BYTES_PER_GAUSSIAN + store
     gpu, gpu_memory = _gpu()
     cores = available_cores()
-    available = gpu_memory if gpu else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = gpu_memory if gpu else host_memory()
     speed = GPU_MEGAPIXELS_PER_SECOND if gpu else CPU_MEGAPIXELS_PER_SECOND_AND_CORE * cores
     megapixels = sum(pixels) / len(pixels) / 1e6
     minutes = iterations * (VIEWS_PER_STEP * megapixels / speed + STEP_OVERHEAD_SECONDS) / 60

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from fourdgs_ns.common.console import remark, say
 from fourdgs_ns.common.workspace import STAGES, StageName
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process.probe import RawVideo
 from fourdgs_ns.process.timeline import Timeline
 
 
-def print_stage(console: Console, stage: StageName) -> None:
-    console.print(f"[bold]{STAGES.index(stage) + 1}/{len(STAGES)} {stage}[/bold]", highlight=False)
+def print_stage(stage: StageName) -> None:
+    say(f"[bold]{STAGES.index(stage) + 1}/{len(STAGES)} {stage}[/bold]", markup=True)
 
 
-def print_videos(console: Console, videos: Sequence[RawVideo], notes: Sequence[str]) -> None:
+def print_videos(videos: Sequence[RawVideo], notes: Sequence[str]) -> None:
     table = _table("camera", "codec", "size", "turned", "fps", "frames", "seconds", "bits", "sound")
     for v in videos:
         rate = f"{v.fps:.5g}" + (" variable" if v.variable_rate else "")
@@ -27,11 +27,11 @@ def print_videos(console: Console, videos: Sequence[RawVideo], notes: Sequence[s
         bits = f"{v.bits} HDR" if v.hdr else str(v.bits)
         row = (v.camera, v.codec, f"{v.width}x{v.height}", turned, rate, str(v.frames), f"{v.duration:.2f}", bits)
         table.add_row(*row, "yes" if v.audio else "no")
-    console.print(table)
-    _notes(console, notes)
+    say(table)
+    _notes(notes)
 
 
-def print_sync(console: Console, result: Mapping[str, Any], fps: Mapping[str, float]) -> None:
+def print_sync(result: Mapping[str, Any], fps: Mapping[str, float]) -> None:
     table = _table("camera", "started later by", "in frames", "pairs disagree by", "confidence")
     for camera, offset in result["offsets"].items():
         confidence = result["confidence"][camera]
@@ -43,19 +43,16 @@ def print_sync(console: Console, result: Mapping[str, Any], fps: Mapping[str, fl
             f"{1000 * result['spread'][camera]:.2f} ms" if measured else "-",
             f"{confidence:.1f}" if measured else "-",
         )
-    console.print(table)
+    say(table)
     length = result["end"] - result["start"]
-    console.print(f"by {result['method']}; all cameras together recorded {length:.2f} s", highlight=False)
-    _notes(console, result["notes"])
+    say(f"by {result['method']}; all cameras together recorded {length:.2f} s")
+    _notes(result["notes"])
 
 
-def print_frames(console: Console, result: Mapping[str, Any]) -> None:
+def print_frames(result: Mapping[str, Any]) -> None:
     sizes = {tuple(size) for size in result["sizes"].values()}
     shown = ", ".join(f"{w}x{h}" for w, h in sorted(sizes))
-    console.print(
-        f"{len(result['sizes'])} cameras, {result['frames']} frames each at {result['fps']:.5g} fps, {shown}",
-        highlight=False,
-    )
+    say(f"{len(result['sizes'])} cameras, {result['frames']} frames each at {result['fps']:.5g} fps, {shown}")
     notes = []
     for camera, jitter in result["jitter_seconds"].items():
         if jitter > 0.25 / result["fps"]:
@@ -65,10 +62,10 @@ def print_frames(console: Console, result: Mapping[str, Any]) -> None:
             notes.append(
                 f"{camera} shows {repeated} of {result['frames']} instants twice (dropped frames or a lower rate)"
             )
-    _notes(console, notes)
+    _notes(notes)
 
 
-def print_calibration(console: Console, result: Mapping[str, Any], notes: Sequence[str]) -> None:
+def print_calibration(result: Mapping[str, Any], notes: Sequence[str]) -> None:
     if result["report"]:
         table = _table("camera", "focal px", "k1", "features", "matches (best partner)", "points", "median error px")
         for camera in result["cameras"]:
@@ -82,56 +79,49 @@ def print_calibration(console: Console, result: Mapping[str, Any], notes: Sequen
                 str(own["points"]),
                 "-" if own["error"] is None else f"{own['error']:.2f}",
             )
-        console.print(table)
+        say(table)
         markers = result["markers"]
         if markers["dictionary"]:
             seen = ", ".join(f"{name} {count}" for name, count in markers["corners"].items())
-            console.print(f"corners of {markers['dictionary']} markers: {seen}", highlight=False)
+            say(f"corners of {markers['dictionary']} markers: {seen}")
         if markers["board"]:
-            console.print("lenses and poses were adjusted with the board as one rigid thing", highlight=False)
-        console.print("scale and axes of the world are arbitrary: videos alone do not tell metres", highlight=False)
+            say("lenses and poses were adjusted with the board as one rigid thing")
+        say("scale and axes of the world are arbitrary: videos alone do not tell metres")
     else:
-        console.print(f"{len(result['cameras'])} cameras from {result['source']} ({result['format']})", highlight=False)
-    _notes(console, notes)
+        say(f"{len(result['cameras'])} cameras from {result['source']} ({result['format']})")
+    _notes(notes)
 
 
-def print_undistortion(console: Console, result: Mapping[str, Any]) -> None:
+def print_undistortion(result: Mapping[str, Any]) -> None:
     zooms = [c["zoom"] for c in result["cameras"].values()]
-    console.print(
+    say(
         f"every lens can be undone (focal length times {min(zooms):.3f} to {max(zooms):.3f}); the frames stay as shot, "
-        "training undistorts its own copy",
-        highlight=False,
+        "training undistorts its own copy"
     )
 
 
-def print_masks(console: Console, result: Mapping[str, Any], notes: Sequence[str]) -> None:
+def print_masks(result: Mapping[str, Any], notes: Sequence[str]) -> None:
     shown = ", ".join(f"{camera} {100 * share:.1f} %" for camera, share in result["shares"].items())
-    console.print(f"foreground: {shown}", highlight=False)
-    _notes(console, notes)
+    say(f"foreground: {shown}")
+    _notes(notes)
 
 
-def print_points(console: Console, result: Mapping[str, Any]) -> None:
-    console.print(
-        f"{result['points']} points ({result['moving']} of things that move) from {result['instants']} instants",
-        highlight=False,
-    )
-    _notes(console, result["notes"])
+def print_points(result: Mapping[str, Any]) -> None:
+    say(f"{result['points']} points ({result['moving']} of things that move) from {result['instants']} instants")
+    _notes(result["notes"])
 
 
 def print_end(
-    console: Console,
     root: Path,
     cameras: Sequence[Camera],
     plan: Timeline,
     seconds: Mapping[StageName, float],
 ) -> None:
     spent = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
-    console.print(f"seconds per stage: {spent or 'nothing had to be done'}", highlight=False)
-    console.print(
+    say(f"seconds per stage: {spent or 'nothing had to be done'}")
+    say(
         f"wrote {root}: {len(cameras)} cameras, {len(plan.instants)} frames. Train it with:\n"
-        f"  ns-train spacetime-gaussian --data {root}",
-        highlight=False,
-        soft_wrap=True,
+        f"  ns-train spacetime-gaussian --data {root}"
     )
 
 
@@ -142,6 +132,6 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _notes(console: Console, notes: Sequence[str]) -> None:
+def _notes(notes: Sequence[str]) -> None:
     for note in notes:
-        console.print(f"[yellow]note:[/yellow] {note}", highlight=False, soft_wrap=True)
+        remark(note)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
 
 from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import write_json
 from fourdgs_ns.common.progress import progress_bar
-from fourdgs_ns.common.workspace import FOLDER, StageName, Workspace, digest, write_json
+from fourdgs_ns.common.workspace import FOLDER, StageName, Workspace, digest, stamp
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process import calibrate, extract, masks, probe, report, synchronise, timeline, write
 from fourdgs_ns.process.probe import RawVideo
@@ -64,7 +64,7 @@ class Outcome:
     """Whether the check found what makes the capture useless."""
 
 
-def process(options: ProcessOptions, console: Console) -> Outcome:
+def process(options: ProcessOptions) -> Outcome:
     """Run all stages and print their reports.
 
     Raises:
@@ -74,7 +74,7 @@ def process(options: ProcessOptions, console: Console) -> Outcome:
     offsets = synchronise.parse_offsets(options.sync_offsets, list(videos))
     if options.out.resolve() in (given.resolve() for given in options.videos):
         raise UserError(f"--out {options.out} is the folder of the videos; give a folder that does not exist yet")
-    return _Run(options, console, Workspace.open(options.out), videos, offsets).all_stages()
+    return _Run(options, Workspace.open(options.out), videos, offsets).all_stages()
 
 
 class _Run:
@@ -83,12 +83,11 @@ class _Run:
     def __init__(
         self,
         options: ProcessOptions,
-        console: Console,
         workspace: Workspace,
         files: Mapping[str, Path],
         offsets: Mapping[str, float],
     ) -> None:
-        self.options, self.console, self.workspace = options, console, workspace
+        self.options, self.workspace = options, workspace
         self.files, self.given = files, offsets
         self.root = workspace.root
         self.outcome = Outcome(self.root)
@@ -123,10 +122,10 @@ class _Run:
     # -- stages ------------------------------------------------------------------------------------------------------
 
     def probe(self) -> list[RawVideo]:
-        stamps = {camera: _stamp(path) for camera, path in self.files.items()}
+        stamps = {camera: stamp(path) for camera, path in self.files.items()}
         result = self._stage("probe", stamps, lambda: probe.to_json(probe.probe(dict(self.files))))
         videos = probe.from_json(result)
-        report.print_videos(self.console, videos, probe.notes_of(videos))
+        report.print_videos(videos, probe.notes_of(videos))
         return videos
 
     def synchronise(self, videos: Sequence[RawVideo]) -> dict[str, Any]:
@@ -137,7 +136,7 @@ class _Run:
                 return synchronise.synchronise(videos, self.options.sync, self.given, advance)
 
         result = self._stage("synchronise", facts, compute)
-        report.print_sync(self.console, result, {v.camera: v.fps for v in videos})
+        report.print_sync(result, {v.camera: v.fps for v in videos})
         return result
 
     @property
@@ -146,7 +145,7 @@ class _Run:
 
     def extract(self, videos: Sequence[RawVideo], plan: Timeline) -> dict[str, Any]:
         sizes = {v.camera: extract.target_size(v, self.options.resize, self.options.downscale) for v in videos}
-        keys = {v.camera: digest([_stamp(v.path), plan.picks[v.camera].tolist(), sizes[v.camera]]) for v in videos}
+        keys = {v.camera: digest([stamp(v.path), plan.picks[v.camera].tolist(), sizes[v.camera]]) for v in videos}
         try:
             extracted = json.loads(self._extracted_file.read_text())
         except (OSError, ValueError):
@@ -168,7 +167,7 @@ class _Run:
 
         facts = [keys, plan.fps, plan.instants.tolist()]
         result = self._stage("extract", facts, compute, lambda _: all(done(v.camera) for v in videos))
-        report.print_frames(self.console, result)
+        report.print_frames(result)
         return result
 
     def calibrate(self, frames: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +180,7 @@ class _Run:
         if source is None:
             facts += [options.lens, options.shared_intrinsics, options.matching, options.markers]
         else:
-            facts += [_stamp(source)]
+            facts += [stamp(source)]
         sizes = {name: (size[0], size[1]) for name, size in frames["sizes"].items()}
 
         def compute() -> dict[str, Any]:
@@ -204,7 +203,7 @@ class _Run:
                 )
 
         result = self._stage("calibrate", facts, compute)
-        report.print_calibration(self.console, result, calibrate.warnings_of(result))
+        report.print_calibration(result, calibrate.warnings_of(result))
         return result
 
     def undistort(self, cameras: Sequence[Camera]) -> None:
@@ -221,7 +220,7 @@ class _Run:
             return {"cameras": found}
 
         result = self._stage("undistort", self._key("calibrate"), compute)
-        report.print_undistortion(self.console, result)
+        report.print_undistortion(result)
 
     def masks(self, cameras: Sequence[Camera]) -> bool:
         how = self.options.masks
@@ -242,7 +241,7 @@ class _Run:
 
         facts = [self._key("calibrate"), how, None if plates is None else str(plates)]
         result = self._stage("masks", facts, compute, lambda _: all((folder / name).is_dir() for name in frames))
-        report.print_masks(self.console, result, masks.notes_of(result["shares"]))
+        report.print_masks(result, masks.notes_of(result["shares"]))
         return True
 
     def capture(self, cameras: Sequence[Camera], plan: Timeline, masked: bool) -> Capture:
@@ -282,7 +281,7 @@ class _Run:
 
         facts = [self._key("calibrate"), self._key("masks") if self.options.masks != "none" else None, how]
         result = self._stage("points", facts, compute, lambda r: r["points"] == 0 or path.is_file())
-        report.print_points(self.console, result)
+        report.print_points(result)
 
     def check(self, capture: Capture) -> None:
         from fourdgs_ns.process.check import check_capture, print_items
@@ -293,7 +292,7 @@ class _Run:
 
         facts = [self._key("calibrate"), self._key("points") if self.options.points != "none" else None]
         result = self._stage("check", facts, compute)
-        self.outcome.red = print_items(self.console, result["items"])
+        self.outcome.red = print_items(result["items"])
 
     def write(self, cameras: Sequence[Camera], plan: Timeline, masked: bool) -> None:
         points = self.options.points != "none" and self.outcome.results["points"]["points"] > 0
@@ -309,7 +308,7 @@ class _Run:
 
         facts = [self._key(s) for s in self.outcome.results]
         self._stage("write", facts, compute, lambda _: (self.root / "transforms.json").is_file())
-        report.print_end(self.console, self.root, cameras, plan, {**self.outcome.seconds})
+        report.print_end(self.root, cameras, plan, {**self.outcome.seconds})
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
@@ -330,7 +329,7 @@ class _Run:
         reuse: Callable[[dict[str, Any]], bool] | None = None,
     ) -> dict[str, Any]:
         started = time.perf_counter()
-        report.print_stage(self.console, stage)
+        report.print_stage(stage)
         result, reused = self.workspace.run(stage, facts, compute, reuse)
         if not reused:
             self.outcome.seconds[stage] = time.perf_counter() - started
@@ -339,11 +338,6 @@ class _Run:
 
     @contextmanager
     def _progress(self, what: str, total: int | None) -> Iterator[Callable[[], None]]:
-        with progress_bar(self.console, transient=True) as bar:
+        with progress_bar() as bar:
             task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)
-
-
-def _stamp(path: Path) -> list[Any]:
-    stat = path.stat()
-    return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]

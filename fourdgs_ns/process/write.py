@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fourdgs_ns.common.workspace import write_json
+from fourdgs_ns.common.files import write_json
 from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
 
 POINTS = "points3D.ply"

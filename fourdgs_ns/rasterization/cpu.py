@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fourdgs_ns.common.compiled import spread
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.rasterization import cpu_kernels, cpu_tiles
-from fourdgs_ns.rasterization.kernel_threads import run
 from fourdgs_ns.rasterization.projection import project, project_covariances
 from fourdgs_ns.rasterization.types import Rendering
 from fourdgs_ns.representation.parts.spherical_harmonics import rgb_from_sh
@@ -37,18 +37,31 @@ def _draw(
     image = means2d.new_empty(c, height, width, features.shape[-1] + int(with_depth))
     transmittances = means2d.new_empty(c, height, width)
     lasts = np.empty((c, height, width), np.int32)
-    run(cpu_tiles.count_pairs, c * m, _GAUSSIANS, *screen, width, height, counts)
+    spread(torch.get_num_threads(), cpu_tiles.count_pairs, c * m, _GAUSSIANS, *screen, width, height, counts)
     np.cumsum(counts, out=slot_starts[1:])
     pairs = slot_starts[-1]
     slot_tiles, slot_rows = np.empty(pairs, np.int32), np.empty((pairs, 2), np.int32)
     pair_gaussians, pair_slots = np.empty(pairs, np.int32), np.empty(pairs, np.int64)
-    run(cpu_tiles.list_pairs, c * m, _GAUSSIANS, *screen, width, height, slot_starts, slot_tiles, slot_rows)
-    run(
+    spread(
+        torch.get_num_threads(),
+        cpu_tiles.list_pairs,
+        c * m,
+        _GAUSSIANS,
+        *screen,
+        width,
+        height,
+        slot_starts,
+        slot_tiles,
+        slot_rows,
+    )
+    spread(
+        torch.get_num_threads(),
         cpu_tiles.sort_pairs, c, 1, arrays[4].view(np.uint32), slot_starts, slot_tiles, tiles_x * tiles_y,
         tile_starts, pair_gaussians, pair_slots,
     )  # fmt: skip
     tables = (tiles_x, tiles_y, slot_rows, tile_starts, pair_gaussians, pair_slots)
-    run(
+    spread(
+        torch.get_num_threads(),
         cpu_kernels.blend, c * tiles_x * tiles_y, _TILES, *arrays[:5], with_depth, arrays[5], *tables,
         image.numpy(), transmittances.numpy(), lasts,
     )  # fmt: skip
@@ -85,13 +98,15 @@ class _Blending(torch.autograd.Function):
             torch.empty_like(t) for t in (means2d, conics, opacities, features, depths)
         )
         arrays = [t.numpy() for t in inputs]
-        run(
+        spread(
+            torch.get_num_threads(),
             cpu_kernels.blend_backward, len(ctx.tables[3]) - 1, _TILES,
             *arrays[:5], ctx.with_depth, arrays[5], *ctx.tables, transmittances.numpy(), ctx.lasts,
             v_image.numpy(), v_transmittances.numpy(), slots,
         )  # fmt: skip
         gradients = [t.numpy() for t in (v_means2d, v_conics, v_opacities, v_features, v_depths)]
-        run(
+        spread(
+            torch.get_num_threads(),
             cpu_kernels.gather_gradients,
             depths.shape[1],
             _GAUSSIANS,

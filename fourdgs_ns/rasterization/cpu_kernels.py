@@ -12,9 +12,9 @@ import math
 
 import numpy as np
 
+from fourdgs_ns.common.compiled import helper, kernel
 from fourdgs_ns.rasterization import types
 from fourdgs_ns.rasterization.cpu_tiles import TILE
-from fourdgs_ns.rasterization.kernel_threads import helper, kernel
 
 _PIXELS = TILE * TILE
 # Runs are multiples of 32 pixels: four vectors of 8 floats, to which LLVM unrolls the short loops; a shorter rest would

@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
+from fourdgs_ns.common.compiled import helper, kernel
 from fourdgs_ns.rasterization import types
-from fourdgs_ns.rasterization.kernel_threads import helper, kernel
 
 TILE = types.TILE_SIZE
 _ALPHA_MIN = np.float32(types.ALPHA_MIN)

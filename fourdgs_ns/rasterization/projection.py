@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.common.compiled import helper, kernel, spread
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
-from fourdgs_ns.rasterization.kernel_threads import helper, kernel, run
 from fourdgs_ns.rasterization.types import EPS_2D, FAR
 
 CHUNK = 2048  # Gaussians per unit of parallel work
@@ -348,7 +348,8 @@ class _Projection(torch.autograd.Function):
         radii = torch.empty(c, m, dtype=torch.int32)
         inputs = [t.detach().contiguous() for t in rows]
         inputs += [t.to(means).contiguous() for t in (cameras.camera_from_world, cameras.intrinsics)]
-        run(
+        spread(
+            torch.get_num_threads(),
             kernels[0], m, CHUNK,
                 *(t.numpy() for t in inputs), cameras.width, cameras.height, float(cameras.near), FAR,
                 *(t.numpy() for t in (means2d, conics, depths, radii)),
@@ -362,7 +363,8 @@ class _Projection(torch.autograd.Function):
     def backward(ctx: Any, v_means2d: Tensor, v_conics: Tensor, v_depths: Tensor, _: Tensor) -> tuple:  # type: ignore[override]
         *inputs, radii = ctx.saved_tensors
         gradients = tuple(torch.empty_like(t) for t in inputs[:-2])  # the last two are the cameras
-        run(
+        spread(
+            torch.get_num_threads(),
             ctx.kernel, radii.shape[1], CHUNK,
                 *(t.numpy() for t in inputs), *ctx.size, radii.numpy(),
                 *(t.contiguous().numpy() for t in (v_means2d, v_conics, v_depths)), *(t.numpy() for t in gradients),

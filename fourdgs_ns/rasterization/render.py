@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from fourdgs_ns.corrections.cameras import Correction
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
-from fourdgs_ns.geometry.rays import pixel_rays
 from fourdgs_ns.rasterization.rasterize import rasterize
 from fourdgs_ns.rasterization.types import Rendering
 from fourdgs_ns.representation.base import Representation
@@ -103,7 +102,7 @@ def render_views(views: Views, active_set: ActiveSet) -> RenderedViews:
     if decoder is None:
         rgb = rendering.features
     else:
-        decoded = decoder(rendering.features, pixel_rays(views.cameras))
+        decoded = decoder(rendering.features, views.cameras.rays())
         rgb = rendering.alphas * decoded + (1 - rendering.alphas) * views.background
     if correction is not None:
         rgb = correction.recolor(rgb)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +14,11 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.progress import TextColumn
 
+from fourdgs_ns.common.console import say
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import make_folder, replacing, write_bytes, write_text
 from fourdgs_ns.common.progress import progress_bar
+from fourdgs_ns.common.workspace import digest
 from fourdgs_ns.synth.media import Video
 
 RECIPE = "recipe.json"
@@ -58,29 +57,23 @@ def write_sequence(sequence: Sequence, draw: Callable[[int], UInt8[np.ndarray, "
     Raises:
         UserError: the output is of another kind, belongs to another recipe, or cannot be written.
     """
-    digest = hashlib.sha256(json.dumps(sequence.recipe, sort_keys=True, default=str).encode()).hexdigest()
-    _check(sequence, digest)
+    _check(sequence, digest(sequence.recipe))
     missing = [index for index in range(sequence.count) if not sequence.file(index).exists()]
     kept = sequence.count - len(missing)
-    try:
-        with progress_bar(transient=False, speed=TextColumn("{task.fields[rate]}")) as progress:
-            task = progress.add_task("drawing", total=len(missing), rate="")
-            for done, index in enumerate(missing, 1):
-                write_png(sequence.file(index), draw(index))
-                speed = progress.tasks[0].speed
-                progress.update(task, completed=done, rate=f"{speed:.1f} pictures/s" if speed else "")
-        if kept and not missing:
-            progress.console.print(f"all {kept} pictures were there")
-        elif kept:
-            progress.console.print(f"{kept} pictures were there already")
-        if sequence.is_video:
-            _encode(sequence)
-    except OSError as error:
-        raise not_writable(sequence.out, error) from error
+    with progress_bar(transient=False, speed=TextColumn("{task.fields[rate]}")) as progress:
+        task = progress.add_task("drawing", total=len(missing), rate="")
+        for done, index in enumerate(missing, 1):
+            write_png(sequence.file(index), draw(index))
+            speed = progress.tasks[0].speed
+            progress.update(task, completed=done, rate=f"{speed:.1f} pictures/s" if speed else "")
+    if kept:
+        say(f"all {kept} pictures were there" if not missing else f"{kept} pictures were there already")
+    if sequence.is_video:
+        _encode(sequence)
     return len(missing)
 
 
-def _check(sequence: Sequence, digest: str) -> None:
+def _check(sequence: Sequence, key: str) -> None:
     """Make the folder ready, or say why it cannot be."""
     out, folder = sequence.out, sequence.folder
     if not sequence.is_video and out.suffix:
@@ -95,7 +88,7 @@ def _check(sequence: Sequence, digest: str) -> None:
         note = json.loads((folder / RECIPE).read_text()) if (folder / RECIPE).exists() else None
     except (OSError, ValueError):
         note = {}
-    if folder.exists() and any(folder.iterdir()) and (note is None or note.get("digest") != digest):
+    if folder.exists() and any(folder.iterdir()) and (note is None or note.get("digest") != key):
         if note is None:
             raise UserError(f"{folder} holds other files; give an empty or a new folder with --out")
         if not sequence.overwrite:
@@ -107,40 +100,27 @@ def _check(sequence: Sequence, digest: str) -> None:
     elif sequence.overwrite and note is not None:
         for file in folder.glob("[0-9]*.png"):
             file.unlink()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Mode bits say nothing about root or read-only mounts: only trying does.
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
-        (folder / RECIPE).write_text(json.dumps({"digest": digest, **sequence.recipe}, indent=2, default=str))
-    except OSError as error:
-        raise not_writable(out, error) from error
+    make_folder(folder)
+    write_text(folder / RECIPE, json.dumps({"digest": key, **sequence.recipe}, indent=2, default=str))
 
 
 def write_png(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Write RGB under a temporary name, then rename."""
+    """Write RGB by :func:`fourdgs_ns.common.files.replacing`."""
     done, data = cv2.imencode(".png", picture[..., ::-1])
     assert done
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.part")  # the same command may be running twice
-    try:
-        temporary.write_bytes(data.tobytes())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_bytes(path, data.tobytes())
 
 
 def _encode(sequence: Sequence) -> None:
-    temporary = sequence.folder / "video.part.mp4"
     first = _read_png(sequence.file(0))
     height, width = (2 * (n // 2) for n in first.shape[:2])
-    video = Video(temporary, width, height, sequence.fps, "420")
-    try:
-        for index in range(sequence.count):
-            video.add(np.ascontiguousarray(_read_png(sequence.file(index))[:height, :width]))
-    finally:
-        video.close()
-    os.replace(temporary, sequence.out)
+    with replacing(sequence.out) as part:
+        video = Video(part, width, height, sequence.fps, "420")
+        try:
+            for index in range(sequence.count):
+                video.add(np.ascontiguousarray(_read_png(sequence.file(index))[:height, :width]))
+        finally:
+            video.close()
     shutil.rmtree(sequence.folder)
 
 
@@ -150,11 +130,3 @@ def _read_png(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         path.unlink()
         raise UserError(f"{path} is damaged and was removed; type the same command again")
     return picture[..., ::-1]  # type: ignore[return-value]
-
-
-def not_writable(out: Path, error: OSError) -> UserError:
-    """The one line for an output that the system refused."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    why = "the disk is full" if full else (error.strerror or str(error)).lower()
-    then = "free some space and type the same command again, it goes on" if full else "give another --out"
-    return UserError(f"{out} cannot be written ({why}); {then}")

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import appearing, write_json
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import ground_truth
 from fourdgs_ns.synth import writers as layouts
-from fourdgs_ns.synth.media import RECORD, appearing, require_av, write_json
+from fourdgs_ns.synth.media import RECORD, check_replaceable, require_av
 from fourdgs_ns.synth.render import Renderer
 from fourdgs_ns.synth.rig import rig
 from fourdgs_ns.synth.scene import Clip
@@ -123,7 +124,8 @@ def generate(recipe: Recipe, out: Path, overwrite: bool, advance: Callable[[], N
     recipe.check()
     if recipe.needs_video:
         require_av()
-    with appearing(out, overwrite) as root:
+    check_replaceable(out, overwrite)
+    with appearing(out) as root:
         renderer = build_renderer(recipe)
         splits = []
         cameras: list[Camera] = []

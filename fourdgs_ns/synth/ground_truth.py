@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fourdgs_ns.common.files import write_json
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import surface_points as surface
-from fourdgs_ns.synth.media import write_image, write_json
+from fourdgs_ns.synth.media import write_image
 from fourdgs_ns.synth.render import Renderer
 from fourdgs_ns.synth.rig import late_frames
 

@@ -1,12 +1,7 @@
-"""How a synthetic capture reaches the disk: images, constant-rate videos, and a folder that appears only when whole."""
+"""How a synthetic capture reaches the disk: images, constant-rate videos, and what may be replaced."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,11 +16,6 @@ RECORD = "synth.json"
 """Written into every generated folder; only folders that hold it may be overwritten."""
 
 _CRF = "8"  # quality of the encoder: decoded frames lie about 41 dB from the render at chroma 444
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON that a person can read."""
-    path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -58,7 +48,7 @@ class Video:
         av = require_av()
         path.parent.mkdir(parents=True, exist_ok=True)
         rate = Fraction(fps).limit_denominator(1001)
-        self._container = av.open(str(path), "w")
+        self._container = av.open(str(path), "w", format="mp4")
         self._stream: Any = self._container.add_stream("libx264", rate=rate)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, f"yuv{chroma}p"
         self._stream.options = {"crf": _CRF, "preset": "fast"}
@@ -117,14 +107,12 @@ def require_av() -> Any:
     return av
 
 
-@contextmanager
-def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder beside ``out`` that takes its name at the end, or vanishes if anything goes wrong.
+def check_replaceable(out: Path, overwrite: bool) -> None:
+    """Refuse to write over what this command did not write.
 
     Raises:
         UserError: ``out`` is in use and may not be replaced.
     """
-    out = Path(os.path.abspath(out))
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give --out a folder that does not exist yet")
     if out.is_dir() and any(out.iterdir()):
@@ -132,19 +120,3 @@ def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
             raise UserError(f"{out} already holds files; give another --out, or --overwrite to replace it")
         if not (out / RECORD).is_file():
             raise UserError(f"{out} was not written by this command (it has no {RECORD}); give another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (out.with_name(f".{out.name}.{what}-{os.getpid()}") for what in ("partial", "old"))
-    partial.mkdir()
-    try:
-        yield partial
-        if out.exists():
-            os.replace(out, old)
-        try:
-            os.replace(partial, out)
-        except BaseException:
-            if old.exists():
-                os.replace(old, out)
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

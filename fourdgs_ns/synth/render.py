@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from fourdgs_ns.common.compiled import spread
+from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import shading, tiles, trace
 from fourdgs_ns.synth.rig import kernel_view, late_frames
 from fourdgs_ns.synth.scene import Scene
-from fourdgs_ns.synth.threads import spread
 
 _CHUNK = 32  # tiles that a thread takes at a time
 
@@ -93,6 +94,7 @@ class Renderer:
         spheres = np.full((_num_tiles(camera), 4), -1.0)
         near, _, _ = self._tile_lists(camera, table, 0, spheres)
         spread(
+            available_cores(),
             trace.trace_all,
             len(spheres),
             _CHUNK,
@@ -118,6 +120,7 @@ class Renderer:
         rects = np.zeros((len(table), 4))
         tiles.project_boxes(table, kernel_view(camera), rects)
         spread(
+            available_cores(),
             tiles.list_tiles,
             len(spheres),
             1024,
@@ -165,6 +168,7 @@ class View:
         self.eye = camera.world_from_camera[:3, 3].copy()
         self.paint = np.zeros((len(self.still.code), 9), np.float32)
         spread(
+            available_cores(),
             shading.paint_samples,
             len(self.still.code),
             1 << 14,
@@ -178,7 +182,16 @@ class View:
         )
         self.spheres = np.zeros((_num_tiles(camera), 4))
         size = camera.width, camera.height, len(renderer.offsets)
-        spread(tiles.bound_tiles, len(self.spheres), 256, *size, self.still.code, self.still.position, self.spheres)
+        spread(
+            available_cores(),
+            tiles.bound_tiles,
+            len(self.spheres),
+            256,
+            *size,
+            self.still.code,
+            self.still.position,
+            self.spheres,
+        )
         self.empty = self._picture()
         self._shade(np.arange(len(self.spheres)), self.still, trace.allocate_samples(0), self.empty)
 
@@ -192,6 +205,7 @@ class View:
         if len(touched) == 0:
             return picture
         spread(
+            available_cores(),
             trace.trace_tiles,
             len(touched),
             _CHUNK,
@@ -220,6 +234,7 @@ class View:
     def _shade(self, touched: np.ndarray, samples: trace.Samples, still: trace.Samples, picture: Picture) -> None:
         renderer = self.renderer
         spread(
+            available_cores(),
             shading.shade_tiles,
             len(touched),
             _CHUNK,

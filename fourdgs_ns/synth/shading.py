@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
-from numba import njit
 
+from fourdgs_ns.common.compiled import exact_helper, exact_kernel
 from fourdgs_ns.synth.trace import BOX, LAMP_CENTER, LAMP_POINTS, NOTHING, SUN, TILE
 
 PLANKS, BRICKS, PAPER, CHECKER, CELLS, MARBLE, STRIPES, DOTS, TEXT, PANE, FLAT = range(11)
@@ -53,12 +53,12 @@ class Surfaces(NamedTuple):
     """Octaves of noise: as many as a pixel can show."""
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _row(array, n):
     return np.float64(array[n, 0]), np.float64(array[n, 1]), np.float64(array[n, 2])
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _scramble(h):
     """A number in [0, 1) for 64 bits (mixing in the manner of MurmurHash3's finaliser)."""
     h ^= h >> np.uint64(33)
@@ -68,14 +68,14 @@ def _scramble(h):
     return np.float64(np.int64(h >> np.uint64(11))) * (1.0 / 9007199254740992.0)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _hash(x, y, z, seed):
     """A number in [0, 1) for an integer lattice point."""
     h = np.uint64(x) * np.uint64(_X) ^ np.uint64(y) * np.uint64(_Y)
     return _scramble(h ^ np.uint64(z) * np.uint64(_Z) ^ np.uint64(seed) * np.uint64(_SEED))
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _noise(x, y, z, seed):
     """Value noise in [0, 1) with cubic blending; its lattice is that of :func:`_hash`."""
     fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
@@ -94,12 +94,12 @@ def _noise(x, y, z, seed):
     return _mix(_mix(a, b, fy), _mix(c, d, fy), fz)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _mix(a, b, share):
     return a + share * (b - a)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _fbm(x, y, z, seed, octaves):
     """Fractal noise, mean 0.5, stretched to use most of [0, 1]."""
     total, weight, norm = 0.0, 1.0, 0.0
@@ -111,7 +111,7 @@ def _fbm(x, y, z, seed, octaves):
     return min(1.0, max(0.0, 0.5 + 1.9 * total / norm))
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _cells(x, y, z, seed):
     """Random number of the nearest feature point's cell, and how much nearer it is than the second."""
     ix, iy, iz = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
@@ -127,7 +127,7 @@ def _cells(x, y, z, seed):
     return owner, np.sqrt(second) - np.sqrt(first)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _paint(pattern, size, seed, octaves, x, y, z, u, v, face, s, t, texts, label):
     """Two palette entries, the share of the second, and a gain.
 
@@ -197,7 +197,7 @@ def _paint(pattern, size, seed, octaves, x, y, z, u, v, face, s, t, texts, label
     return 0, 1, grit, gain
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _albedo(surfaces, code, x, y, z):
     """Material, linear RGB albedo at object-space point (x, y, z) of the surface ``code``."""
     face = 0
@@ -245,13 +245,13 @@ def _albedo(surfaces, code, x, y, z):
     return material, r, g, b
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _soft_channel(palette, k, up, fill, sky):
     ambient = palette[AMBIENT_UP, k] * up + palette[AMBIENT_DOWN, k] * (1.0 - up)
     return ambient + palette[FILL, k] * fill + palette[SKYLIGHT, k] * sky
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _soft_light(palette, pane, x, y, z, nx, ny, nz):
     """Linear RGB that a matt white surface sends back of the light without shadows: ambient, fill, window."""
     fill = nx * palette[FILL_TOWARDS, 0] + ny * palette[FILL_TOWARDS, 1] + nz * palette[FILL_TOWARDS, 2]
@@ -267,7 +267,7 @@ def _soft_light(palette, pane, x, y, z, nx, ny, nz):
     )
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _hard_light(lights, x, y, z, nx, ny, nz):
     """Strength on a surface of the whole lamp and of the sun, before shadows."""
     lx, ly, lz = lights[LAMP_CENTER, 0] - x, lights[LAMP_CENTER, 1] - y, lights[LAMP_CENTER, 2] - z
@@ -277,7 +277,7 @@ def _hard_light(lights, x, y, z, nx, ny, nz):
     return lamp, max(0.0, (sx * nx + sy * ny + sz * nz) / np.sqrt(sx * sx + sy * sy + sz * sz))
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _lamp_share(seen, groups):
     count = 0
     for j in range(LAMP_POINTS):
@@ -285,7 +285,7 @@ def _lamp_share(seen, groups):
     return count * groups / LAMP_POINTS
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _highlight(lights, eye, x, y, z, nx, ny, nz):
     """Blinn-Phong highlight of the lamp's centre."""
     lx, ly, lz = lights[LAMP_CENTER, 0] - x, lights[LAMP_CENTER, 1] - y, lights[LAMP_CENTER, 2] - z
@@ -296,7 +296,7 @@ def _highlight(lights, eye, x, y, z, nx, ny, nz):
     return max(0.0, (hx * nx + hy * ny + hz * nz) / np.sqrt(hx * hx + hy * hy + hz * hz)) ** _SHINE
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _display(x):
     """Linear light to 0..255 sRGB, with a shoulder above 0.6 instead of a clip."""
     if x > 0.6:
@@ -305,7 +305,7 @@ def _display(x):
     return 255.0 * x
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _terms(surfaces, palette, lights, pane, samples, n, eye, shiny):
     """What sample ``n`` sends to ``eye``: linear RGB per unit of openness, of the lamp and of the sun."""
     x, y, z = _row(samples.local, n)
@@ -331,7 +331,7 @@ def _terms(surfaces, palette, lights, pane, samples, n, eye, shiny):
     )
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _paint_sample(n, surfaces, palette, lights, pane, samples, eye, paint):
     if samples.code[n] != NOTHING:
         soft, lamp, sun = _terms(surfaces, palette, lights, pane, samples, n, eye, True)
@@ -339,14 +339,14 @@ def _paint_sample(n, surfaces, palette, lights, pane, samples, eye, paint):
             paint[n, k], paint[n, 3 + k], paint[n, 6 + k] = soft[k], lamp[k], sun[k]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@exact_kernel
 def paint_samples(start, end, surfaces, palette, lights, pane, samples, eye, paint):
     """What every sample sends to ``eye`` before shadows; float32 [n, 9], linear RGB of soft light, lamp and sun."""
     for n in range(start, end):
         _paint_sample(n, surfaces, palette, lights, pane, samples, eye, paint)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _shade_pixel(row, col, start, s, eye, surfaces, palette, lights, pane, first, samples, paint, image):
     red, green, blue, filled = 0.0, 0.0, 0.0, 0
     groups = min(s, LAMP_POINTS)
@@ -372,7 +372,7 @@ def _shade_pixel(row, col, start, s, eye, surfaces, palette, lights, pane, first
     image[row, col, 2] = np.uint8(_display(blue / count) + 0.5)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _unchanged(start, s, samples, still):
     for n in range(start, start + s):
         same = samples.code[n] == still.code[n] and samples.lights[n] == still.lights[n]
@@ -381,7 +381,7 @@ def _unchanged(start, s, samples, still):
     return True
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _shade_tile(
     tile, width, height, s, eye, surfaces, palette, lights, pane, first, subject, samples, still, paint, image, matte
 ):
@@ -400,7 +400,7 @@ def _shade_tile(
             _shade_pixel(row, col, start, s, eye, surfaces, palette, lights, pane, first, samples, paint, image)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@exact_kernel
 def shade_tiles(
     start, end, tiles, width, height, s, eye, surfaces, palette, lights, pane, first, subject,
     samples, still, paint, image, matte,
@@ -419,7 +419,7 @@ def shade_tiles(
         )  # fmt: skip
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _shade_point(n, surfaces, palette, lights, pane, samples, colors):
     soft, lamp, sun = _terms(surfaces, palette, lights, pane, samples, n, lights[0], False)
     seen = int(samples.lights[n])
@@ -428,7 +428,7 @@ def _shade_point(n, surfaces, palette, lights, pane, samples, colors):
         colors[n, k] = np.uint8(_display(a * soft[k] + b * lamp[k] + c * sun[k]) + 0.5)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@exact_kernel
 def shade_points(start, end, surfaces, palette, lights, pane, samples, colors):
     """Colour of surface points without highlights, uint8 [n, 3] sRGB."""
     for n in range(start, end):

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+from fourdgs_ns.common.compiled import spread
+from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import shading, trace
 from fourdgs_ns.synth.render import Renderer
 from fourdgs_ns.synth.scene import Part, Scene
-from fourdgs_ns.synth.threads import spread
 
 _STEP_SECONDS = 1e-4
 
@@ -192,10 +193,31 @@ def colors(renderer: Renderer, points: SurfacePoints, frame: int, actors: bool =
     present = np.flatnonzero(table[:, trace.KIND] >= 0)
     everything = np.concatenate([[len(present)], present]).astype(np.int16)[None]
     count, chunk = len(points.code), 512
-    spread(trace.light_points, count, chunk, table, everything, renderer.world, renderer.indoors, samples)
+    spread(
+        available_cores(),
+        trace.light_points,
+        count,
+        chunk,
+        table,
+        everything,
+        renderer.world,
+        renderer.indoors,
+        samples,
+    )
     result = np.zeros((count, 3), np.uint8)
     surfaces, palette = renderer.surfaces, renderer.palette
-    spread(shading.shade_points, count, chunk, surfaces, palette, scene.lights, scene.window, samples, result)
+    spread(
+        available_cores(),
+        shading.shade_points,
+        count,
+        chunk,
+        surfaces,
+        palette,
+        scene.lights,
+        scene.window,
+        samples,
+        result,
+    )
     return result
 
 

@@ -7,12 +7,12 @@ any other.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from fourdgs_ns.common.compiled import exact_helper, exact_kernel
 from fourdgs_ns.synth.trace import CAPSULE, LAMP_CENTER, NOTHING, SUN, TILE, TORUS
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@exact_kernel
 def project_boxes(prims, view, rects):
     """Pixel rectangles (u0, v0, u1, v1; empty for what is absent or behind) that enclose each primitive: [p, 4].
 
@@ -48,7 +48,7 @@ def project_boxes(prims, view, rects):
             rects[i, 0], rects[i, 1], rects[i, 2], rects[i, 3] = -np.inf, -np.inf, np.inf, np.inf
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _bound_tile(tile, width, height, s, code, position, spheres):
     across = (width + TILE - 1) // TILE
     col0, row0 = (tile % across) * TILE, (tile // across) * TILE
@@ -67,7 +67,7 @@ def _bound_tile(tile, width, height, s, code, position, spheres):
         spheres[tile, 3] = np.sqrt(np.sum((high - low) ** 2)) / 2.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@exact_kernel
 def bound_tiles(start, end, width, height, s, code, position, spheres):
     """Bounding sphere (centre, radius; radius -1 where nothing is seen) of what each tile sees: float64 [tiles, 4].
 
@@ -77,7 +77,7 @@ def bound_tiles(start, end, width, height, s, code, position, spheres):
         _bound_tile(tile, width, height, s, code, position, spheres)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _may_shadow(prims, i, sphere, light, rim):
     """False only if primitive ``i`` lies outside the hull of ``sphere`` and of a sphere of ``rim`` about a light."""
     if sphere[3] < 0.0:
@@ -94,20 +94,20 @@ def _may_shadow(prims, i, sphere, light, rim):
     return gap < prims[i, 17] + wide + 0.01
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _may_crowd(prims, i, sphere, crowding):
     """False only if primitive ``i`` cannot take ambient light from anything inside ``sphere``."""
     x, y, z = prims[i, 1] - sphere[0], prims[i, 2] - sphere[1], prims[i, 3] - sphere[2]
     return sphere[3] >= 0.0 and np.sqrt(x * x + y * y + z * z) < prims[i, 17] + sphere[3] + 2.0 * crowding
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _append(lists, row, i):
     lists[row, 0] += 1
     lists[row, lists[row, 0]] = i
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _list_tile(tile, rects, width, height, prims, first, lights, rim, crowding, spheres, near, shadow, crowd):
     across = (width + TILE - 1) // TILE
     col0, row0 = (tile % across) * TILE, (tile // across) * TILE
@@ -126,7 +126,7 @@ def _list_tile(tile, rects, width, height, prims, first, lights, rim, crowding, 
                 _append(crowd, tile, i)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@exact_kernel
 def list_tiles(start, end, rects, width, height, prims, first, lights, rim, crowding, spheres, near, shadow, crowd):
     """Per tile, lists (see ``trace``) of the primitives ``first``.. that it may show or that may take light from it.
 
@@ -139,7 +139,7 @@ def list_tiles(start, end, rects, width, height, prims, first, lights, rim, crow
         _list_tile(tile, rects, width, height, prims, first, lights, rim, crowding, spheres, near, shadow, crowd)
 
 
-@njit(cache=True, error_model="numpy")
+@exact_kernel
 def list_shaders(prims, lights, rim, crowding, shaders):
     """Per primitive, the list of primitives that may take light from it; int16 [p, p + 1].
 

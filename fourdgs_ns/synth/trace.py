@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int8, UInt16
-from numba import njit
+
+from fourdgs_ns.common.compiled import exact_helper, exact_kernel
 
 # The constants of this module are compiled into the kernels of the others too: whoever changes one deletes __pycache__.
 
@@ -90,12 +91,12 @@ def allocate_samples(count: int) -> Samples:
     )
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _row(array, n):
     return np.float64(array[n, 0]), np.float64(array[n, 1]), np.float64(array[n, 2])
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _to_object(prims, i, x, y, z):
     """A world vector in the axes and units of primitive ``i``."""
     return (
@@ -105,7 +106,7 @@ def _to_object(prims, i, x, y, z):
     )
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _hit_sphere(ox, oy, oz, dx, dy, dz):
     a = dx * dx + dy * dy + dz * dz
     b = ox * dx + oy * dy + oz * dz
@@ -120,7 +121,7 @@ def _hit_sphere(ox, oy, oz, dx, dy, dz):
     return far if far > 0.0 else np.inf
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _hit_slab(o, d):
     """Entry and exit of the slab |x| <= 1."""
     if abs(d) < 1e-12:
@@ -130,7 +131,7 @@ def _hit_slab(o, d):
     return (a, b) if a < b else (b, a)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _hit_box(ox, oy, oz, dx, dy, dz):
     x0, x1 = _hit_slab(ox, dx)
     y0, y1 = _hit_slab(oy, dy)
@@ -142,7 +143,7 @@ def _hit_box(ox, oy, oz, dx, dy, dz):
     return near if near > 0.0 else far
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _tube(ox, oy, dx, dy):
     """Entry and exit of the infinite cylinder x^2 + y^2 <= 1."""
     a = dx * dx + dy * dy
@@ -157,7 +158,7 @@ def _tube(ox, oy, dx, dy):
     return (-b - root) / a, (-b + root) / a
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _hit_cylinder(ox, oy, oz, dx, dy, dz):
     r0, r1 = _tube(ox, oy, dx, dy)
     z0, z1 = _hit_slab(oz, dz)
@@ -168,7 +169,7 @@ def _hit_cylinder(ox, oy, oz, dx, dy, dz):
     return near if near > 0.0 else far
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _hit_capsule(half, ox, oy, oz, dx, dy, dz):
     """Segment |z| <= half swept by the unit sphere."""
     best = np.inf
@@ -182,13 +183,13 @@ def _hit_capsule(half, ox, oy, oz, dx, dy, dz):
     return best
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _torus_distance(minor, x, y, z):
     ring = np.sqrt(x * x + y * y) - 1.0
     return np.sqrt(ring * ring + z * z) - minor
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _torus_along(minor, ox, oy, oz, dx, dy, dz, s):
     """Distance to the torus at arc length ``s`` of a ray of unit speed, and its derivative."""
     x, y, z = ox + s * dx, oy + s * dy, oz + s * dz
@@ -198,7 +199,7 @@ def _torus_along(minor, ox, oy, oz, dx, dy, dz, s):
     return tube - minor, (ring * (x * dx + y * dy) / max(axis, 1e-12) + z * dz) / max(tube, 1e-12)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _hit_torus(minor, ox, oy, oz, dx, dy, dz):
     """Sphere tracing with Newton's steps where the ray grazes, ended by bisection."""
     speed = np.sqrt(dx * dx + dy * dy + dz * dz)
@@ -238,7 +239,7 @@ def _hit_torus(minor, ox, oy, oz, dx, dy, dz):
     return np.inf
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _hit(prims, i, ox, oy, oz, dx, dy, dz):
     """Smallest positive ray parameter at which the ray meets primitive ``i``, or infinity."""
     x, y, z = prims[i, 1] - ox, prims[i, 2] - oy, prims[i, 3] - oz
@@ -261,7 +262,7 @@ def _hit(prims, i, ox, oy, oz, dx, dy, dz):
     return _hit_torus(prims[i, 16], ax, ay, az, bx, by, bz)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _object_normal(prims, i, x, y, z):
     """Outward direction at object-space surface point (x, y, z), before the scale is undone."""
     kind = int(prims[i, 0])
@@ -284,7 +285,7 @@ def _object_normal(prims, i, x, y, z):
     return x - x / ring, y - y / ring, z
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _normal(prims, i, x, y, z):
     """World normal at object-space surface point (x, y, z)."""
     a, b, c = _object_normal(prims, i, x, y, z)
@@ -296,7 +297,7 @@ def _normal(prims, i, x, y, z):
     return nx / size, ny / size, nz / size
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _distance(prims, i, x, y, z):
     """Distance in metres from a world point to primitive ``i`` (first order for ellipsoids)."""
     px, py, pz = _to_object(prims, i, x - prims[i, 1], y - prims[i, 2], z - prims[i, 3])
@@ -319,13 +320,13 @@ def _distance(prims, i, x, y, z):
     return _torus_distance(prims[i, 16], px, py, pz) * sx
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _openness_factor(distance, k):
     crowd = (REACH[k] - distance) / REACH[k]
     return 1.0 - _CROWDING[k] * min(1.0, max(0.0, crowd))
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _openness(prims, lists, which, world, indoors, x, y, z, nx, ny, nz):
     """Product over the listed primitives, and the room if ``indoors``, of the ambient light they leave."""
     result = 1.0
@@ -343,7 +344,7 @@ def _openness(prims, lists, which, world, indoors, x, y, z, nx, ny, nz):
     return result
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _lights(prims, lists, which, world, seen, group, groups, x, y, z, nx, ny, nz):
     """The bits of ``seen`` whose lights the listed primitives (and, for the sun, the window's frame) let through.
 
@@ -394,7 +395,7 @@ def _lights(prims, lists, which, world, seen, group, groups, x, y, z, nx, ny, nz
     return seen
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _hit_room(world, ox, oy, oz, dx, dy, dz):
     """Ray parameter and face (0..5: x low, x high, y low, ...) where a ray from inside leaves the room."""
     best = np.inf
@@ -412,7 +413,7 @@ def _hit_room(world, ox, oy, oz, dx, dy, dz):
     return best, face
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _ray(view, u, v):
     a, b = (u - view[14]) / view[12], (v - view[15]) / view[13]
     return (
@@ -422,7 +423,7 @@ def _ray(view, u, v):
     )
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _store_primitive(prims, shaders, world, indoors, lit, group, groups, out, n, i, t, x, y, z):
     """Fill sample ``n``, which sees primitive ``i`` at world point (x, y, z)."""
     lx, ly, lz = _to_object(prims, i, x - prims[i, 1], y - prims[i, 2], z - prims[i, 3])
@@ -437,7 +438,7 @@ def _store_primitive(prims, shaders, world, indoors, lit, group, groups, out, n,
         out.openness[n] = _openness(prims, shaders, i, world, indoors, x, y, z, nx, ny, nz)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _store_face(prims, everything, world, lit, group, groups, out, n, face, t, x, y, z):
     """Fill sample ``n``, which sees a face of the room at world point (x, y, z)."""
     axis = face // 2
@@ -457,7 +458,7 @@ def _store_face(prims, everything, world, lit, group, groups, out, n, face, t, x
         out.openness[n] = _openness(prims, everything, 0, world, True, x, y, z, nx, ny, nz)
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _nearest(prims, lists, which, view, dx, dy, dz, best):
     """Depth and row of the nearest listed primitive in front of ``best``, or ``best`` and NOTHING."""
     code = NOTHING
@@ -469,7 +470,7 @@ def _nearest(prims, lists, which, view, dx, dy, dz, best):
     return best, code
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _trace_sample(n, u, v, near, tile, view, prims, shaders, everything, world, indoors, lit, group, groups, out):
     dx, dy, dz = _ray(view, u, v)
     wall, face = np.inf, 0
@@ -486,7 +487,7 @@ def _trace_sample(n, u, v, near, tile, view, prims, shaders, everything, world, 
         out.code[n] = NOTHING
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _trace_tile(tile, near, view, width, height, offsets, prims, shaders, everything, world, indoors, lit, out):
     across = (width + TILE - 1) // TILE
     col0, row0 = (tile % across) * TILE, (tile // across) * TILE
@@ -502,7 +503,7 @@ def _trace_tile(tile, near, view, width, height, offsets, prims, shaders, everyt
                 )
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _retrace_tile(tile, near, shadow, crowd, view, width, height, offsets, prims, shaders, world, indoors, still, out):
     # One long loop: a call with this many arrays costs more than the work for most samples.
     across = (width + TILE - 1) // TILE
@@ -535,7 +536,7 @@ def _retrace_tile(tile, near, shadow, crowd, view, width, height, offsets, prims
                 out.openness[n] *= _openness(prims, crowd, tile, world, False, x, y, z, nx, ny, nz)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@exact_kernel
 def trace_all(start, end, near, view, width, height, offsets, prims, shaders, everything, world, indoors, lit, out):
     """Trace every sample of a view against ``prims`` and, if ``indoors``, the room.
 
@@ -547,7 +548,7 @@ def trace_all(start, end, near, view, width, height, offsets, prims, shaders, ev
         _trace_tile(tile, near, view, width, height, offsets, prims, shaders, everything, world, indoors, lit, out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@exact_kernel
 def trace_tiles(
     start, end, tiles, near, shadow, crowd, view, width, height, offsets, prims, shaders, world, indoors, still, out
 ):
@@ -563,7 +564,7 @@ def trace_tiles(
         )
 
 
-@njit(error_model="numpy")
+@exact_helper
 def _light_point(n, prims, everything, world, indoors, out):
     x, y, z = _row(out.position, n)
     nx, ny, nz = _row(out.normal, n)
@@ -571,7 +572,7 @@ def _light_point(n, prims, everything, world, indoors, out):
     out.openness[n] = _openness(prims, everything, 0, world, indoors, x, y, z, nx, ny, nz)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@exact_kernel
 def light_points(start, end, prims, everything, world, indoors, out):
     """Lights and openness of surface points: reads ``out.position`` and ``out.normal``, writes the other two."""
     for n in range(start, end):

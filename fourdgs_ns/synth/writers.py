@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from fourdgs_ns.common.files import write_json
 from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
-from fourdgs_ns.synth.media import Video, write_image, write_json
+from fourdgs_ns.synth.media import Video, write_image
 from fourdgs_ns.synth.render import Picture, Renderer
 from fourdgs_ns.synth.rig import moving_camera
 from fourdgs_ns.synth.sound import RATE, heard, scene_sound

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.machine_memory import is_out_of_memory
 from fourdgs_ns.representation.base import Representation
 
 GB = 1024**3
@@ -69,27 +67,6 @@ def affordable(representation: Representation, wanted: int, present: int, free: 
     )
 
 
-def free_host_memory() -> int:
-    """Bytes of host memory that can be taken without swapping: what the system can free, and the container's limit."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        # The file cache is not free but can be had.
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        free = min(free, limit - int((group / "memory.current").read_text()) + int(held["inactive_file"]))
-    except (OSError, KeyError, ValueError):
-        pass  # no container, no limit, or another system
-    return max(free, 0)
-
-
-def peak_host_memory() -> int:
-    """Peak resident bytes of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 @dataclass(frozen=True)
 class Use:
     """What was in GPU memory when it ran out."""
@@ -119,13 +96,6 @@ class Use:
         }
         best = sorted((size, words) for words, size in options.items() if size)[::-1][:2]
         return ", or ".join(words for _, words in best)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that GPU memory ran out: torch's own exception, or CUDA's message in a plain one."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "CUDA" in str(error) and "out of memory" in str(error)
 
 
 class OutOfMemory(UserError):

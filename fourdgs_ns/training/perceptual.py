@@ -6,8 +6,9 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
+
+from fourdgs_ns.common.console import warn
 
 
 class Perceptual:
@@ -45,8 +46,8 @@ class Perceptual:
                 )
                 self.network = network.requires_grad_(False)
             except Exception as error:  # the download fails in many ways: no network, proxy, full disk
-                CONSOLE.print(
-                    f"[yellow]LPIPS is left out of losses and scores: its weights are not at hand ({self.backbone}, "
+                warn(
+                    f"LPIPS is left out of losses and scores: its weights are not at hand ({self.backbone}, "
                     f"{type(error).__name__})."
                 )
                 self.missing = True

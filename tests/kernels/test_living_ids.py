@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fourdgs_ns.kernels.slicing import AliveMarks, list_alive
+from fourdgs_ns.kernels.alive import AliveMarks
+from fourdgs_ns.kernels.slicing import list_alive
 
 from .device import DEVICE
 

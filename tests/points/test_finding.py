@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points import finding
@@ -118,11 +117,10 @@ def test_automatic_key_frames_are_three_per_second_within_limits():
     assert choose_key_frames(2, None, 0.1).tolist() == [0, 1] and choose_key_frames(1, None).tolist() == [0]
 
 
-def test_report_fits_one_screen_and_says_the_numbers(rig, run):
+def test_report_fits_one_screen_and_says_the_numbers(rig, run, capsys):
     stage = run([np.concatenate([GRID, GRID[:7] + np.array([0, 0, 3 + k])]) for k in range(3)])
-    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_report(console, rig.capture, stage)
-    text = console.export_text()
+    print_report(rig.capture, stage)
+    text = capsys.readouterr().out
     assert "1221 points in all" in text and "400 at rest" in text and "21 others" in text and "0.50" in text
     assert len(text.splitlines()) < 40
     assert str(stage.key_frames.directory) in text.replace("\n", "")

@@ -121,6 +121,6 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError("no space")
 
     monkeypatch.setattr(PlyData, "write", full)
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match="cannot be written"):
         write_points_ply(path, np.ones((5, 3)), np.zeros((5, 3), np.uint8), None)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1

@@ -5,11 +5,11 @@ import json
 import cv2
 import numpy as np
 import pytest
-from rich.console import Console
 
 from fourdgs_ns.bench.process import LATE_FRAMES, errors_of, record
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.capture.sources import read_frames
+from fourdgs_ns.common.console import OUT
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.workspace import STAGES
 from fourdgs_ns.points.ply import read_points_ply
@@ -31,8 +31,9 @@ def recordings(tmp_path_factory):
 def processed(recordings, tmp_path_factory):
     raw, rig = recordings
     options = ProcessOptions((raw,), tmp_path_factory.mktemp("out") / "capture")
-    console = Console(record=True, width=160, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    return options, process(options, console), console.export_text(), rig
+    with OUT.capture() as printed:
+        outcome = process(options)
+    return options, outcome, printed.get(), rig
 
 
 @pytest.mark.slow
@@ -65,9 +66,9 @@ def test_a_second_run_has_nothing_to_do_and_from_redoes(processed):
 
     options, first, _, _ = processed
     before = (options.out / "transforms.json").read_bytes()
-    again = process(options, Console(quiet=True))
+    again = process(options)
     assert again.seconds == {}
-    redone = process(replace(options, redo_from="points"), Console(quiet=True))
+    redone = process(replace(options, redo_from="points"))
     assert list(redone.seconds) == ["points", "check", "write"]
     assert (options.out / "transforms.json").read_bytes() == before
     assert first.results["calibrate"] == redone.results["calibrate"]
@@ -79,11 +80,11 @@ def test_masks_and_other_options_redo_only_what_they_decide(processed):
 
     options, _, _, _ = processed
     masked = replace(options, masks="background-subtraction", points="none")
-    outcome = process(masked, Console(quiet=True))
+    outcome = process(masked)
     assert "extract" not in outcome.seconds and "calibrate" not in outcome.seconds and "masks" in outcome.seconds
     capture = read_capture(options.out)
     assert all(c.masks is not None and len(c.masks) == len(c.frames) for c in capture.cameras)
-    process(replace(options, points="none"), Console(quiet=True))
+    process(replace(options, points="none"))
     assert all(c.masks is None for c in read_capture(options.out).cameras)
 
 
@@ -100,7 +101,7 @@ def test_imported_calibration_without_sound(tmp_path):
     options = ProcessOptions(
         (tmp_path / "in",), tmp_path / "out", calibration=str(calibration), points="none", sync_offsets=("b=0.05",)
     )
-    process(options, Console(quiet=True))
+    process(options)
     capture = read_capture(tmp_path / "out")
     # b started a frame and a half later: of 10 frames 8 are shared, and a's lie half a frame off.
     assert capture.num_frames == 8
@@ -134,11 +135,11 @@ def test_ctrl_c_in_a_stage_leaves_no_capture_and_the_next_run_goes_on(tmp_path, 
 
     monkeypatch.setattr(Workspace, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        process(options, Console(quiet=True))
+        process(options)
     assert stage == "write" or not (tmp_path / "out" / "transforms.json").exists()
     assert not list((tmp_path / "out").rglob("*.partial*")) and not list((tmp_path / "out").rglob("*.tmp"))
     monkeypatch.setattr(Workspace, "run", real)
-    outcome = process(options, Console(quiet=True))
+    outcome = process(options)
     assert stage in outcome.seconds and not set(STAGES[: STAGES.index(stage)]) & outcome.seconds.keys()
     assert len(read_capture(tmp_path / "out").cameras) == 2
 
@@ -151,7 +152,7 @@ def test_cameras_of_two_sizes(tmp_path):
     options = ProcessOptions(
         (tmp_path / "in",), tmp_path / "out", calibration=str(tmp_path / "poses_bounds.npy"), points="none"
     )
-    process(options, Console(quiet=True))
+    process(options)
     a, b = read_capture(tmp_path / "out").cameras
     assert (a.width, a.height, b.width, b.height) == (64, 48, 128, 96)
     assert (a.camera.intrinsics[0, 0], b.camera.intrinsics[0, 0]) == pytest.approx(
@@ -164,7 +165,7 @@ def test_a_calibration_of_other_cameras(tmp_path):
     writers.write_easyvolcap_calibration(tmp_path / "other", writers.rig(("left", "right")))
     options = ProcessOptions((tmp_path / "in",), tmp_path / "out", calibration=str(tmp_path / "other"))
     with pytest.raises(UserError, match="calibrates cameras left, right but not a, b; it may be of another rig"):
-        process(options, Console(quiet=True))
+        process(options)
     assert not (tmp_path / "out" / "transforms.json").exists()
 
 
@@ -173,7 +174,7 @@ def test_a_clip_upside_down_is_turned(tmp_path):
     calibration = _poses_for(tmp_path / "in", tmp_path)
     turn(tmp_path / "in" / "b.mp4", 180)
     options = ProcessOptions((tmp_path / "in",), tmp_path / "out", calibration=str(calibration), points="none")
-    process(options, Console(quiet=True))
+    process(options)
     image = next(read_frames(read_capture(tmp_path / "out").camera("b").frames))
     assert image[-6:-2, -6:].min() > 200 > image[:6, :6].max()  # the bright corner is below right now
 
@@ -196,7 +197,7 @@ def test_masks_reach_the_training(tmp_path):
         masks="background-subtraction",
         points="none",
     )
-    process(options, Console(quiet=True))
+    process(options)
     config = make_config(tmp_path / "out", tmp_path / "run", 3)
     config.pipeline.datamanager.dataparser.masks = "alpha"
     trainer = train(config)
@@ -210,11 +211,11 @@ def test_folders_that_are_refused(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="already holds files of something else"):
-        process(ProcessOptions((tmp_path / "in",), tmp_path / "other"), Console(quiet=True))
+        process(ProcessOptions((tmp_path / "in",), tmp_path / "other"))
     with pytest.raises(UserError, match="is the folder of the videos"):
-        process(ProcessOptions((tmp_path / "in",), tmp_path / "in"), Console(quiet=True))
+        process(ProcessOptions((tmp_path / "in",), tmp_path / "in"))
     with pytest.raises(UserError, match="--calibration nowhere does not exist"):
-        process(ProcessOptions((tmp_path / "in",), tmp_path / "out", calibration="nowhere"), Console(quiet=True))
+        process(ProcessOptions((tmp_path / "in",), tmp_path / "out", calibration="nowhere"))
 
 
 @pytest.mark.slow

@@ -125,12 +125,12 @@ def test_the_same_command_twice_at_once(tmp_path, monkeypatch):
 
     def other_first(source, target):
         with monkeypatch.context() as patch:
-            patch.setattr(module.os, "replace", real)
-            patch.setattr(module.os, "getpid", lambda: 1)
+            patch.setattr(os, "replace", real)
+            patch.setattr(os, "getpid", lambda: 1)
             module.write_png(path, picture(0))
         real(source, target)
 
-    monkeypatch.setattr(module.os, "replace", other_first)
+    monkeypatch.setattr(os, "replace", other_first)
     module.write_png(path, picture(1))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], picture(1))
@@ -144,7 +144,7 @@ def test_a_full_disk_keeps_what_is_there_and_can_be_resumed(wanted, monkeypatch)
             raise OSError(errno.ENOSPC, "No space left on device")
         real(source, target)
 
-    monkeypatch.setattr(module.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UserError, match=r"the disk is full.*type the same command again"):
         write_sequence(wanted, Drawer())
     assert not list(wanted.folder.glob("*.part"))

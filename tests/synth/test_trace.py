@@ -132,7 +132,7 @@ def test_retraced_tiles_equal_tracing_everything(renderer, cameras):
 
 def test_number_of_threads_does_not_matter(renderer, cameras, monkeypatch):
     many = renderer.view(cameras[0]).render(5)
-    monkeypatch.setattr("fourdgs_ns.synth.threads.available_cores", lambda: 1)
+    monkeypatch.setattr("fourdgs_ns.synth.render.available_cores", lambda: 1)
     one = renderer.view(cameras[0]).render(5)
     np.testing.assert_array_equal(many.image, one.image)
     np.testing.assert_array_equal(many.matte, one.matte)

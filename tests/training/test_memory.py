@@ -9,6 +9,7 @@ from fourdgs_ns.bench import memory as bench
 from fourdgs_ns.bench.render import REPRESENTATIONS, make_scene
 from fourdgs_ns.capture.frames import residency
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.machine_memory import free_host_memory
 from fourdgs_ns.training import memory
 
 CPU = torch.device("cpu")
@@ -115,5 +116,5 @@ def test_host_memory_that_was_asked_for_must_hold_the_frames(monkeypatch):
 
 
 def test_free_host_memory_is_what_the_machine_has():
-    free = memory.free_host_memory()
+    free = free_host_memory()
     assert 0.05 * GB < free < 4096 * GB

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import threading
@@ -15,19 +14,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fourdgs_ns.capture.capture import VideoFrames
 from fourdgs_ns.capture.frames.file import CameraFile, Shape, Sidecar, frame_is_sound, write_at
 from fourdgs_ns.capture.sources import read_frames, read_masks
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import DISK_FULL, disk_error
+from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.geometry.resampling import Resampler
 
 FLUSH_EVERY = 32
 """Frames between two progress records of an unfinished file."""
 MAX_WORKERS = 8
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def build_all(files: Sequence[CameraFile], directory: Path, show_progress: bool) -> None:
@@ -41,18 +40,12 @@ def build_all(files: Sequence[CameraFile], directory: Path, show_progress: bool)
     begun = [_begin(file) for file in files]
     _require_space(directory, files, begun)
     stop = threading.Event()
-    bar = Progress(
-        TextColumn("decoding videos once"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames,"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        disable=not show_progress,
-    )
-    with bar, ThreadPoolExecutor(num_workers(len(files))) as pool:
+    with (
+        progress_bar(transient=False, show=show_progress) as bar,
+        ThreadPoolExecutor(num_workers(len(files))) as pool,
+    ):
         total, done = sum(b.shape[0] for b in begun), sum(len(b.crc32) for b in begun)
-        task = bar.add_task("", total=total, completed=done)
+        task = bar.add_task("decoding videos once", total=total, completed=done)
         jobs = [pool.submit(_build, *job, stop, lambda: bar.advance(task)) for job in zip(files, begun, strict=True)]
         try:
             for job in as_completed(jobs):
@@ -123,7 +116,7 @@ def _build(file: CameraFile, sidecar: Sidecar, stop: threading.Event, advance: C
             finally:
                 # Whatever stopped it: cut a half-written frame off, record the whole ones.
                 data.truncate(len(sidecar.crc32) * sidecar.frame_bytes)
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, UserError):
                     sidecar.save(record)
             if not finished:
                 return
@@ -135,10 +128,9 @@ def _build(file: CameraFile, sidecar: Sidecar, stop: threading.Event, advance: C
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        raise UserError(
-            f"the disk of {file.directory} is full after {len(sidecar.crc32)} of {sidecar.shape[0]} frames of camera "
-            f"'{file.recorded.name}'; free some space and start again to continue there, or {_save_space(file.directory)}"
-        ) from error
+        kept = f"{len(sidecar.crc32)} of {sidecar.shape[0]} frames of camera '{file.recorded.name}' are kept"
+        remedy = f"{kept}: free some space and start again to continue there, or {_save_space(file.directory)}"
+        raise disk_error(error, file.data_path(sidecar.shape), remedy) from error
     except UserError as error:
         raise UserError(f"camera '{file.recorded.name}': {error}") from error
 

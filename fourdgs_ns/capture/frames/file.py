@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
+import threading
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fourdgs_ns.capture.capture import Capture, FrameSource, ImageFrames, RecordedCamera, VideoFrames
+from fourdgs_ns.capture.capture import Capture, FrameSource, RecordedCamera, VideoFrames
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import write_text
+from fourdgs_ns.common.workspace import digest, stamp
 from fourdgs_ns.geometry.camera import Camera
 
 STORE_VERSION = 1
 """Part of every key; raise it when the same source would give other pixels."""
+
+_position = threading.Lock()
+"""Held while the position of a file is in use, on systems that cannot read and write at a given one."""
 
 Shape = tuple[int, int, int, int]
 """Frames, height, width, channels."""
@@ -74,12 +79,7 @@ class Sidecar:
 
     def save(self, path: Path) -> None:
         """Write it to ``path``, whole or not at all."""
-        temporary = path.with_name(path.name + ".tmp")
-        try:
-            temporary.write_text(json.dumps(asdict(self)))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(path, json.dumps(asdict(self)))
 
 
 def camera_file(
@@ -103,31 +103,25 @@ def camera_file(
     facts = {
         "version": STORE_VERSION,
         "camera": recorded.name,
-        "frames": _fingerprint(recorded.frames, capture.root),
-        "masks": None if masks is None else [capture.masks_are_mattes, _fingerprint(masks, capture.root)],
+        "frames": source_facts(recorded.frames, capture.root),
+        "masks": None if masks is None else [capture.masks_are_mattes, source_facts(masks, capture.root)],
         "source_size": [recorded.width, recorded.height],
         "size": [pinhole.width, pinhole.height],
         "lens": None
         if lens is None
         else [lens.fisheye, *(m.tolist() for m in (lens.source_matrix, lens.pinhole_matrix, lens.distortion))],
     }
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-    return CameraFile(recorded, pinhole, masks, capture.masks_are_mattes, directory, key)
+    return CameraFile(recorded, pinhole, masks, capture.masks_are_mattes, directory, digest(facts))
 
 
-def _fingerprint(source: FrameSource, root: Path) -> list:
-    """Which files and frames: paths relative to the capture (it may be moved), sizes and times of modification."""
-    indices = [int(i) for i in source.indices] if isinstance(source, VideoFrames) else None
-    files = []
-    for path in [source.path] if isinstance(source, VideoFrames) else source.paths:
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise UserError(
-                f"{path} cannot be read ({error.strerror}); put the file back, or correct the capture's description"
-            ) from error
-        files.append([os.path.relpath(path, root), stat.st_size, stat.st_mtime_ns])
-    return [files, "opaque" if isinstance(source, ImageFrames) and source.opaque else indices]
+def source_facts(source: FrameSource, root: Path) -> list:
+    """Which files and frames of the capture at ``root`` these are.
+
+    Raises UserError when a file is missing.
+    """
+    if isinstance(source, VideoFrames):
+        return [[stamp(source.path, root)], [int(i) for i in source.indices]]
+    return [[stamp(path, root) for path in source.paths], "opaque" if source.opaque else None]
 
 
 def damage_of(path: Path, sidecar: Sidecar) -> str | None:
@@ -150,10 +144,10 @@ def frame_is_sound(fd: int, path: Path, sidecar: Sidecar, index: int) -> bool:
 
 
 def read_into(fd: int, out: np.ndarray, offset: int, path: Path) -> None:
-    """Fill the C-contiguous ``out`` with the bytes at ``offset``; the file's own position is neither used nor moved."""
+    """Fill the C-contiguous ``out`` with the bytes at ``offset`` of an open file, from any thread."""
     rest = out.data.cast("B")
     while rest:
-        count = os.preadv(fd, [rest], offset)
+        count = _read_at(fd, rest, offset)
         if count == 0:
             raise UserError(f"{path} became shorter while it was in use; start again, its frames are then decoded anew")
         rest, offset = rest[count:], offset + count
@@ -163,5 +157,23 @@ def write_at(fd: int, pixels: np.ndarray, offset: int) -> None:
     """Write the C-contiguous ``pixels`` at ``offset``."""
     rest = pixels.data.cast("B")
     while rest:
-        count = os.pwrite(fd, rest, offset)
+        count = _write_at(fd, rest, offset)
         rest, offset = rest[count:], offset + count
+
+
+def _read_at(fd: int, out: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [out], offset)
+    with _position:
+        os.lseek(fd, offset, os.SEEK_SET)
+        content = os.read(fd, len(out))
+    out[: len(content)] = content
+    return len(content)
+
+
+def _write_at(fd: int, content: memoryview, offset: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(fd, content, offset)
+    with _position:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, content)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fourdgs_ns.capture.frames.store import FrameStore
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.training.memory import free_host_memory, is_out_of_memory
+from fourdgs_ns.common.machine_memory import free_host_memory, is_out_of_memory
 
 GIB = 1024**3
 GPU_SHARE = 0.85

@@ -8,14 +8,7 @@ determines the pixels, so another resolution, clip or choice of cameras never me
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import hashlib
-import os
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +19,7 @@ from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.frames.building import build_all
 from fourdgs_ns.capture.frames.file import CameraFile, Shape, Sidecar, camera_file, damage_of, read_into
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.workspace import cache_directory, only_builder
 from fourdgs_ns.geometry.camera import Camera
 
 
@@ -42,7 +36,7 @@ class StoredCamera:
 class FrameStore:
     """Random access to the training frames of several cameras. Safe to use from several threads, and to pickle.
 
-    Frames are read with ``preadv`` straight into the caller's array instead of through a memory map: the touched pages
+    Frames are read straight into the caller's array instead of through a memory map: the touched pages
     of a map count as resident memory of the process, which would grow to the size of the clip, while the page cache
     behind a read belongs to the kernel.
     """
@@ -102,7 +96,7 @@ def open_frame_store(
     Cameras are decoded in parallel. An interrupted build continues where it stopped, a damaged file is built again,
     and a second process waits for the first. With ``masks`` the masks of cameras that have them become the alpha
     channel; mattes then also weight the colours when pixels are averaged. ``directory`` defaults to ``frames`` in
-    :func:`cache_directory`.
+    :func:`fourdgs_ns.common.workspace.cache_directory`.
 
     Raises UserError when a source cannot be decoded or does not fit its camera, and when the disk is too small.
     """
@@ -125,33 +119,6 @@ def open_frame_store(
     return FrameStore({file.recorded.name: stored[file.recorded.name] for file in files}, notes)
 
 
-def cache_directory(root: Path) -> Path:
-    """A writable folder for what is derived from the capture at ``root``; it exists on return.
-
-    ``<root>/.fourdgs``, or a folder of its own under ``$XDG_CACHE_HOME/fourdgs-ns`` (``~/.cache/fourdgs-ns``) when the
-    capture is read-only. Raises UserError when neither can be written.
-    """
-    resolved = root.resolve()
-    digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    beside, fallback = root / ".fourdgs", user_cache / "fourdgs-ns" / f"{resolved.name}-{digest}"
-    if _can_create_files(beside, parents=False):
-        return beside
-    if _can_create_files(fallback, parents=True):
-        return fallback
-    raise UserError(f"neither {beside} nor {fallback} can be written; set XDG_CACHE_HOME to a folder that can")
-
-
-def _can_create_files(directory: Path, *, parents: bool) -> bool:
-    # Mode bits say nothing about root or read-only mounts: only trying does.
-    try:
-        directory.mkdir(parents=parents, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory):
-            return True
-    except OSError:
-        return False
-
-
 def _open_finished(files: Sequence[CameraFile]) -> tuple[dict[str, StoredCamera], list[str]]:
     """The cameras whose files are there and sound, and sentences about them and about damaged ones."""
     stored, notes = {}, []
@@ -169,19 +136,3 @@ def _open_finished(files: Sequence[CameraFile]) -> tuple[dict[str, StoredCamera]
                 "check the disk if this happens more than once"
             )
     return stored, notes
-
-
-@contextlib.contextmanager
-def only_builder(directory: Path, doing: str) -> Iterator[None]:
-    """Held by the one process that is ``doing`` something in ``directory``; the system releases it when the process dies."""
-    with open(directory / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that is {doing} {directory}", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            # Some network file systems have no locks; one process alone needs none.
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
-        yield

@@ -126,7 +126,7 @@ def test_a_full_disk_is_reported_and_continued(capture, tmp_path, monkeypatch, d
         return write(fd, data[:room], offset)
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(UserError, match=r"full after 20 of 40 frames of camera 'b'.*--downscale-factor.*--frames"):
+    with pytest.raises(UserError, match=r"full; 20 of 40 frames of camera 'b'.*--downscale-factor.*--frames"):
         open_store(capture, directory=directory)
     assert next(directory.glob("*.part")).stat().st_size == 20 * WIDTH * HEIGHT * 3
     monkeypatch.setattr(os, "pwrite", write)

@@ -1,6 +1,5 @@
 """The store holds exactly what decoding gives, never decodes twice, and rebuilds what was damaged."""
 
-import errno
 import os
 import pickle
 import shutil
@@ -14,8 +13,6 @@ from PIL import Image
 
 from fourdgs_ns.capture.capture import ImageFrames, VideoFrames
 from fourdgs_ns.capture.frames import building as frame_building
-from fourdgs_ns.capture.frames import store as frame_store
-from fourdgs_ns.capture.frames.store import cache_directory
 from fourdgs_ns.capture.sources import read_frames, read_masks
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.resampling import Resampler
@@ -208,32 +205,6 @@ def test_uneven_frame_rates_are_noted_at_every_opening(capture, monkeypatch):
     capture = capture.only_cameras(["b"])
     assert open_store(capture).notes == ("uneven",)
     assert open_store(capture).notes == ("uneven",)
-
-
-def test_cache_directory(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    root = tmp_path / "capture"
-    root.mkdir()
-    assert cache_directory(root) == root / ".fourdgs"
-
-    def read_only(**options):
-        if Path(options["dir"]).is_relative_to(root):
-            raise OSError(errno.EROFS, "Read-only file system")
-        return really_create(**options)
-
-    really_create = frame_store.tempfile.NamedTemporaryFile
-    monkeypatch.setattr(frame_store.tempfile, "NamedTemporaryFile", read_only)
-    elsewhere = cache_directory(root)
-    assert elsewhere.parent == tmp_path / "cache" / "fourdgs-ns" and elsewhere.name.startswith("capture-")
-    assert elsewhere.is_dir() and cache_directory(root) == elsewhere
-    other = tmp_path / "other" / "capture"
-    assert cache_directory(other).parent == other or cache_directory(other) != elsewhere
-    assert not other.exists()  # a missing capture is not created
-
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="XDG_CACHE_HOME"):
-        cache_directory(root)
 
 
 def test_reading_from_several_threads_and_after_pickling(capture):
