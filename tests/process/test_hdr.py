@@ -39,6 +39,7 @@ def _write(path, transfer):
     y, u, v = (np.rint(p).astype(np.uint16) for p in planes)
     grid = np.repeat(np.repeat(np.arange(6).reshape(2, 3), 32, axis=0), 32, axis=1)
     half = grid[::2, ::2]
+    data = np.concatenate([y[grid].ravel(), u[half].ravel(), v[half].ravel()]).reshape(-1, grid.shape[1])
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(30))
         stream.width, stream.height, stream.pix_fmt = grid.shape[1], grid.shape[0], "yuv420p10le"
@@ -47,9 +48,7 @@ def _write(path, transfer):
         context.color_trc, context.color_primaries = transfer, BT2020
         context.colorspace, context.color_range = BT2020_MATRIX, LIMITED
         for k in range(3):
-            frame = av.VideoFrame(stream.width, stream.height, "yuv420p10le")
-            for plane, values in zip(frame.planes, (y[grid], u[half], v[half])):
-                np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[:, : plane.width] = values
+            frame = av.VideoFrame.from_ndarray(data, format="yuv420p10le")
             frame.color_trc, frame.color_primaries = transfer, BT2020
             frame.colorspace, frame.color_range, frame.pts = BT2020_MATRIX, LIMITED, k
             container.mux(stream.encode(frame))
