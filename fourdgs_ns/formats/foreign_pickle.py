@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,33 @@ import torch
 from fourdgs_ns.common.errors import UserError
 
 # A NumPy number is stored as a call of one function with a type and bytes; under NumPy 1 and 2 it has different names.
-_SCALAR = np.float64(0).__reduce__()[0]
+_SCALAR: Any = np.float64(0).__reduce__()[0]
 _DTYPES = [type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")]
 
 
-def _allowed() -> list[Any]:
+def _scalar(module: str) -> Callable:
+    """NumPy's function that makes a number, under the module that a file names."""
+
+    def scalar(*arguments: Any) -> Any:
+        return _SCALAR(*arguments)
+
+    scalar.__module__, scalar.__qualname__ = module, "scalar"
+    return scalar
+
+
+@contextmanager
+def _allowed() -> Iterator[None]:
+    """Inside, torch also reads NumPy's numbers and types (``safe_globals`` does this, but only since torch 2.5)."""
     import _codecs
 
-    names = [(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    return [*names, np.dtype, *_DTYPES, _codecs.encode]
+    before = list(torch.serialization.get_safe_globals())
+    scalars = [_scalar(f"numpy.{core}.multiarray") for core in ("core", "_core")]
+    torch.serialization.add_safe_globals([*scalars, np.dtype, *_DTYPES, _codecs.encode])
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 
 def load_foreign(path: Path) -> Any:
@@ -34,7 +54,7 @@ def load_foreign(path: Path) -> Any:
     """
     if not path.is_file():
         raise UserError(f"{path} is no file; give the checkpoint to read, for instance chkpnt30000.pth")
-    with torch.serialization.safe_globals(_allowed()):
+    with _allowed():
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         except Exception as error:

@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
+
 
 class Kernel:
     """A Triton kernel that is compiled once per type of its arguments, never per value or alignment.
@@ -24,7 +26,12 @@ class Kernel:
         parameters = inspect.signature(function).parameters.values()
         self.constants = [p.name for p in parameters if p.annotation not in (inspect.Parameter.empty, None)]
         runtime = [p.name for p in parameters if p.name not in self.constants]
-        self.function = triton.jit(do_not_specialize=runtime, do_not_specialize_on_alignment=runtime)(function)
+        # Triton's interpreter knows constants by the type; before 3.2 not by its name, which deferred annotations are.
+        function.__annotations__ |= dict.fromkeys(self.constants, tl.constexpr)
+        options = {"do_not_specialize": runtime}
+        if TRITON >= (3, 2):  # before, the first stands for both
+            options["do_not_specialize_on_alignment"] = runtime
+        self.function = triton.jit(**options)(function)
         self.compiled: dict[tuple, Any] = {}
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
@@ -37,7 +44,8 @@ class Kernel:
                 # None in Triton's interpreter, which compiles nothing.
                 self.compiled[key] = self.function[grid](*arguments, **constants)
             else:
-                compiled[(*grid, 1, 1)[:3]](*arguments, *values)
+                # Since Triton 3.3 machine code is launched with the constants, too, which it ignores.
+                compiled[(*grid, 1, 1)[:3]](*arguments, *(values if TRITON >= (3, 3) else ()))
 
         return launch
 
