@@ -19,6 +19,7 @@ FORMATS: Registry[Format] = Registry(
     # Files are recognised in this order.
     {
         "run": "fourdgs_ns.formats.run:FORMAT",
+        "fudan": "fourdgs_ns.formats.fudan:FORMAT",
         "ply": "fourdgs_ns.formats.gaussian_ply:FORMAT",
         "ply-sequence": "fourdgs_ns.formats.ply_sequence:FORMAT",
         "html": "fourdgs_ns.formats.html:FORMAT",
@@ -27,7 +28,6 @@ FORMATS: Registry[Format] = Registry(
         "4dgs": "fourdgs_ns.formats.fourdgs_file:FORMAT",
         "npz": "fourdgs_ns.formats.npz:FORMAT",
         "ply4d": "fourdgs_ns.formats.ply4d:FORMAT",
-        "fudan": "fourdgs_ns.formats.fudan:FORMAT",
     },
 )
 

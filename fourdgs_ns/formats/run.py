@@ -64,7 +64,7 @@ def load_checkpoint(path: Path) -> TrainedScene:
         raise UserError(
             f"{checkpoint} was not written by a fourdgs-ns method; give the run of one of {', '.join(METHODS)}"
         )
-    if "method" not in extra:
+    if not {"method", "options", "world_from_capture"} <= set(extra):
         raise UserError(
             f"{checkpoint} was written by an earlier fourdgs-ns and cannot be read by this one; train again, or use the version "
             "that wrote it"

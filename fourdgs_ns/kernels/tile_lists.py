@@ -19,8 +19,8 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fourdgs_ns.kernels.blending import TILE_SIZE
 from fourdgs_ns.kernels.launch import kernel
-from fourdgs_ns.rasterization.types import TILE_SIZE
 
 SIDES = 8, TILE_SIZE
 """Pixels along the side of tiles, divisors of TILE_SIZE: the first of which there are not too many entries, or the last."""

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from fourdgs_ns.common.compiled import helper, kernel
-from fourdgs_ns.rasterization import types
+from fourdgs_ns.kernels import blending
 from fourdgs_ns.rasterization.cpu_tiles import TILE
 
 _PIXELS = TILE * TILE
@@ -23,8 +23,8 @@ _RUN = 32
 
 # Plain Python floats would make Numba compute in float64.
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
-_ALPHA_MAX, _ALPHA_MIN = np.float32(types.ALPHA_MAX), np.float32(types.ALPHA_MIN)
-_TRANSMITTANCE_MIN = np.float32(types.TRANSMITTANCE_MIN)
+_ALPHA_MAX, _ALPHA_MIN = np.float32(blending.ALPHA_MAX), np.float32(blending.ALPHA_MIN)
+_TRANSMITTANCE_MIN = np.float32(blending.TRANSMITTANCE_MIN)
 _MINUS_LOG2_E = np.float32(-1.0 / math.log(2.0))
 _EXPONENT_MAX = np.float32(80.0)
 _E1, _E2, _E3, _E4, _E5, _E6 = (np.float32(math.log(2.0) ** k / math.factorial(k)) for k in range(1, 7))

@@ -12,10 +12,10 @@ import math
 import numpy as np
 
 from fourdgs_ns.common.compiled import helper, kernel
-from fourdgs_ns.rasterization import types
+from fourdgs_ns.kernels import blending
 
-TILE = types.TILE_SIZE
-_ALPHA_MIN = np.float32(types.ALPHA_MIN)
+TILE = blending.TILE_SIZE
+_ALPHA_MIN = np.float32(blending.ALPHA_MIN)
 _MARGIN = 1e-3  # added to the level of an ellipse: covers rounding of the conic and of alpha to float32
 
 
@@ -33,7 +33,7 @@ def _reach(mean, conic, radius, opacity, width, height):
     determinant = a * c - b * b
     level, reach_x, reach_y = math.inf, math.inf, math.inf
     if determinant > 0.0:
-        level = 2.0 * math.log(float(opacity) / types.ALPHA_MIN) + _MARGIN
+        level = 2.0 * math.log(float(opacity) / blending.ALPHA_MIN) + _MARGIN
         reach_x, reach_y = math.sqrt(level * c / determinant), math.sqrt(level * a / determinant)
     size = float(TILE)
     x0 = max(0.0, np.floor((x - radius) / size) * size, np.ceil(x - reach_x - 0.5))

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
-from fourdgs_ns.rasterization.types import EPS_2D, FAR, Rendering
+from fourdgs_ns.kernels.blending import EPS_2D, FAR
+from fourdgs_ns.rasterization.types import Rendering
 from fourdgs_ns.representation.types import GaussiansAtTime
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fourdgs_ns.common.compiled import helper, kernel, spread
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
-from fourdgs_ns.rasterization.types import EPS_2D, FAR
+from fourdgs_ns.kernels.blending import EPS_2D, FAR
 
 CHUNK = 2048  # Gaussians per unit of parallel work
 

@@ -1,4 +1,4 @@
-"""What comes out of :func:`fourdgs_ns.rasterization.rasterize`, and the constants that all backends share."""
+"""What comes out of :func:`fourdgs_ns.rasterization.rasterize`, whichever backend renders."""
 
 from __future__ import annotations
 
@@ -7,20 +7,6 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-
-# The constants of gsplat's kernels. Every backend uses them, so that they agree to rounding.
-EPS_2D = 0.3
-"""Added to both diagonal entries of the projected covariance, in squared pixels."""
-ALPHA_MAX = 0.999
-"""Upper clamp of a Gaussian's alpha at a pixel."""
-ALPHA_MIN = 1.0 / 255.0
-"""A Gaussian whose alpha at a pixel is below this is skipped there."""
-TRANSMITTANCE_MIN = 1e-4
-"""A pixel is finished before the Gaussian that would bring its transmittance to this or below."""
-TILE_SIZE = 16
-"""A Gaussian is drawn in the tiles of this many pixels that the square of its radius touches, and nowhere else."""
-FAR = 1e10
-"""Gaussians farther than this along z are not drawn (world units)."""
 
 
 @dataclass

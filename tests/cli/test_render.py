@@ -146,7 +146,7 @@ def test_camera_path_without_times_shows_the_default_time_and_says_so_once(
     told = render_path(run, path, tmp_path)
     assert told.code == 0, told.text
     assert told.text.count("carry no time") == 1
-    assert f"drawing t = {t:g}" in told.text
+    assert f"rendering t = {t:g}" in told.text
     camera = get_path_from_json(json.loads(path.read_text()))[0:1]
     camera.times = torch.tensor([[t]])
     for i in range(3):

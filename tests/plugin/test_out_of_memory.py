@@ -81,7 +81,7 @@ def test_in_the_viewer_which_goes_on(capture, tmp_path, monkeypatch):
     monkeypatch.setattr(render, "render_at", after(0, render.render_at))
     picture = inspector.render(camera)["rgb"]
     assert picture.shape == (32, 48, 3) and not bool(picture.any())
-    assert "GPU memory ran out while drawing" in inspector.statistics.refusal
+    assert "GPU memory ran out while rendering" in inspector.statistics.refusal
     monkeypatch.undo()
     assert bool(inspector.render(camera)["rgb"].any()) and inspector.statistics.refusal == ""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
-from fourdgs_ns.rasterization.types import ALPHA_MAX, ALPHA_MIN, EPS_2D, FAR, TILE_SIZE, TRANSMITTANCE_MIN
+from fourdgs_ns.kernels.blending import ALPHA_MAX, ALPHA_MIN, EPS_2D, FAR, TILE_SIZE, TRANSMITTANCE_MIN
 from fourdgs_ns.representation.parts.spherical_harmonics import rgb_from_sh
 
 

@@ -1,49 +1,39 @@
 """On-disk conventions of captures and calibrations: one reader per file, and which one a folder follows.
 
-To add a layout, write a module that ends with a :class:`Layout` and add that to ``LAYOUTS``.
+A layout is one file in this folder that ends with a :class:`Layout` and one entry here, or a file and an entry point elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts import (
-    aniposelib,
-    colmap_rig,
-    dnerf,
-    dynamic3dgs,
-    easyvolcap,
-    fdanyone,
-    hyfluid,
-    immersive,
-    n3dv,
-    nerfies,
-    technicolor,
-    transforms,
-)
 from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.sequences import folders_in, listed
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.registry import Registry
 
-_ALL: tuple[Layout, ...] = (
-    n3dv.LAYOUT,
-    easyvolcap.LAYOUT,
-    aniposelib.LAYOUT,
-    dynamic3dgs.LAYOUT,
-    hyfluid.LAYOUT,
-    technicolor.LAYOUT,
-    immersive.LAYOUT,
-    fdanyone.LAYOUT,
-    nerfies.LAYOUT,
-    transforms.LAYOUT,
-    dnerf.LAYOUT,
-    colmap_rig.LAYOUT,
+LAYOUTS: Registry[Layout] = Registry(
+    "layout",
+    Layout,
+    "fourdgs_ns.layouts",
+    # Folders are recognised in this order.
+    {
+        "n3dv": "fourdgs_ns.capture.layouts.n3dv:LAYOUT",
+        "easyvolcap": "fourdgs_ns.capture.layouts.easyvolcap:LAYOUT",
+        "aniposelib": "fourdgs_ns.capture.layouts.aniposelib:LAYOUT",
+        "dynamic3dgs": "fourdgs_ns.capture.layouts.dynamic3dgs:LAYOUT",
+        "hyfluid": "fourdgs_ns.capture.layouts.hyfluid:LAYOUT",
+        "technicolor": "fourdgs_ns.capture.layouts.technicolor:LAYOUT",
+        "immersive": "fourdgs_ns.capture.layouts.immersive:LAYOUT",
+        "4danyone": "fourdgs_ns.capture.layouts.fdanyone:LAYOUT",
+        "nerfies": "fourdgs_ns.capture.layouts.nerfies:LAYOUT",
+        "transforms": "fourdgs_ns.capture.layouts.transforms:LAYOUT",
+        "dnerf": "fourdgs_ns.capture.layouts.dnerf:LAYOUT",
+        "colmap-rig": "fourdgs_ns.capture.layouts.colmap_rig:LAYOUT",
+    },
 )
-LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in _ALL}
-"""Readers in the order in which they are tried."""
 
 
 def capture_layouts() -> list[str]:
