@@ -134,7 +134,7 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     notes: list[str] = []
     moving = moving_gaussians(scene, "html", options.approximate, notes).in_capture(scene.world_from_capture)
     moving = moving.with_sh_degree(options.sh_degree)
-    view = start_view(scene, moving)
+    view = start_view(scene)
     described, payload, columns = pack(moving, options.compressed)
     header = json.dumps(make_header(scene, moving, described, view)).replace("</", "<\\/")
     folder = resources.files("fourdgs_ns.formats") / "html_player"

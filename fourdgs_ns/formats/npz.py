@@ -105,7 +105,7 @@ def _cost(path: Path, scene: TrainedScene, columns: dict[str, Column]) -> list[s
         a = moving_gaussians(scene, "npz", True, []).in_capture(scene.world_from_capture)
         other = TrainedScene(scene.config, rows, scene.clip, scene.world_from_capture)
         b = moving_gaussians(other, "npz", True, []).in_capture(scene.world_from_capture)
-        decibels = psnr_between(a, b, start_view(scene, a))
+        decibels = psnr_between(a, b, start_view(scene))
     except UserError:
         return notes
     return [*notes, comparison_note("compressed", plain, path.stat().st_size, decibels)]

@@ -97,7 +97,7 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     moving = moving.in_capture(scene.world_from_capture)
     if len(moving) > MAX_GAUSSIANS:
         raise UserError(f"splatv holds {MAX_GAUSSIANS} Gaussians and the model has {len(moving)}; choose --format npz")
-    words, view = texture(moving), start_view(scene, moving)
+    words, view = texture(moving), start_view(scene)
     height = -(-len(moving) // PER_ROW)
     chunk = {
         "type": "splat",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.formats.trained_scene import TrainedScene
 from fourdgs_ns.geometry.camera import Camera, look_at, pinhole
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.world import WorldFromCapture
-from fourdgs_ns.representation.parts.moving import MovingGaussians
 
 FIELD_OF_VIEW = 50.0
 """Vertical, degrees."""
@@ -31,27 +31,32 @@ class View:
         """Axes of the camera as rows: right, down, forward (camera from world)."""
         return self._pose()[:3, :3].T
 
-    def cameras(self, width: int, height: int) -> PinholeCameras:
-        """For our own rasteriser."""
+    def camera(self, width: int, height: int) -> Camera:
+        """In the capture's world."""
         focal = 0.5 * height / np.tan(np.radians(FIELD_OF_VIEW) / 2)
-        matrix = pinhole(focal, focal, width / 2, height / 2)
-        return PinholeCameras.of([Camera("view", width, height, matrix, self._pose())], self.near)
+        return Camera("view", width, height, pinhole(focal, focal, width / 2, height / 2), self._pose())
+
+    def cameras(self, width: int, height: int) -> PinholeCameras:
+        """The same for the rasterizers."""
+        return PinholeCameras.of([self.camera(width, height)], self.near)
+
+    def orbited(self, degrees: float) -> View:
+        """The view after a turn about its target and its up direction."""
+        turn = Rotation.from_rotvec(np.radians(degrees) * self.up / np.linalg.norm(self.up)).as_matrix()
+        return replace(self, eye=self.target + turn @ (self.eye - self.target))
 
     def _pose(self) -> Float[np.ndarray, "4 4"]:
         return look_at(self.eye, self.target, self.up)
 
 
-def start_view(scene: TrainedScene, moving: MovingGaussians) -> View:
-    """From the training camera nearest to the middle of the rig to the middle of what is visible halfway through the clip.
-
-    Args:
-        moving: the scene's Gaussians in the capture's world.
-    """
-    seen = moving.at(0.5)
-    means = (seen.means if len(seen.ids) else moving.means).double().numpy()
+def start_view(scene: TrainedScene) -> View:
+    """From the training camera nearest to the middle of the rig to the middle of what is visible halfway through the clip."""
+    seen = scene.at(0.5).means
+    frame = scene.world_from_capture or WorldFromCapture(np.eye(3), np.zeros(3), 1.0)
+    means = (seen if len(seen) else scene.parameters["means"]).double().numpy()
+    means = (means / frame.scale - frame.translation) @ frame.rotation
     target = np.median(means, axis=0)
     radius = max(float(np.quantile(np.linalg.norm(means - target, axis=1), 0.75)), 1e-6)
-    frame = scene.world_from_capture or WorldFromCapture(np.eye(3), np.zeros(3), 1.0)
     # The dataparser turns scenes so that up is z. Files of other programs have COLMAP's axes, in which y points down.
     up = (
         frame.rotation.T @ np.array([0.0, 0.0, 1.0])
