@@ -1,4 +1,4 @@
-"""What pyproject.toml declares: all that the package imports, each in a range with both ends, as CI installs them."""
+"""What pyproject.toml declares: all that the package imports, each in a range with both ends."""
 
 from __future__ import annotations
 
