@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.corrections.cameras import CameraCorrections
+from fourdgs_ns.corrections.camera_corrections import CameraCorrections
 from fourdgs_ns.corrections.colors import CameraColors
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.process.write import transforms

@@ -82,7 +82,7 @@ class Relocation(Densification):
         wanted = len(slots) + added
         if wanted == 0 or not bool((scores > 0).any()):
             return {"relocated": 0, "added": 0}
-        sources = draw(scores, wanted, generator)
+        sources = sample_in_proportion(scores, wanted, generator)
         if added:
             # The new rows' values are written below, together with those of the moved ones.
             copies = {name: value[sources[len(slots) :]] for name, value in rows.items()}
@@ -138,7 +138,7 @@ class Relocation(Densification):
                 forget_moments(optimizers[name], targets)
 
 
-def draw(scores: Float[Tensor, " n"], count: int, generator: torch.Generator) -> Int[Tensor, " k"]:
+def sample_in_proportion(scores: Float[Tensor, " n"], count: int, generator: torch.Generator) -> Int[Tensor, " k"]:
     """``count`` rows drawn with replacement, with probability proportional to ``scores``.
 
     By inverting the cumulative sum, because torch.multinomial takes at most 2^24 rows. float64, so that no row of a million is

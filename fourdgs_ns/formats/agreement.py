@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from fourdgs_ns.formats.view import View
+from fourdgs_ns.formats.start_view import StartView
 from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.parts.moving import MovingGaussians
 
@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 320, 240
 
 
 @torch.no_grad()
-def psnr_between(a: MovingGaussians, b: MovingGaussians, view: View, times: tuple[float, ...] = TIMES) -> float:
+def psnr_between(a: MovingGaussians, b: MovingGaussians, view: StartView, times: tuple[float, ...] = TIMES) -> float:
     """PSNR in dB of pictures of ``b`` against those of ``a`` from ``view``; infinite where they are equal.
 
     Both are in the capture's world.

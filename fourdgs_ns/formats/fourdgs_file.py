@@ -22,7 +22,7 @@ from fourdgs_ns.common.files import first_bytes, replacing
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import size_lines
-from fourdgs_ns.formats.moving import moving_gaussians, plain_windows, refuse_unless
+from fourdgs_ns.formats.to_moving import moving_gaussians, plain_windows, refuse_unless
 from fourdgs_ns.formats.trained_scene import TrainedScene
 from fourdgs_ns.representation.parts.moving import ALWAYS, Loss, MovingGaussians
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, sh_from_rgb

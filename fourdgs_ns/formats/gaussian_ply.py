@@ -18,8 +18,8 @@ from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import size_lines, tagged_comments
-from fourdgs_ns.formats.moving import refuse_unless
 from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
+from fourdgs_ns.formats.to_moving import refuse_unless
 from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.parts.ellipsoids import slice_axes

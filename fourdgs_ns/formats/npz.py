@@ -29,9 +29,9 @@ from fourdgs_ns.formats.columns import DTYPES, Codec, Column, decode, encode
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format, SliceAt
 from fourdgs_ns.formats.header import clip_lines, parse_clip, size_lines
-from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.start_view import start_view
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from fourdgs_ns.formats.trained_scene import TrainedScene, check_parameters, sound_rows
-from fourdgs_ns.formats.view import start_view
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.registry import config_of
 

@@ -25,8 +25,8 @@ from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import TAG, claimed_clip, known_clip_lines, size_lines, tagged_comments
-from fourdgs_ns.formats.moving import moving_gaussians, plain_colors, plain_windows, refuse_unless
 from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
+from fourdgs_ns.formats.to_moving import moving_gaussians, plain_colors, plain_windows, refuse_unless
 from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.parts.moving import MovingGaussians

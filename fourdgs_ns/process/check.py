@@ -21,7 +21,7 @@ from fourdgs_ns.process.prediction import predict
 
 Color = Literal["green", "yellow", "red"]
 Item = dict[str, str]
-"""``color``, ``name`` and ``text``, as kept in the result of the stage."""
+"""``color``, ``name`` and ``text``, as kept in the result of the step."""
 INSTANTS = 4
 FEW_MATCHES, ENOUGH_MATCHES = 8, 30
 """Matches on resting and moving points with any other camera."""

@@ -1,4 +1,4 @@
-"""First stage: what each video is, before anything is decoded in full."""
+"""First step: what each video is, before anything is decoded in full."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fourdgs_ns.corrections.cameras import Correction
+from fourdgs_ns.corrections.camera_corrections import Correction
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.rasterization.rasterize import rasterize
 from fourdgs_ns.rasterization.types import Rendering

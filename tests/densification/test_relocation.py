@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fourdgs_ns.densification.relocation import Relocation, RelocationConfig, divided, draw
+from fourdgs_ns.densification.relocation import Relocation, RelocationConfig, divided, sample_in_proportion
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.freetime import FreeTimeConfig
@@ -74,7 +74,7 @@ def test_division_is_the_published_double_sum(copies):
 
 def test_sources_are_drawn_in_proportion_to_their_scores():
     scores = torch.tensor([0.0, 1.0, 0.0, 3.0])
-    counts = torch.bincount(draw(scores, 40_000, torch.Generator().manual_seed(0)), minlength=4)
+    counts = torch.bincount(sample_in_proportion(scores, 40_000, torch.Generator().manual_seed(0)), minlength=4)
     assert counts[0] == counts[2] == 0
     assert abs(int(counts[3]) - 30_000) < 300
 
@@ -103,7 +103,7 @@ def test_the_picture_does_not_jump():
     # The same move without its corrections jumps several times as far: copies of full opacity and size on top of their sources.
     naive = scene()
     naive["opacities"].data[:20] = -8.0
-    sources = draw(torch.sigmoid(naive["opacities"][:, 0]), 20, torch.Generator().manual_seed(0))
+    sources = sample_in_proportion(torch.sigmoid(naive["opacities"][:, 0]), 20, torch.Generator().manual_seed(0))
     for value in naive.values():
         value.data[:20] = value.data[sources]
     jump = torch.stack([(picture(naive, t) - b).abs().mean() for t, b in zip(times, before)])

@@ -8,7 +8,7 @@ import torch
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import fourdgs_file
 from fourdgs_ns.formats.export_options import ExportOptions
-from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from fourdgs_ns.representation.parts.spherical_harmonics import sh_from_rgb
 from fourdgs_ns.representation.types import GaussiansAtTime
 from tests.formats import scenes

@@ -16,7 +16,7 @@ from PIL import Image
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import html
 from fourdgs_ns.formats.export_options import ExportOptions
-from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from tests.formats import scenes
 
 MODELS = {

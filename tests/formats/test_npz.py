@@ -13,7 +13,7 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import npz
 from fourdgs_ns.formats.columns import decode, encode
 from fourdgs_ns.formats.export_options import ExportOptions
-from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from tests.formats import scenes
 
 MODELS = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.formats.moving import moving_gaussians, plain_windows, refuse_unless
+from fourdgs_ns.formats.to_moving import moving_gaussians, plain_windows, refuse_unless
 from tests.formats import scenes
 
 MODELS = {

@@ -18,7 +18,7 @@ FIELD_OF_VIEW = 50.0
 
 
 @dataclass(frozen=True)
-class View:
+class StartView:
     """A camera in the capture's world that looks at ``target``."""
 
     eye: Float[np.ndarray, "3"]
@@ -41,7 +41,7 @@ class View:
         return look_at(self.eye, self.target, self.up)
 
 
-def start_view(scene: TrainedScene, moving: MovingGaussians) -> View:
+def start_view(scene: TrainedScene, moving: MovingGaussians) -> StartView:
     """From the training camera nearest to the middle of the rig to the middle of what is visible halfway through the clip.
 
     Args:
@@ -66,4 +66,4 @@ def start_view(scene: TrainedScene, moving: MovingGaussians) -> View:
         eye = target + 2.5 * radius * (frame.rotation.T @ side)
     if np.linalg.norm(np.cross(target - eye, up)) < 1e-6 * radius:
         eye = eye + 1e-2 * radius * (frame.rotation.T @ np.array([1.0, 0.7, 0.3])) + 1e-6
-    return View(eye, target, up, max(scene.near / frame.scale, 1e-6))
+    return StartView(eye, target, up, max(scene.near / frame.scale, 1e-6))
