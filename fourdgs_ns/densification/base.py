@@ -66,7 +66,7 @@ class Densification(ABC):
         self.last_step = last_step or 0
         """Last step at which anything is due; the trainer resolves the default, which depends on the training's length."""
         self.camera_centers: Float[Tensor, "k 3"] | None = None
-        """Centres of the training cameras in the scene's frame."""
+        """Centres of the training cameras in the training's world."""
 
     @staticmethod
     def empty_statistics(n: int, device: torch.device | str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Growth where the picture's gradient is large, as 3DGS does, with time taken into account.
+"""Growth where the image's gradient is large, as 3DGS does, with time taken into account.
 
 What differs from the published SpacetimeGaussian code, and why, is listed in representation/README.md.
 """

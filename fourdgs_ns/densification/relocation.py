@@ -1,6 +1,6 @@
-"""Relocation (FreeTimeGS, section 3.3): Gaussians that have died move to where the picture needs them; the count is bounded.
+"""Relocation (FreeTimeGS, section 3.3): Gaussians that have died move to where the image needs them; the count is bounded.
 
-A source of n copies, itself included, is replaced so that the picture does not jump: opacity and scale follow 3DGS-MCMC
+A source of n copies, itself included, is replaced so that the image does not jump: opacity and scale follow 3DGS-MCMC
 (Kheradmand et al., 2024, eq. 9), and the representation scatters the copies over the source's own extent in space and time.
 """
 
@@ -39,7 +39,7 @@ class RelocationConfig(DensificationConfig):
     dead_opacity: float = 0.005
     """Gaussians whose peak opacity is at most this move."""
     gradient_share: float = 0.5
-    """Weight of the screen-space gradient in the score that draws sources; opacity has the rest. Both are normalised to sum 1."""
+    """Weight of the screen-space gradient in the score of sources; opacity has the rest. Both are normalised to sum 1."""
 
     def setup(self, representation: Representation, clip: Clip, extent: float) -> Relocation:
         return Relocation(self, representation, clip, extent)
@@ -139,7 +139,7 @@ class Relocation(Densification):
 
 
 def sample_in_proportion(scores: Float[Tensor, " n"], count: int, generator: torch.Generator) -> Int[Tensor, " k"]:
-    """``count`` rows drawn with replacement, with probability proportional to ``scores``.
+    """``count`` rows sampled with replacement, with probability proportional to ``scores``.
 
     By inverting the cumulative sum, because torch.multinomial takes at most 2^24 rows. float64, so that no row of a million is
     lost to rounding.

@@ -1,7 +1,7 @@
 """``npz``: the archive. Canonical parameters of any method, loadable with NumPy alone.
 
 One array per canonical parameter, ``header`` (UTF-8 JSON as bytes: representation and its options, clip, scene frame, units,
-error bound per attribute) and ``decoder.*`` where there is a decoder. Parameters are in the frame of the scene; the header's
+error bound per attribute) and ``decoder.*`` where there is a decoder. Parameters are in the training's world; the header's
 world_from_capture says how it lies in the capture: x_scene = scale (rotation x + translation). Compressed files hold codes, and
 ``NAME.table`` where the codec needs one.
 """

@@ -51,7 +51,7 @@ def clip_length(clip: Clip) -> float:
 
 
 def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
-    """Write lite in the capture's world, or full in the frame of the scene (the decoder knows no other), with its decoder.
+    """Write lite in the capture's world, or full in the training's world (the decoder knows no other), with its decoder.
 
     Returns:
         Notes for the user.

@@ -25,14 +25,14 @@ class StartView:
     target: Float[np.ndarray, "3"]
     up: Float[np.ndarray, "3"]
     near: float
-    """Gaussians nearer than this are not drawn, capture units."""
+    """Gaussians nearer than this are not rendered, capture units."""
 
     def rotation(self) -> Float[np.ndarray, "3 3"]:
         """Axes of the camera as rows: right, down, forward (camera from world)."""
         return self._pose()[:3, :3].T
 
     def cameras(self, width: int, height: int) -> PinholeCameras:
-        """For our own rasteriser."""
+        """For our own rasterizer."""
         focal = 0.5 * height / np.tan(np.radians(FIELD_OF_VIEW) / 2)
         matrix = pinhole(focal, focal, width / 2, height / 2)
         return PinholeCameras.of([Camera("view", width, height, matrix, self._pose())], self.near)

@@ -32,7 +32,7 @@ class TrainedScene:
     decoder: dict[str, Tensor] | None = None
     """Weights of the representation's decoder, as its state_dict; None when it has none."""
     near: float = 0.01
-    """Gaussians nearer to a camera than this are not drawn, scene units."""
+    """Gaussians nearer to a camera than this are not rendered, world units."""
     camera_centers: Float[Tensor, "c 3"] | None = None
     """Where the training cameras stand, scene coordinates; None when unknown."""
     notes: list[str] = field(default_factory=list)

@@ -100,7 +100,7 @@ class RomaMatcher:
         angles = DenseOptions(DEFAULT_OPTIONS.neighbors, largest_angle_degrees=DEFAULT_OPTIONS.largest_angle_degrees)
         groups = nearest_cameras(poses, angles)
         pairs = sorted({(min(a, b), max(a, b)) for a, group in enumerate(groups) for b in group})
-        # Filters take some; the rest is drawn from what they leave.
+        # Filters take some; the rest is sampled from what they leave.
         budget = int(np.ceil(2 * self.max_points / max(len(pairs), 1)))
         found = [self._pair(images, a, b, budget) for a, b in pairs]
         if not found:
@@ -120,7 +120,7 @@ class RomaMatcher:
         sure = np.where(np.isfinite(rows).all(axis=1) & (sure >= DEFAULT_OPTIONS.least_certainty), sure, 0.0)
         candidates = np.flatnonzero(sure)
         if len(candidates) > budget:
-            # Weighted draw without replacement (Efraimidis and Spirakis, 2006).
+            # Weighted sampling without replacement (Efraimidis and Spirakis, 2006).
             keys = np.random.default_rng(0).random(len(candidates)) ** (1.0 / sure[candidates])
             candidates = np.sort(candidates[np.argsort(-keys, kind="stable")[:budget]])
         pixels_a, pixels_b = _pixels(rows[candidates, :2], one), _pixels(rows[candidates, 2:], other)

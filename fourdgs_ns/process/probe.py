@@ -29,7 +29,7 @@ class RawVideo:
     """As shown: a rotation flag is applied."""
     height: int
     rotation: int
-    """Degrees by which players turn the picture, counter-clockwise."""
+    """Degrees by which players turn the image, counter-clockwise."""
     bits: int
     hdr: bool
     fps: float

@@ -1,4 +1,4 @@
-"""From canonical parameters and t to images: slice, rasterise, decode, and see with each camera's own eyes."""
+"""From canonical parameters and t to images: slice, rasterize, decode, and see with each camera's own eyes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def render_at(
     background: Callable[[GaussiansAtTime], Float[Tensor, " d"] | None] = lambda _: None,
     depth: bool = False,
 ) -> tuple[GaussiansAtTime, Rendering]:
-    """Slice at ``t``, change the slice by ``edit``, and rasterise it; differentiable as its parts are.
+    """Slice at ``t``, change the slice by ``edit``, and rasterize it; differentiable as its parts are.
 
     ``background`` gives the features behind a slice; see :func:`rasterize`. In the rendering are exactly the rows alive at
     ``t``; the slice may hold some more behind them, which are in no image. Without gradients the slice and the rendering's ids
@@ -87,7 +87,7 @@ class RenderedViews:
 
 
 def render_views(views: Views, active_set: ActiveSet) -> RenderedViews:
-    """Slice, rasterise, decode; with a correction also as each camera would have seen it."""
+    """Slice, rasterize, decode; with a correction also as each camera would have seen it."""
     correction = views.correction
     t = views.t if correction is None else correction.time(views.t)
 

@@ -127,7 +127,7 @@ class Representation(ABC):
     # ------------------------------------------------------------------ slices
 
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
-        """Ids of the rows that can colour a pixel at ``t``, not differentiable; broken rows must not reach a rasteriser."""
+        """Ids of the rows that can colour a pixel at ``t``, not differentiable; broken rows must not reach a rasterizer."""
         if self.fused(params, t):
             alive = self.marks(params, t).alive
         else:

@@ -331,7 +331,7 @@ class FourDRepresentation(Representation):
 
         * clone: a copy, as published;
         * split: see :meth:`halves`, along the longest of the four axes;
-        * relocate: moved by half a draw from the whole 4D Gaussian, and smaller to match: many such children together have
+        * relocate: moved by half a sample of the whole 4D Gaussian, and smaller to match: many such children together have
           their parent's mean and covariance.
         """
         parents = {name: value[ids].detach() for name, value in params.items()}
@@ -342,8 +342,8 @@ class FourDRepresentation(Representation):
             instant, duration = self.axis_lengths(parents)
             return self.halves(params, ids, (instant.square() + duration.square()).argmax(dim=-1), generator)
         kept = math.sqrt(1 - RELOCATED_SPREAD**2)
-        draw = torch.randn(len(ids), 4, generator=generator).to(child["means"])
-        self._scatter(child, RELOCATED_SPREAD * draw, torch.full_like(draw, math.log(kept)))
+        noise = torch.randn(len(ids), 4, generator=generator).to(child["means"])
+        self._scatter(child, RELOCATED_SPREAD * noise, torch.full_like(noise, math.log(kept)))
         # Smaller on the screen (by kept^2) and briefer (by kept): as much denser, in optical depth, to hide as much.
         brief = torch.where(self.is_static(parents), 1.0, kept)
         depth = -nn.functional.logsigmoid(-child["opacities"]) / kept**2 / brief
@@ -353,22 +353,22 @@ class FourDRepresentation(Representation):
     def halves(
         self, params: Parameters, ids: Int[Tensor, " m"], axes: Int[Tensor, " m"], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Children of a split along axis ``axes`` of each parent: moved along it by a draw from the parent's Gaussian.
+        """Children of a split along axis ``axes`` of each parent: moved along it by a sample of the parent's Gaussian.
 
-        Place and moment change together, so that halves of one that is long in time lie on its path.
+        Place and t change together, so that halves of one that is long in time lie on its path.
         """
         child = {name: value[ids].detach().clone() for name, value in params.items()}
         chosen = nn.functional.one_hot(axes, 4).to(child["means"])
-        draw = torch.randn(len(ids), 1, generator=generator).to(chosen)
-        self._scatter(child, draw * chosen, -math.log(SPLIT_SHRINK) * chosen)
+        noise = torch.randn(len(ids), 1, generator=generator).to(chosen)
+        self._scatter(child, noise * chosen, -math.log(SPLIT_SHRINK) * chosen)
         return child
 
-    def _scatter(self, child: dict[str, Tensor], draw: Float[Tensor, "n 4"], shrink: Float[Tensor, "n 4"]) -> None:
-        """Move rows in place by ``draw`` standard deviations along their axes and add ``shrink`` to the sizes' logarithms."""
+    def _scatter(self, child: dict[str, Tensor], noise: Float[Tensor, "n 4"], shrink: Float[Tensor, "n 4"]) -> None:
+        """Move rows in place by ``noise`` standard deviations along their axes and add ``shrink`` to the sizes' logarithms."""
         static, shape = self.is_static(child), self.quaternion_form(child)
-        draw = torch.cat([draw[:, :3], draw[:, 3:].masked_fill(static, 0.0)], dim=-1)
+        noise = torch.cat([noise[:, :3], noise[:, 3:].masked_fill(static, 0.0)], dim=-1)
         rotations = rotation_matrices_4d(shape.left, shape.right)
-        offset = (rotations @ (shape.deviations * draw)[:, :, None]).squeeze(-1)
+        offset = (rotations @ (shape.deviations * noise)[:, :, None]).squeeze(-1)
         child["means"] += offset[:, :3]
         child["scales"] += shrink[:, :3]
         child["temporal_centers"] += torch.where(static, 0.0, offset[:, 3:])

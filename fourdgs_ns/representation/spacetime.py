@@ -48,7 +48,7 @@ class SpacetimeConfig(RepresentationConfig):
     gives view- and time-dependent colour (about +0.5 dB on N3DV at half the rendering speed)."""
     decoder_activation: Literal["sigmoid", "clamp", "none"] = "sigmoid"
     """full only: what bounds the decoder's output. sigmoid as published for N3DV; clamp keeps colours linear and starts
-    closer to the pictures, as published for Technicolor."""
+    closer to the images, as published for Technicolor."""
     initial_duration: float = 0.2
     """Temporal scale s at the start, as a share of the clip. Published: 1 for N3DV, where little moves; 0.02 to 0.14
     elsewhere, with points from every frame. It should span a few key frames of the initial cloud; what is static grows

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 ALPHA_THRESHOLD = 1.0 / 255.0
-"""A Gaussian whose opacity is below this colours no pixel: both rasterisers skip it."""
+"""A Gaussian whose opacity is below this colours no pixel: both rasterizers skip it."""
 
 Parameters = Mapping[str, Tensor]
 """Canonical parameters: name -> tensor whose first dimension is the row."""
@@ -82,7 +82,7 @@ class PointsOverTime:
 
 @dataclass
 class GaussiansAtTime:
-    """A slice: the ordinary 3D Gaussians that are alive at one t, ready for any 3DGS rasteriser.
+    """A slice: the ordinary 3D Gaussians that are alive at one t, ready for any 3DGS rasterizer.
 
     Shapes are stated once: as ``quats`` and ``scales``, or as ``covariances`` with both None. Methods whose covariance is not
     built from three axes give the latter; ``representation.ellipsoids.slice_axes`` finds the axes for whoever needs them.
@@ -106,7 +106,7 @@ class GaussiansAtTime:
     weights: Float[Tensor, " m"]
     """Temporal weight in [0, 1], without gradient."""
     covariances: Float[Tensor, "m 3 3"] | None = None
-    """Symmetric, world units squared; rasterisers read the upper triangle."""
+    """Symmetric, world units squared; rasterizers read the upper triangle."""
     for_cameras: bool = False
     """Whether features are what each of c cameras sees, in their order."""
 

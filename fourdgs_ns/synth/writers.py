@@ -43,7 +43,7 @@ class Job:
 
 
 class Sink(Protocol):
-    """Where the pictures of one camera go, in the order of frames."""
+    """Where the images of one camera go, in the order of frames."""
 
     def add(self, rendered: RenderedImage) -> None: ...
 

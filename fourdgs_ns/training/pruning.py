@@ -33,12 +33,12 @@ VOLUME_QUANTILE = 0.9
 def contributions(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Float[Tensor, " m"]:
     """Sum over the pixels of all cameras of each Gaussian's blending weight (alpha times transmittance).
 
-    It is the gradient of the picture of a constant: blending is linear in what is blended.
+    It is the gradient of the image of a constant: blending is linear in what is blended.
     """
     bare: dict[str, Any] = {name: value.detach() for name, value in gaussians.tensors().items()}
     ones = torch.ones(len(gaussians.ids), 1, device=gaussians.means.device, requires_grad=True)
-    picture = rasterize(replace(gaussians, **{**bare, "features": ones}), cameras)
-    (weights,) = torch.autograd.grad(picture.features.sum(), ones)
+    image = rasterize(replace(gaussians, **{**bare, "features": ones}), cameras)
+    (weights,) = torch.autograd.grad(image.features.sum(), ones)
     return weights[:, 0]
 
 

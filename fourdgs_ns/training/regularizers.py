@@ -15,7 +15,7 @@ NEIGHBORS = 8
 
 
 def sample_rows(ids: Int[Tensor, " m"], seed: int) -> Int[Tensor, " s"]:
-    """At most :data:`MOST_ROWS` of ``ids``, drawn by ``seed``."""
+    """At most :data:`MOST_ROWS` of ``ids``, sampled by ``seed``."""
     if len(ids) <= MOST_ROWS:
         return ids
     picks = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))[:MOST_ROWS]
@@ -55,10 +55,10 @@ def trajectory_smoothness(accelerations: Float[Tensor, "s 3"]) -> Float[Tensor, 
 
 
 def temporal_consistency(
-    picture: Float[Tensor, "b h w 3"],
+    image: Float[Tensor, "b h w 3"],
     other: Float[Tensor, "b h w 3"],
     truth: Float[Tensor, "b h w 3"],
     other_truth: Float[Tensor, "b h w 3"],
 ) -> Float[Tensor, ""]:
-    """Mean difference between the change from one frame to another as drawn and as filmed: flicker costs, motion does not."""
-    return ((other - picture) - (other_truth - truth)).abs().mean()
+    """Mean difference between the change from one frame to another as rendered and as filmed: flicker costs, motion does not."""
+    return ((other - image) - (other_truth - truth)).abs().mean()

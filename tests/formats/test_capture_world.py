@@ -1,4 +1,4 @@
-"""Canonical parameters in the capture's world draw what they drew in the frame of the scene."""
+"""Canonical parameters in the capture's world render as they do in the training's world."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_draws_the_same(name):
+def test_renders_the_same(name):
     scene = MODELS[name]()
     moved = scene_in_capture(scene)
     assert moved.world_from_capture is None and scene_in_capture(moved) is moved
     cameras = scenes.scene_camera()
     for t in scenes.random_times(2):
-        drawn = scenes.truth(moved, t, scenes.capture_camera(cameras, scene.world_from_capture))
-        assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 60
+        rendered = scenes.truth(moved, t, scenes.capture_camera(cameras, scene.world_from_capture))
+        assert scenes.psnr(rendered, scenes.truth(scene, t, cameras)) > 60
 
 
 def test_a_decoder_knows_no_other_frame():

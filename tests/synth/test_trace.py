@@ -107,7 +107,7 @@ def test_retraced_tiles_equal_tracing_everything(renderer, cameras):
     for camera in cameras[:2]:
         view = renderer.for_camera(camera)
         for frame in (0, 5, 11):
-            picture = view.render(frame)
+            rendered = view.render(frame)
             full = view._empty_image()
             samples = renderer._trace(camera, renderer.table(frame), renderer.offsets, lit=True)
             view.paint[:] = 0
@@ -125,9 +125,9 @@ def test_retraced_tiles_equal_tracing_everything(renderer, cameras):
             every = np.arange(len(view.spheres))
             view._shade(every, samples, trace.allocate_samples(0), full)
             view = renderer.for_camera(camera)
-            np.testing.assert_array_equal(picture.matte, full.matte)
-            assert np.abs(picture.image.astype(int) - full.image).max() <= 1
-            assert (picture.image != view.empty.image).mean() > 0.1  # the actors do change the picture
+            np.testing.assert_array_equal(rendered.matte, full.matte)
+            assert np.abs(rendered.image.astype(int) - full.image).max() <= 1
+            assert (rendered.image != view.empty.image).mean() > 0.1  # the actors do change the image
 
 
 def test_number_of_threads_does_not_matter(renderer, cameras, monkeypatch):

@@ -20,7 +20,7 @@ METHODS = [SpacetimeConfig(), FreeTimeConfig(), FourDConfig()]
 
 
 def test_contributions_are_the_sums_of_the_blending_weights():
-    """One channel per Gaussian in the twin: each picture is that Gaussian's weights."""
+    """One channel per Gaussian in the twin: each image is that Gaussian's weights."""
     cameras, parameters = make_cameras(2, 24, 20), make_parameters(30, 3, seed=3, width=24)
     exact = {name: value.double() for name, value in parameters.items()}
     exact["features"] = torch.eye(30, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Real spherical harmonics up to degree 3, with the order and signs that 3DGS files and rasterisers share."""
+"""Real spherical harmonics up to degree 3, with the order and signs that 3DGS files and rasterizers share."""
 
 from __future__ import annotations
 
