@@ -1,4 +1,4 @@
-"""What every strategy of growing and removing Gaussians shares: options, statistics of the active rows, the interface."""
+"""What every strategy of growing and removing Gaussians shares: options, statistics of the active Gaussians, the interface."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Densification(ABC):
 
     @staticmethod
     def empty_statistics(n: int, device: torch.device | str) -> dict[str, Tensor]:
-        """Per-row sums that :meth:`observe` fills: screen-space gradient and number of views."""
+        """Per-Gaussian sums that :meth:`observe` fills: screen-space gradient and number of views."""
         return {"gradient_sum": torch.zeros(n, device=device), "view_count": torch.zeros(n, device=device)}
 
     @torch.no_grad()
@@ -108,5 +108,5 @@ class Densification(ABC):
     ) -> dict[str, int] | None:
         """What is due after ``step`` optimiser steps; returns counts of what was done, or None when nothing was due.
 
-        ``statistics`` is emptied (its tensors are replaced) whenever rows change.
+        ``statistics`` is emptied (its tensors are replaced) whenever Gaussians come or go.
         """

@@ -24,7 +24,7 @@ from fourdgs_ns.representation.parts.velocity_form import velocity_form
 from fourdgs_ns.representation.types import Clip, Parameters
 
 FROZEN = ("means", "scales", "left_quats", "right_quats", "opacities", "temporal_scales")
-"""Parameters whose values, and so Adam's moments, change when a row becomes static."""
+"""Parameters whose values, and so Adam's moments, change when a Gaussian becomes static."""
 
 
 @dataclass
@@ -85,7 +85,7 @@ class FourDDensification(GradientDensification):
         statistics: dict[str, Tensor],
         generator: torch.Generator,
     ) -> dict[str, int] | None:
-        """Counts of ``cloned``, ``split``, ``pruned`` and ``frozen`` rows; see :meth:`Densification.step`."""
+        """Counts of ``cloned``, ``split``, ``pruned`` and ``frozen`` Gaussians; see :meth:`Densification.step`."""
         counts = super().step(step, params, optimizers, statistics, generator)
         if counts is None:
             return None
@@ -100,7 +100,7 @@ class FourDDensification(GradientDensification):
         return {**counts, "frozen": len(ids)}
 
     def _lasting(self, params: Parameters) -> Int[Tensor, " k"]:
-        """Rows that outlive the clip and stay where they are."""
+        """Gaussians that outlive the clip and stay where they are."""
         representation = self.representation
         lasting = representation.durations(params) > self.config.static_duration
         ids = torch.nonzero((lasting & ~representation.is_static(params)).squeeze(-1)).squeeze(-1)

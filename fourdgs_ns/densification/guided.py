@@ -109,7 +109,7 @@ class GuidedSampling:
                 return
 
     def step(self, params: nn.ParameterDict, optimizers: Mapping[str, Optimizer]) -> int:
-        """Append what :meth:`observe` prepared; returns the number of new rows."""
+        """Append what :meth:`observe` prepared; returns the number of new Gaussians."""
         if self.pending is None:
             return 0
         edit_rows(params, optimizers, append=self.pending)

@@ -23,7 +23,7 @@ def scene_from_moving(moving: MovingGaussians, clip: Clip, source: Path) -> Trai
     """spacetime-gaussian for plain colours and Gaussian windows, freetime for straight paths.
 
     Raises:
-        UserError: neither of them holds the rows exactly, or most rows are not finite.
+        UserError: neither of them holds the Gaussians exactly, or most are not finite.
     """
     params = {
         "means": moving.means, "scales": moving.log_scales, "quats": moving.quats, "opacities": moving.opacities[:, None],

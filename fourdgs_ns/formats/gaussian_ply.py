@@ -90,7 +90,7 @@ def read(path: Path) -> TrainedScene:
     """A static model: Gaussians that neither move nor fade, as the method freetime with a clip of one frame.
 
     Raises:
-        UserError: no 3DGS PLY, damaged, or most rows are not finite.
+        UserError: no 3DGS PLY, damaged, or most Gaussians are not finite.
     """
     vertex, _ = read_vertices(path)
     names = set(vertex.dtype.names or ())

@@ -1,6 +1,6 @@
 """``npz``: the archive. Canonical parameters of any method, loadable with NumPy alone.
 
-One array per canonical parameter, ``header`` (UTF-8 JSON as bytes: representation and its options, clip, scene frame, units,
+One array per canonical parameter, ``header`` (UTF-8 JSON as bytes: representation and options, clip, world_from_capture, units,
 error bound per attribute) and ``decoder.*`` where there is a decoder. Parameters are in the training's world; the header's
 world_from_capture says how it lies in the capture: x_scene = scale (rotation x + translation). Compressed files hold codes, and
 ``NAME.table`` where the codec needs one.
@@ -167,7 +167,7 @@ def read(path: Path) -> TrainedScene:
     """The scene as it was written.
 
     Raises:
-        UserError: another kind of file, damaged, hostile, or most rows are not finite.
+        UserError: another kind of file, damaged, hostile, or most Gaussians are not finite.
     """
     notes: list[str] = []
     with _opened(path) as archive:
@@ -175,7 +175,7 @@ def read(path: Path) -> TrainedScene:
         try:
             config = config_of(header["method"], header["options"])
             clip = parse_clip(header)
-            frame = (
+            world = (
                 None
                 if header["world_from_capture"] is None
                 else WorldFromCapture.from_plain(header["world_from_capture"])
@@ -201,7 +201,7 @@ def read(path: Path) -> TrainedScene:
             raise UserError(f"{path} is damaged ({str(error)[:150]}); copy or export it again") from None
     parameters = sound_rows(parameters, path, notes)
     return TrainedScene(
-        config, parameters, clip, frame, weights or None, near, centers if len(centers) else None, notes
+        config, parameters, clip, world, weights or None, near, centers if len(centers) else None, notes
     )
 
 

@@ -79,7 +79,7 @@ def load_checkpoint(path: Path) -> TrainedScene:
         config = config_of(extra["method"], extra["options"])
         check_parameters(config, parameters)
         clip = parse_clip(extra)
-        frame = (
+        world = (
             None if extra["world_from_capture"] is None else WorldFromCapture.from_plain(extra["world_from_capture"])
         )
         centers = torch.tensor(extra.get("camera_centers") or [], dtype=torch.float32).reshape(-1, 3)
@@ -90,7 +90,7 @@ def load_checkpoint(path: Path) -> TrainedScene:
         raise UserError(f"{checkpoint} is damaged ({error}); use another checkpoint of the run") from error
     parameters = sound_rows(parameters, checkpoint, notes)
     return TrainedScene(
-        config, parameters, clip, frame, decoder or None, near, centers if len(centers) else None, notes
+        config, parameters, clip, world, decoder or None, near, centers if len(centers) else None, notes
     )
 
 

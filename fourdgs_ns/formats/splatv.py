@@ -172,7 +172,7 @@ def read(path: Path, frames: int | None = None, fps: float | None = None) -> Tra
         fps: Frames per second, likewise.
 
     Raises:
-        UserError: no splatv file, damaged, or most rows are not finite.
+        UserError: no splatv file, damaged, or most Gaussians are not finite.
     """
     data = read_bytes(path, MAX_FILE)
     chunk, offset = read_header(path, data)

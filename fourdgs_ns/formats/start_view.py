@@ -51,19 +51,19 @@ def start_view(scene: TrainedScene, moving: MovingGaussians) -> StartView:
     means = (seen.means if len(seen.ids) else moving.means).double().numpy()
     target = np.median(means, axis=0)
     radius = max(float(np.quantile(np.linalg.norm(means - target, axis=1), 0.75)), 1e-6)
-    frame = scene.world_from_capture or WorldFromCapture(np.eye(3), np.zeros(3), 1.0)
+    world = scene.world_from_capture or WorldFromCapture(np.eye(3), np.zeros(3), 1.0)
     # The dataparser turns scenes so that up is z. Files of other programs have COLMAP's axes, in which y points down.
     up = (
-        frame.rotation.T @ np.array([0.0, 0.0, 1.0])
+        world.rotation.T @ np.array([0.0, 0.0, 1.0])
         if scene.world_from_capture is not None
         else np.array([0.0, -1.0, 0.0])
     )
     if scene.camera_centers is not None:
-        centers = (scene.camera_centers.double().numpy() / frame.scale - frame.translation) @ frame.rotation
+        centers = (scene.camera_centers.double().numpy() / world.scale - world.translation) @ world.rotation
         eye = centers[np.argmin(np.linalg.norm(centers - centers.mean(axis=0), axis=1))]
     else:
         side = np.array([0.0, -1.0, 0.0]) if scene.world_from_capture is not None else np.array([0.0, 0.0, -1.0])
-        eye = target + 2.5 * radius * (frame.rotation.T @ side)
+        eye = target + 2.5 * radius * (world.rotation.T @ side)
     if np.linalg.norm(np.cross(target - eye, up)) < 1e-6 * radius:
-        eye = eye + 1e-2 * radius * (frame.rotation.T @ np.array([1.0, 0.7, 0.3])) + 1e-6
-    return StartView(eye, target, up, max(scene.near / frame.scale, 1e-6))
+        eye = eye + 1e-2 * radius * (world.rotation.T @ np.array([1.0, 0.7, 0.3])) + 1e-6
+    return StartView(eye, target, up, max(scene.near / world.scale, 1e-6))

@@ -15,7 +15,7 @@ from fourdgs_ns.representation.base import Representation, RepresentationConfig
 from fourdgs_ns.representation.types import Clip, GaussiansAtTime, finite_rows
 
 MIN_FINITE_SHARE = 0.5
-"""A model with fewer finite rows than this has diverged."""
+"""A model with fewer finite Gaussians than this has diverged."""
 
 
 @dataclass
@@ -68,7 +68,7 @@ class TrainedScene:
 
 
 def check_parameters(config: RepresentationConfig, parameters: dict[str, Tensor]) -> None:
-    """Raises ValueError when ``parameters`` are not those of ``config``'s representation, all with as many rows."""
+    """Raises ValueError when ``parameters`` are not those of ``config``'s representation, all of as many Gaussians."""
     wanted = config.setup().parameters
     odd = sorted(set(wanted) ^ set(parameters))
     if odd:
@@ -80,10 +80,10 @@ def check_parameters(config: RepresentationConfig, parameters: dict[str, Tensor]
 
 
 def sound_rows(parameters: dict[str, Tensor], source: Path, notes: list[str]) -> dict[str, Tensor]:
-    """The finite rows, zero quaternions replaced by no rotation; both are noted.
+    """The finite Gaussians, zero quaternions replaced by no rotation; both are noted.
 
     Raises:
-        UserError: there are no rows, or most are not finite.
+        UserError: there are no Gaussians, or most are not finite.
     """
     rows = len(parameters["means"])
     keep = finite_rows(parameters) if rows else torch.zeros(0, dtype=torch.bool)

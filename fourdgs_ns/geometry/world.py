@@ -84,9 +84,9 @@ class WorldFromCapture:
         translation = np.array(values["translation"], np.float64)
         scale = float(values["scale"])
         if rotation.shape != (3, 3) or translation.shape != (3,) or not np.isfinite(translation).all():
-            raise ValueError("the scene frame has the wrong shape")
+            raise ValueError("world_from_capture has the wrong shape")
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or not 0 < scale < np.inf:
-            raise ValueError("the scene frame is no similarity")
+            raise ValueError("world_from_capture is no similarity")
         return cls(rotation, translation, scale)
 
     def as_matrix(self) -> Float[np.ndarray, "3 4"]:
@@ -98,7 +98,7 @@ def check_same_world(stored: WorldFromCapture | None, mine: WorldFromCapture) ->
     """Refuse to go on with Gaussians of one scene in another.
 
     Args:
-        stored: the frame that a checkpoint names; None: the capture's own world.
+        stored: the world that a checkpoint names; None: the capture's own world.
         mine: what the capture gives as it is read now.
 
     Raises:
@@ -127,7 +127,7 @@ def make_world_from_capture(
     attention: Float[np.ndarray, "3"],
     extent: float,
 ) -> WorldFromCapture:
-    """Choose the scene frame from the training cameras.
+    """Choose the training's world from the training cameras.
 
     Args:
         world_from_camera: OpenCV axes.

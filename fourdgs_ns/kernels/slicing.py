@@ -1,4 +1,4 @@
-"""What all slicing kernels share: gradients of canonical rows, the rows alive at t, harmonics of some rows."""
+"""What all slicing kernels share: gradients of canonical rows, the Gaussians alive at t, harmonics of some of them."""
 
 from __future__ import annotations
 

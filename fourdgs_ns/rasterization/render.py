@@ -33,7 +33,7 @@ def render_at(
 ) -> tuple[GaussiansAtTime, Rendering]:
     """Slice at ``t``, change the slice by ``edit``, and rasterize it; differentiable as its parts are.
 
-    ``background`` gives the features behind a slice; see :func:`rasterize`. In the rendering are exactly the rows alive at
+    ``background`` gives the features behind a slice; see :func:`rasterize`. In the rendering are exactly the Gaussians alive at
     ``t``; the slice may hold some more behind them, which are in no image. Without gradients the slice and the rendering's ids
     hold until the next rendering.
     """

@@ -8,7 +8,7 @@ Gaussian of constant covariance that moves in a straight line (``velocity_form``
     opacity(t) = sigmoid(opacity) weight(t)
     colour(t)  = sum over n of cos(2 pi n dt / period) c_n,   c_n spherical harmonics: ordinary ones once t is known
 
-A row may be static: its temporal scale is ``STATIC_MARK``. It is then a 3D Gaussian for ever, turned by its left quaternion
+A Gaussian may be static: its temporal scale is ``STATIC_MARK``. It is then a 3D Gaussian for ever, turned by its left quaternion
 alone, whose temporal parameters get no gradient; colours may still vary with t.
 """
 
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 MAX_TEMPORAL_SCALE = 5.0
 """Bound of the logarithm of a row's temporal size, 148 clips: beyond it nothing changes but the rounding."""
 STATIC_MARK = 10.0
-"""Temporal scale of rows that do not depend on time. Training cannot reach it: beyond the bound above there is no gradient."""
+"""Temporal scale of Gaussians that do not depend on time. Training cannot reach it: beyond the bound there is no gradient."""
 HARMONICS = ("features_dc", "features_rest", "features_time")
 MIDDLE = 0.5
-"""The t at which rows that become static are sliced."""
+"""The t at which Gaussians that become static are sliced."""
 
 
 @dataclass
@@ -181,7 +181,7 @@ class FourDRepresentation(Representation):
         }
 
     def is_static(self, params: Parameters) -> Bool[Tensor, "n 1"]:
-        """Rows that do not depend on time."""
+        """Gaussians that do not depend on time."""
         return params["temporal_scales"].detach() >= STATIC_MARK
 
     def quaternion_form(self, params: Parameters) -> QuaternionForm:
@@ -196,7 +196,7 @@ class FourDRepresentation(Representation):
         )
 
     def durations(self, params: Parameters) -> Float[Tensor, "n 1"]:
-        """Standard deviation in t of every row, infinite for static ones; without gradient."""
+        """Standard deviation in t of every Gaussian, infinite for static ones; without gradient."""
         params = {name: value.detach() for name, value in params.items()}
         shape = self.quaternion_form(params)
         duration = (time_rows(shape.left, shape.right) * shape.deviations).norm(dim=-1, keepdim=True)
@@ -210,7 +210,7 @@ class FourDRepresentation(Representation):
     # ------------------------------------------------------------------ at one instant
 
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """[center - r, center + r]; start > stop for rows that are never visible."""
+        """[center - r, center + r]; start > stop for Gaussians that are never visible."""
         opacity = torch.sigmoid(params["opacities"].detach())
         reach = windows.reach("gaussian", opacity, self.durations(params), None)[:, 0]
         center = params["temporal_centers"][:, 0].detach()
@@ -313,9 +313,9 @@ class FourDRepresentation(Representation):
     # ------------------------------------------------------------------ growth
 
     def axis_lengths(self, params: Parameters) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "n 4"]]:
-        """What each of the four axes adds to a row's shape at one instant, and to its duration counted by ``clip_length``.
+        """What each of the four axes adds to a Gaussian's shape at one instant, and to its duration counted by ``clip_length``.
 
-        World units. An axis along the path of a moving Gaussian adds to the duration only. Static rows have no duration.
+        World units. An axis along the path of a moving Gaussian adds to the duration only. Static ones have no duration.
         """
         with torch.no_grad():
             shape = self.quaternion_form(params)

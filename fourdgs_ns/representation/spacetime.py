@@ -64,7 +64,7 @@ class SpacetimeConfig(RepresentationConfig):
 
 
 def lite_config(colors: Float[Tensor, "n 3"]) -> SpacetimeConfig:
-    """The lite variant for rows from elsewhere: their colours are bounded if they are already."""
+    """The lite variant for Gaussians from elsewhere: their colours are bounded if they are already."""
     return SpacetimeConfig(variant="lite", bounded_colors=bool(((colors >= -1e-3) & (colors <= 1 + 1e-3)).all()))
 
 
@@ -120,7 +120,7 @@ class SpacetimeRepresentation(Representation):
         return rows
 
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """[center - r, center + r] with r = s sqrt(ln(255 sigmoid(o))); start > stop for rows that are never visible."""
+        """[center - r, center + r] with r = s sqrt(ln(255 sigmoid(o))); start > stop for Gaussians that are never visible."""
         center = params["temporal_centers"][:, 0].detach()
         visible = torch.log(torch.sigmoid(params["opacities"][:, 0].detach()) / ALPHA_THRESHOLD)
         reach = torch.exp(params["log_durations"][:, 0].detach()) * visible.clamp_min(0).sqrt()

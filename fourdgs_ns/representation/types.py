@@ -135,7 +135,7 @@ def uses_kernels(params: Parameters, t: float | Tensor) -> bool:
 
 
 def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:
-    """Rows in which every parameter is finite."""
+    """Gaussians of which every parameter is finite."""
     # The sum of a row is finite only if its entries are: one small reduction per parameter instead of a test per number.
     totals = [v.detach() if v.dim() == 1 else v.detach().flatten(1).sum(dim=1) for v in params.values()]
     return torch.isfinite(torch.stack(totals)).all(dim=0)

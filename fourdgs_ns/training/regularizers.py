@@ -10,7 +10,7 @@ from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.types import Parameters
 
 MOST_ROWS = 4096
-"""Rows that one step looks at: neighbours are searched among these, all against all."""
+"""Gaussians that one step looks at: neighbours are searched among these, all against all."""
 NEIGHBORS = 8
 
 
@@ -34,9 +34,9 @@ def paths(
 
 
 def velocity_smoothness(positions: Float[Tensor, "s 3"], velocities: Float[Tensor, "s 3"]) -> Float[Tensor, ""]:
-    """Mean distance of each velocity from those of its :data:`NEIGHBORS` nearest rows: what is close moves together.
+    """Mean distance of each velocity from those of its :data:`NEIGHBORS` nearest Gaussians: what is close moves together.
 
-    The weight of a neighbour falls as exp(-(d / mean d)^2), so that rows of another object at some distance hardly count.
+    The weight of a neighbour falls as exp(-(d / mean d)^2), so that Gaussians of another object at some distance hardly count.
     """
     k = min(NEIGHBORS, len(positions) - 1)
     if k < 1:

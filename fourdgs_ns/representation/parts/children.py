@@ -1,4 +1,4 @@
-"""Rows that densification adds: at another time of their parent's life, on the parent's own path."""
+"""Gaussians that densification adds: at another time of their parent's life, on the parent's own path."""
 
 from __future__ import annotations
 
