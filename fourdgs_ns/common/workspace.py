@@ -126,6 +126,7 @@ class Workspace:
         return cls(root)
 
     def artefact(self, step: StepName) -> Path:
+        """The file that keeps the result of ``step``."""
         return self.root / FOLDER / f"{step}.json"
 
     def load(self, step: StepName, key: str) -> dict[str, Any] | None:

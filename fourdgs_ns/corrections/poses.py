@@ -46,7 +46,7 @@ class CameraPoses(nn.Module):
 
     @torch.no_grad()
     def refined(self, camera_from_world: Float[Tensor, "c 4 4"]) -> Float[Tensor, "c 4 4"]:
-        """The corrected calibration, camera by camera: W' = W T with T the motion of the scene. Scene's frame, OpenCV axes."""
+        """The corrected calibration, camera by camera: W' = W T with T the motion of the scene. Training's world, OpenCV axes."""
         views = camera_from_world.to(self.rotations)
         rotation = views[:, :3, :3]
         centers = -(rotation.transpose(1, 2) @ views[:, :3, 3:])

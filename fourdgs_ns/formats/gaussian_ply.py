@@ -20,7 +20,7 @@ from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import size_lines, tagged_comments
 from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
 from fourdgs_ns.formats.to_moving import refuse_unless
-from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
+from fourdgs_ns.formats.trained_scene import TrainedScene, drop_non_finite
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.parts.ellipsoids import slice_axes
 from fourdgs_ns.representation.parts.moving import ALWAYS, DECODER_LOSS
@@ -128,7 +128,7 @@ def read(path: Path) -> TrainedScene:
     # An opacity of exactly 1 has an infinite logit.
     parameters["opacities"] = parameters["opacities"].clamp(-MAX_LOGIT, MAX_LOGIT)
     notes: list[str] = []
-    parameters = sound_rows(parameters, path, notes)
+    parameters = drop_non_finite(parameters, path, notes)
     return TrainedScene(FreeTimeConfig(sh_degree=degree), parameters, Clip(1, 0.0), notes=notes)  # type: ignore[arg-type]
 
 

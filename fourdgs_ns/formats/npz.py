@@ -31,7 +31,7 @@ from fourdgs_ns.formats.format import Format, SliceAt
 from fourdgs_ns.formats.header import clip_lines, parse_clip, size_lines
 from fourdgs_ns.formats.start_view import start_view
 from fourdgs_ns.formats.to_moving import moving_gaussians
-from fourdgs_ns.formats.trained_scene import TrainedScene, check_parameters, sound_rows
+from fourdgs_ns.formats.trained_scene import TrainedScene, check_parameters, drop_non_finite
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.registry import config_of
 
@@ -199,7 +199,7 @@ def read(path: Path) -> TrainedScene:
             raise UserError(f"{path}: {error}") from None
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
             raise UserError(f"{path} is damaged ({str(error)[:150]}); copy or export it again") from None
-    parameters = sound_rows(parameters, path, notes)
+    parameters = drop_non_finite(parameters, path, notes)
     return TrainedScene(
         config, parameters, clip, world, weights or None, near, centers if len(centers) else None, notes
     )

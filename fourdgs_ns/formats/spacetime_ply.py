@@ -27,7 +27,7 @@ from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import TAG, claimed_clip, known_clip_lines, size_lines, tagged_comments
 from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
 from fourdgs_ns.formats.to_moving import moving_gaussians, plain_colors, plain_windows, refuse_unless
-from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
+from fourdgs_ns.formats.trained_scene import TrainedScene, drop_non_finite
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.parts.moving import MovingGaussians
 from fourdgs_ns.representation.spacetime import SpacetimeConfig, lite_config
@@ -177,7 +177,7 @@ def read(
         config = SpacetimeConfig(variant="full", decoder_activation=chosen)  # type: ignore[arg-type]
         decoder = _read_decoder(path)
         world = _world(known, path)
-    parameters = sound_rows(parameters, path, notes)
+    parameters = drop_non_finite(parameters, path, notes)
     return TrainedScene(config, parameters, clip, world, decoder, notes=notes)
 
 

@@ -36,7 +36,7 @@ from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import claimed_clip, known_clip_lines, note_lines, size_lines
 from fourdgs_ns.formats.start_view import StartView, start_view
 from fourdgs_ns.formats.to_moving import moving_gaussians, plain_colors, plain_windows, refuse_unless
-from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
+from fourdgs_ns.formats.trained_scene import TrainedScene, drop_non_finite
 from fourdgs_ns.representation.parts.moving import ALWAYS, Loss, MovingGaussians
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 
@@ -212,7 +212,7 @@ def read(path: Path, frames: int | None = None, fps: float | None = None) -> Tra
         # Written files hold s = infinity where it overflowed: a Gaussian that never fades.
         "log_durations": durations.abs().clamp(1e-7, ALWAYS).log(),
     }
-    parameters = sound_rows(parameters, path, notes)
+    parameters = drop_non_finite(parameters, path, notes)
     centers = camera_centers(chunk)
     config = SpacetimeConfig(variant="lite")
     return TrainedScene(config, parameters, clip, camera_centers=centers, notes=notes)

@@ -79,7 +79,7 @@ def check_parameters(config: RepresentationConfig, parameters: dict[str, Tensor]
             raise ValueError(f"the parameter {name!r} has the shape {tuple(parameters[name].shape)}")
 
 
-def sound_rows(parameters: dict[str, Tensor], source: Path, notes: list[str]) -> dict[str, Tensor]:
+def drop_non_finite(parameters: dict[str, Tensor], source: Path, notes: list[str]) -> dict[str, Tensor]:
     """The finite Gaussians, zero quaternions replaced by no rotation; both are noted.
 
     Raises:
@@ -87,16 +87,16 @@ def sound_rows(parameters: dict[str, Tensor], source: Path, notes: list[str]) ->
     """
     rows = len(parameters["means"])
     keep = finite_rows(parameters) if rows else torch.zeros(0, dtype=torch.bool)
-    sound = int(keep.sum())
+    finite = int(keep.sum())
     if rows == 0:
         raise UserError(f"{source} holds no Gaussians; train the model first, or export it again")
-    if sound < MIN_FINITE_SHARE * rows:
+    if finite < MIN_FINITE_SHARE * rows:
         raise UserError(
-            f"{source}: {rows - sound} of {rows} Gaussians are not finite, the training has diverged; use an earlier checkpoint "
+            f"{source}: {rows - finite} of {rows} Gaussians are not finite, the training has diverged; use an earlier checkpoint "
             "or train again with lower learning rates"
         )
-    if sound < rows:
-        notes.append(f"{rows - sound} of {rows} Gaussians are not finite and were left out")
+    if finite < rows:
+        notes.append(f"{rows - finite} of {rows} Gaussians are not finite and were left out")
         parameters = {name: value[keep] for name, value in parameters.items()}
     if "quats" in parameters:
         quats = parameters["quats"]

@@ -139,7 +139,7 @@ def triangulate_pair(
     pixels_one: Float[np.ndarray, "n 2"],
     pixels_other: Float[np.ndarray, "n 2"],
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Where the rays of matched pixels meet, root mean square reprojection errors in pixels, and which are sound."""
+    """Where the rays of matched pixels meet, root mean square reprojection errors in pixels, and which are solvable."""
     n = len(pixels_one)
     if n == 0:
         return np.zeros((0, 3)), np.zeros(0), np.zeros(0, bool)
@@ -157,12 +157,12 @@ def triangulate_pair(
     targets = np.stack([pixels_one, pixels_other], axis=1)
     # The middle of the rays is close; refining it to least reprojection error takes from near cameras nothing.
     middle = np.where(good[:, None], middle, one.camera.center + rays[0])
-    positions, residual, sound = intersect(middle, projections, targets, np.repeat(good[:, None], 2, axis=1))
+    positions, residual, solvable = intersect(middle, projections, targets, np.repeat(good[:, None], 2, axis=1))
     finite = np.isfinite(positions).all(axis=1) & np.isfinite(residual).all(axis=1)
     residual = np.where(finite[:, None], residual, np.inf)
     for view in (one, other):
         good &= project(view.camera.projection, np.where(finite[:, None], positions, 0.0))[:, 2] > 0
-    good &= sound & finite & (residual.max(axis=1) <= DEFAULT_OPTIONS.max_error)
+    good &= solvable & finite & (residual.max(axis=1) <= DEFAULT_OPTIONS.max_error)
     return positions, np.sqrt((residual**2).mean(axis=1)), good
 
 

@@ -47,6 +47,7 @@ class RawVideo:
         return self.times[-1]
 
     def local_times(self) -> Float[np.ndarray, " n"]:
+        """Seconds of each frame on the clock of the file."""
         return np.asarray(self.times)
 
 
@@ -102,10 +103,12 @@ def probe(videos: dict[str, Path]) -> list[RawVideo]:
 
 
 def to_json(videos: Sequence[RawVideo]) -> dict[str, Any]:
+    """What the step keeps."""
     return {"videos": [{**asdict(video), "path": str(video.path)} for video in videos]}
 
 
 def from_json(content: dict[str, Any]) -> list[RawVideo]:
+    """Inverse of :func:`to_json`."""
     return [RawVideo(**{**v, "path": Path(v["path"]), "times": tuple(v["times"])}) for v in content["videos"]]
 
 

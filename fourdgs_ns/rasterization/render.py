@@ -1,4 +1,4 @@
-"""From canonical parameters and t to images: slice, rasterize, decode, and see with each camera's own eyes."""
+"""From canonical parameters and t to images: slice, rasterize, decode, and correct for each camera."""
 
 from __future__ import annotations
 

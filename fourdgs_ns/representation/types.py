@@ -43,7 +43,7 @@ class PointsOverTime:
     """A point cloud in which every point carries the time at which it was seen."""
 
     positions: Float[Tensor, "n 3"]
-    """World coordinates of the scene that is trained."""
+    """Coordinates in the training's world."""
     colors: Float[Tensor, "n 3"]
     """RGB in [0, 1]."""
     times: Float[Tensor, " n"]

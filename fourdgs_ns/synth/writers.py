@@ -1,6 +1,6 @@
 """Writes a rendered scene in the layouts of captures that the project reads.
 
-Each writer renders all its views through :func:`shoot` or :meth:`Job.view`, and writes calibration next to them.
+Each writer renders all its views through :func:`render_cameras` or :meth:`Job.view`, and writes calibration next to them.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class MatteSink:
         self._beside.close()
 
 
-def shoot(job: Job, sink_of: Callable[[Camera], Sink]) -> None:
+def render_cameras(job: Job, sink_of: Callable[[Camera], Sink]) -> None:
     """Render every frame of every camera into its sink, which works in a thread of its own."""
     for camera in job.cameras:
         view = job.renderer.for_camera(camera)
@@ -124,7 +124,7 @@ def num_views(layout: str, cameras: int, frames: int) -> int:
 
 def write_n3dv(job: Job) -> None:
     """cam00.mp4, cam01.mp4, ... and poses_bounds.npy."""
-    shoot(job, lambda camera: VideoSink(job.root / f"{camera.name}.mp4", camera, job))
+    render_cameras(job, lambda camera: VideoSink(job.root / f"{camera.name}.mp4", camera, job))
     rows = [llff_row(camera, *depth_bounds(job.renderer, camera)) for camera in job.cameras]
     np.save(job.root / "poses_bounds.npy", np.stack(rows))
 
@@ -157,7 +157,7 @@ def write_easyvolcap(job: Job) -> None:
         sink = images if job.images else VideoSink(job.root / "videos" / f"{camera.name}.mp4", camera, job)
         return MatteSink(job.root / "masks" / camera.name, sink)
 
-    shoot(job, sink_of)
+    render_cameras(job, sink_of)
     intri = _OpenCvYaml(job.root / "intri.yml", job.cameras)
     extri = _OpenCvYaml(job.root / "extri.yml", job.cameras)
     for camera in job.cameras:
@@ -202,7 +202,7 @@ def _write_metadata(job: Job) -> None:
 def write_transforms(job: Job) -> None:
     """frames/<camera>/<frame>.jpg with transforms.json and metadata.json."""
     clip = job.renderer.scene.clip
-    shoot(job, lambda camera: ImageSink(job.root / "frames" / camera.name))
+    render_cameras(job, lambda camera: ImageSink(job.root / "frames" / camera.name))
     first = job.cameras[0]
     content = {
         "camera_model": "OPENCV",

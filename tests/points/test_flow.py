@@ -72,8 +72,8 @@ def test_rays_of_exact_projections_meet_in_the_point():
     projections = np.stack([posed(name).camera.projection for name in rig_poses()])
     targets = np.stack([project(p, points)[:, :2] for p in projections], axis=1)
     start = points + rng.normal(scale=0.1, size=points.shape)
-    found, residual, sound = intersect(start, projections, targets, np.ones(targets.shape[:2], bool))
-    assert sound.all()
+    found, residual, solvable = intersect(start, projections, targets, np.ones(targets.shape[:2], bool))
+    assert solvable.all()
     np.testing.assert_allclose(found, points, atol=1e-6)
     assert residual.max() < 1e-3
 
@@ -81,8 +81,8 @@ def test_rays_of_exact_projections_meet_in_the_point():
 def test_one_camera_does_not_determine_a_point():
     projections = np.stack([posed(name).camera.projection for name in ("cam0", "cam1")])
     valid = np.array([[True, False]])
-    _, _, sound = intersect(np.zeros((1, 3)), projections, np.full((1, 2, 2), 100.0), valid)
-    assert not sound[0]
+    _, _, solvable = intersect(np.zeros((1, 3)), projections, np.full((1, 2, 2), 100.0), valid)
+    assert not solvable[0]
 
 
 def exact_flow(monkeypatch, points, moved, wrong=()):

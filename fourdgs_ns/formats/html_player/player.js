@@ -154,7 +154,7 @@ function texels(count) {
 
 // ------------------------------------------------------------------ rendering
 
-class Painter {
+class Renderer {
   constructor(canvas, scene) {
     const gl = (this.gl = canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: true }));
     if (!gl) fail("This browser has no WebGL 2; open the page in a current Chrome, Firefox, Edge or Safari.");
@@ -328,7 +328,7 @@ async function main() {
   const wanted = new URLSearchParams(location.hash.slice(1));
   if (typeof DecompressionStream === "undefined") fail("This browser is too old to unpack the scene; use a current one.");
   const scene = new Scene(decodeColumns(await unpack()));
-  const canvas = byId("canvas"), painter = new Painter(canvas, scene), orbit = new Orbit();
+  const canvas = byId("canvas"), renderer = new Renderer(canvas, scene), orbit = new Orbit();
   const fixed = (wanted.get("size") || "").match(/^(\d+)x(\d+)$/);
   const pose = wanted.has("pose") ? wanted.get("pose").split(",").map(Number) : null;
   const seconds = header.seconds > 0 ? header.seconds : 1;
@@ -366,9 +366,9 @@ async function main() {
     const width = fixed ? +fixed[1] : Math.max(Math.round(innerWidth * ratio), 1);
     const height = fixed ? +fixed[2] : Math.max(Math.round(innerHeight * ratio), 1);
     if (dirty || width !== canvas.width || height !== canvas.height) {
-      painter.resize(width, height);
+      renderer.resize(width, height);
       const focal = wanted.has("focal") ? Number(wanted.get("focal")) : (0.5 * height) / Math.tan((header.fov * Math.PI) / 360);
-      painter.render(t, pose && pose.length === 12 ? pose : orbit.view(), focal);
+      renderer.render(t, pose && pose.length === 12 ? pose : orbit.view(), focal);
       dirty = false;
       document.body.dataset.ready = "1";
     }

@@ -60,6 +60,7 @@ class MovingGaussians:
 
     @property
     def sh_degree(self) -> int:
+        """Degree of the view-dependent colours; 0 for plain RGB."""
         return 0 if self.colors.dim() == 2 else math.isqrt(self.colors.shape[1]) - 1
 
     def select(self, rows: Int[Tensor, " m"] | Bool[Tensor, " n"]) -> MovingGaussians:
