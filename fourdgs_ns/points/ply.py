@@ -42,7 +42,7 @@ def read_points_ply(path: Path, notes: list[str] | None = None) -> PlyPoints:
 
     Colours are ``red green blue`` or ``r g b`` (integers, or floats in [0, 1]), or ``f_dc_0..2`` of a Gaussian cloud;
     grey when there are none. Times are ``time`` or ``t``, velocities ``velocity_x`` and so on (world units per unit of
-    t), ``static`` is not 0 for points that rest. Points with a value that is not finite are left out; a sentence about
+    t), ``static`` is not 0 for static points. Points with a value that is not finite are left out; a sentence about
     that, and about missing colours, is appended to ``notes``.
 
     Raises UserError for what is no PLY file, is damaged, or has no points or times outside [0, 1].

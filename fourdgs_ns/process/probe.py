@@ -47,7 +47,7 @@ class RawVideo:
         return self.times[-1]
 
     def local_times(self) -> Float[np.ndarray, " n"]:
-        """Seconds of each frame on the clock of the file."""
+        """Seconds of each frame after the first one."""
         return np.asarray(self.times)
 
 

@@ -53,7 +53,7 @@ def run(rig, monkeypatch):
     return run
 
 
-def test_moving_and_resting_points_are_told_apart_and_written(run):
+def test_moving_and_static_points_are_told_apart_and_written(run):
     moving = GRID[:40] * 0.5 + np.array([0, 0, 2])
     found = run([np.concatenate([GRID, moving + np.array([0, 0.8 * k, 0])]) for k in range(3)], velocities="neighbors")
     cloud = found.cloud
@@ -83,7 +83,7 @@ def test_each_shortcoming_is_one_clear_line(run):
     assert "no point was found at 1 of 3 key frames" in line and "frame 1)" in line
     found = run([GRID] * 3, blind=("cam4",))
     assert "camera cam4" in found.notes[0] and "--train-cameras" in found.notes[0]
-    assert "rest" in found.notes[1]
+    assert "static" in found.notes[1]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_report_fits_one_screen_and_says_the_numbers(rig, run, capsys):
     found = run([np.concatenate([GRID, GRID[:7] + np.array([0, 0, 3 + k])]) for k in range(3)])
     print_report(rig.capture, found)
     text = capsys.readouterr().out
-    assert "1221 points in all" in text and "400 at rest" in text and "21 others" in text and "0.50" in text
+    assert "1221 points in all" in text and "400 static" in text and "21 others" in text and "0.50" in text
     assert len(text.splitlines()) < 40
     assert str(found.key_frames.directory) in text.replace("\n", "")
 

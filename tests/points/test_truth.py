@@ -61,9 +61,9 @@ def test_features_meet_the_truth(stage_capture):
     report = check_against_truth(capture, found)
     assert report.points > 1500 and report.moving > 100
     assert report.position_error < 0.003 and report.within_1_percent > 0.93
-    # In a quarter of a second at 320x240 some of what moves does so by less than a pixel, which counts as rest.
+    # In a quarter of a second at 320x240 some of what moves does so by less than a pixel, which counts as static.
     assert report.velocity_known > 0.75 and report.angle_degrees < 15 and report.within_20_percent > 0.4
-    assert report.moving_called_static < 0.2 and report.resting_called_static > 0.6
+    assert report.moving_called_static < 0.2 and report.static_recognised > 0.6
     # The truth rejects what is wrong: points beside the surfaces, and velocities of twice the length.
     everything = found.merged.sightings
     worse = replace(everything, positions=everything.positions * np.float32(1.03), velocities=2 * everything.velocities)
