@@ -60,5 +60,5 @@ def temporal_consistency(
     truth: Float[Tensor, "b h w 3"],
     other_truth: Float[Tensor, "b h w 3"],
 ) -> Float[Tensor, ""]:
-    """Mean difference between the change from one frame to another as rendered and as recorded: flicker costs, motion does not."""
+    """Mean difference between the change between two frames as rendered and as recorded: flicker costs, motion does not."""
     return ((other - image) - (other_truth - truth)).abs().mean()

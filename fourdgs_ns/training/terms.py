@@ -43,7 +43,7 @@ class LossOptions:
     trajectory_smoothness: float = 0.0
     """Weight of the acceleration of what is alive (world units per clip squared). Up to 1e-4; straight lines have none."""
     temporal_consistency: float = 0.0
-    """Weight of the difference between the change over neighbouring frames as rendered and as recorded. Up to 0.2; less flicker, at
+    """Weight of the difference between the change over frames as rendered and as recorded. Up to 0.2; less flicker, at
     twice the time per step."""
     temporal_window: int = 1
     """Farthest neighbour, in frames, that the temporal consistency looks at."""
