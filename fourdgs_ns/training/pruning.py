@@ -90,7 +90,7 @@ def variation_scores(
     return scores * (sizes / typical).clamp(0.0, 1.0) ** VOLUME_POWER
 
 
-def best_rows(scores: Float[Tensor, " n"], keep: float) -> Bool[Tensor, " n"]:
+def highest_scores(scores: Float[Tensor, " n"], keep: float) -> Bool[Tensor, " n"]:
     """The share ``keep`` of all Gaussians with the highest scores, at least one; those without any score never."""
     count = max(round(keep * len(scores)), 1)
     chosen = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)

@@ -9,16 +9,16 @@ from torch import Tensor
 from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.types import Parameters
 
-MOST_ROWS = 4096
+MOST_GAUSSIANS = 4096
 """Gaussians that one step looks at: neighbours are searched among these, all against all."""
 NEIGHBORS = 8
 
 
-def sample_rows(ids: Int[Tensor, " m"], seed: int) -> Int[Tensor, " s"]:
-    """At most :data:`MOST_ROWS` of ``ids``, sampled by ``seed``."""
-    if len(ids) <= MOST_ROWS:
+def sample_gaussians(ids: Int[Tensor, " m"], seed: int) -> Int[Tensor, " s"]:
+    """At most :data:`MOST_GAUSSIANS` of ``ids``, sampled by ``seed``."""
+    if len(ids) <= MOST_GAUSSIANS:
         return ids
-    picks = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))[:MOST_ROWS]
+    picks = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))[:MOST_GAUSSIANS]
     return ids[picks.to(ids.device)]
 
 

@@ -86,7 +86,7 @@ def _motion_terms(options: LossOptions, now: TrainingStep) -> dict[str, Tensor]:
     """The terms of :mod:`fourdgs_ns.training.regularizers` that are on."""
     terms = {}
     if options.velocity_smoothness or options.trajectory_smoothness:
-        ids = regularizers.sample_rows(now.views.rendering.ids, now.step)
+        ids = regularizers.sample_gaussians(now.views.rendering.ids, now.step)
         where, velocities, accelerations = regularizers.paths(
             now.representation, now.params, now.views.t, ids, now.clip.frame_interval
         )
