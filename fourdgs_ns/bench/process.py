@@ -67,7 +67,7 @@ def record(
     sound = scene_sound(seconds, 0)
     period = max(1, 2 * (unique - 1))
     for camera, own in zip(rig, late, strict=True):
-        view = renderer.view(replace(camera, time_offset_seconds=None))
+        view = renderer.for_camera(replace(camera, time_offset_seconds=None))
         images = []
         for k in range(unique):
             images.append(view.render(k).image)

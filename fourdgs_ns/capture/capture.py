@@ -25,9 +25,11 @@ class VideoFrames:
         return len(self.indices)
 
     def describe(self, i: int) -> str:
+        """Where frame ``i`` comes from, for messages."""
         return f"{self.path}, frame {self.indices[i]}"
 
     def take(self, picks: Sequence[int]) -> VideoFrames:
+        """The frames at positions ``picks``."""
         return VideoFrames(self.path, tuple(self.indices[i] for i in picks))
 
 
@@ -43,9 +45,11 @@ class ImageFrames:
         return len(self.paths)
 
     def describe(self, i: int) -> str:
+        """Where frame ``i`` comes from, for messages."""
         return str(self.paths[i])
 
     def take(self, picks: Sequence[int]) -> ImageFrames:
+        """The frames at positions ``picks``."""
         return ImageFrames(tuple(self.paths[i] for i in picks), self.opaque)
 
 
@@ -153,6 +157,7 @@ class Capture:
         return np.arange(self.num_frames) if self.frame_numbers is None else self.frame_numbers
 
     def camera(self, name: str) -> RecordedCamera:
+        """The camera called ``name``; UserError when there is none."""
         for camera in self.cameras:
             if camera.name == name:
                 return camera

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.local_file import file_status, file_version
+from fourdgs_ns.common.file_status import file_status, file_version
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 MAX_SIDE_PIXELS = 65_536

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from fourdgs_ns.capture.images import check_size
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.local_file import file_status, file_version
+from fourdgs_ns.common.file_status import file_status, file_version
 
 MAX_FRAMES = 1_000_000
 """More frames than any clip has (4.6 hours at 60 fps): a header that claims more is damaged."""

@@ -38,7 +38,7 @@ class Prune:
     def run(self) -> None:
         """Score, prune, fine-tune, report."""
         from fourdgs_ns.densification.rows import edit_rows
-        from fourdgs_ns.training.pruning import best_rows, variation_scores
+        from fourdgs_ns.training.pruning import highest_scores, variation_scores
 
         if not 0 < self.keep < 1:
             raise UserError(f"--keep is {self.keep:g}; give the share of Gaussians to keep, between 0 and 1")
@@ -55,7 +55,7 @@ class Prune:
         with progress_bar(ERR, transient=False) as bar:
             tracked = bar.track(views, description="scoring Gaussians")
             scores = variation_scores(model.representation, model.canonical(), model.clip, tracked)
-        kept = best_rows(scores, self.keep)
+        kept = highest_scores(scores, self.keep)
         if not bool(kept.any()):
             raise UserError(
                 f"no training camera of {self.load_config} sees any Gaussian; use a run that shows something"

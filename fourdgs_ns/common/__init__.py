@@ -1,0 +1,1 @@
+"""What every room uses: errors, files, messages, progress, threads. Imports nothing else of this package."""

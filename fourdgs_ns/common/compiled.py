@@ -2,7 +2,7 @@
 
 Kernels are compiled without Numba's own parallel mode: they release Python's lock and work on a range of items, and
 plain threads share the ranges. That compiles several times faster, gives the same result for any number of threads, lets the
-viewer draw from its thread while training draws from another (Numba's threading layers end the process there), and leaves no
+viewer render from its thread while training renders from another (Numba's threading layers end the process there), and leaves no
 OpenMP threads spinning between calls.
 """
 

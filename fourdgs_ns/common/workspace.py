@@ -1,7 +1,7 @@
 """Results that are kept under a key, a digest of everything that determines them, so that a run can stop and go on anywhere.
 
-What is derived from a capture lies in its :func:`cache_directory`. A capture in the making keeps the result of each stage in a
-JSON file, ``<capture>/process/<stage>.json``, beside its key; a stage whose file has the right key is not run again.
+What is derived from a capture lies in its :func:`cache_directory`. A capture in the making keeps the result of each step in a
+JSON file, ``<capture>/process/<step>.json``, beside its key; a step whose file has the right key is not run again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from fourdgs_ns.common.console import status
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import disk_error, make_folder, write_json
 
-StageName = Literal["probe", "synchronise", "extract", "calibrate", "undistort", "masks", "points", "check", "write"]
-STAGES: tuple[StageName, ...] = get_args(StageName)
+StepName = Literal["probe", "synchronise", "extract", "calibrate", "undistort", "masks", "points", "check", "write"]
+STEPS: tuple[StepName, ...] = get_args(StepName)
 FOLDER = "process"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
@@ -125,40 +125,41 @@ class Workspace:
             raise disk_error(error, root) from None
         return cls(root)
 
-    def artefact(self, stage: StageName) -> Path:
-        return self.root / FOLDER / f"{stage}.json"
+    def artefact(self, step: StepName) -> Path:
+        """The file that keeps the result of ``step``."""
+        return self.root / FOLDER / f"{step}.json"
 
-    def load(self, stage: StageName, key: str) -> dict[str, Any] | None:
-        """The result of ``stage`` if it was computed under ``key``."""
+    def load(self, step: StepName, key: str) -> dict[str, Any] | None:
+        """The result of ``step`` if it was computed under ``key``."""
         try:
-            content = json.loads(self.artefact(stage).read_text())
+            content = json.loads(self.artefact(step).read_text())
         except (OSError, ValueError):
             return None
         return content["result"] if isinstance(content, dict) and content.get("key") == key else None
 
     def run(
         self,
-        stage: StageName,
+        step: StepName,
         facts: Any,
         compute: Callable[[], dict[str, Any]],
         reuse: Callable[[dict], bool] | None = None,
     ) -> tuple[dict[str, Any], bool]:
-        """The result of ``stage`` and whether it was there already; ``facts`` is all that decides it.
+        """The result of ``step`` and whether it was there already; ``facts`` is all that decides it.
 
         ``reuse`` may look whether the files that the result speaks of are still there.
         """
         key = digest(facts)
-        found = self.load(stage, key)
+        found = self.load(step, key)
         if found is not None and (reuse is None or reuse(found)):
             return found, True
-        # From here on until the last stage the folder is no complete capture.
+        # From here on until the last step the folder is no complete capture.
         (self.root / "transforms.json").unlink(missing_ok=True)
         result = compute()
-        write_json(self.artefact(stage), {"key": key, "result": result})
+        write_json(self.artefact(step), {"key": key, "result": result})
         return result, False
 
-    def forget(self, first: StageName) -> None:
+    def forget(self, first: StepName) -> None:
         """Forget ``first`` and what comes after it; the capture is no longer complete then."""
-        for stage in STAGES[STAGES.index(first) :]:
-            self.artefact(stage).unlink(missing_ok=True)
+        for step in STEPS[STEPS.index(first) :]:
+            self.artefact(step).unlink(missing_ok=True)
         (self.root / "transforms.json").unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What training learns of the physical cameras: colours, clocks and poses."""

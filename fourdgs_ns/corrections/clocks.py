@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-class CameraTimes(nn.Module):
+class CameraClocks(nn.Module):
     """t -> t + offset of the training camera; held-out cameras keep their own clock.
 
     The median over cameras is held at zero: a common offset would only shift the scene's own time, and one late camera must not

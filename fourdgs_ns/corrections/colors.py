@@ -19,7 +19,7 @@ class CameraColors(nn.Module):
         self.offsets = nn.Parameter(torch.zeros(num_cameras, 3))
 
     def forward(self, rgb: Float[Tensor, "b h w 3"], cameras: Int[Tensor, " b"]) -> Float[Tensor, "b h w 3"]:
-        """Args: scene colours and the training camera of each picture."""
+        """Args: scene colours and the training camera of each image."""
         cameras = cameras.to(rgb.device, non_blocking=True)
         if rgb.is_cuda and rgb.dtype == torch.float32:
             from fourdgs_ns.kernels.colors import camera_colors

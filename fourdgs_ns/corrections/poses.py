@@ -1,4 +1,4 @@
-"""One small pose correction per physical camera: calibrations are good to a pixel or two, pictures to a tenth of one."""
+"""One small pose correction per physical camera: calibrations are good to a pixel or two, images to a tenth of one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fourdgs_ns.representation.types import GaussiansAtTime
 
 
 class CameraPoses(nn.Module):
-    """Moves the scene a little before each training camera, x -> center + R (x - center) + shift in the scene's frame.
+    """Moves the scene a little before each training camera, x -> center + R (x - center) + shift in the training's world.
 
-    That equals moving the camera, and works with rasterisers for which cameras are constants. Rotations and shifts are zero on
+    That equals moving the camera, and works with rasterizers for which cameras are constants. Rotations and shifts are zero on
     average over the rig: a common motion would only move the scene away from the held-out cameras.
     """
 
@@ -46,7 +46,7 @@ class CameraPoses(nn.Module):
 
     @torch.no_grad()
     def refined(self, camera_from_world: Float[Tensor, "c 4 4"]) -> Float[Tensor, "c 4 4"]:
-        """The corrected calibration, camera by camera: W' = W T with T the motion of the scene. Scene's frame, OpenCV axes."""
+        """The corrected calibration, camera by camera: W' = W T with T the motion of the scene. Training's world, OpenCV axes."""
         views = camera_from_world.to(self.rotations)
         rotation = views[:, :3, :3]
         centers = -(rotation.transpose(1, 2) @ views[:, :3, 3:])

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.corrections.cameras import CameraCorrections
+from fourdgs_ns.corrections.camera_corrections import CameraCorrections
 from fourdgs_ns.corrections.colors import CameraColors
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.process.write import transforms
@@ -27,7 +27,7 @@ from fourdgs_ns.representation.types import Clip
 NOTABLE_OFFSET = 0.1
 """Frames by which a camera's clock must differ before the user is told."""
 NOTABLE_GAIN = 0.05
-"""Share by which a camera's picture must be brighter or darker before the user is told."""
+"""Share by which a camera's image must be brighter or darker before the user is told."""
 
 
 def refined_calibration(

@@ -1,0 +1,1 @@
+"""Where Gaussians are added, moved and removed during training: one strategy per file."""

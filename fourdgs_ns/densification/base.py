@@ -1,4 +1,4 @@
-"""What every strategy of growing and removing Gaussians shares: options, statistics of the active rows, the interface."""
+"""What every strategy of growing and removing Gaussians shares: options, statistics of the active Gaussians, the interface."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class Densification(ABC):
         self.last_step = last_step or 0
         """Last step at which anything is due; the trainer resolves the default, which depends on the training's length."""
         self.camera_centers: Float[Tensor, "k 3"] | None = None
-        """Centres of the training cameras in the scene's frame."""
+        """Centres of the training cameras in the training's world."""
 
     @staticmethod
     def empty_statistics(n: int, device: torch.device | str) -> dict[str, Tensor]:
-        """Per-row sums that :meth:`observe` fills: screen-space gradient and number of views."""
+        """Per-Gaussian sums that :meth:`observe` fills: screen-space gradient and number of views."""
         return {"gradient_sum": torch.zeros(n, device=device), "view_count": torch.zeros(n, device=device)}
 
     @torch.no_grad()
@@ -108,5 +108,5 @@ class Densification(ABC):
     ) -> dict[str, int] | None:
         """What is due after ``step`` optimiser steps; returns counts of what was done, or None when nothing was due.
 
-        ``statistics`` is emptied (its tensors are replaced) whenever rows change.
+        ``statistics`` is emptied (its tensors are replaced) whenever Gaussians come or go.
         """

@@ -1,4 +1,4 @@
-"""Growth of 4D Gaussians: where the picture's gradient is large, in space, and where that of the temporal centre is, in time.
+"""Growth of 4D Gaussians: where the image's gradient is large, in space, and where that of the temporal centre is, in time.
 
 What differs from the published code, and why, is listed in representation/README.md.
 """
@@ -24,7 +24,7 @@ from fourdgs_ns.representation.parts.velocity_form import velocity_form
 from fourdgs_ns.representation.types import Clip, Parameters
 
 FROZEN = ("means", "scales", "left_quats", "right_quats", "opacities", "temporal_scales")
-"""Parameters whose values, and so Adam's moments, change when a row becomes static."""
+"""Parameters whose values, and so Adam's moments, change when a Gaussian becomes static."""
 
 
 @dataclass
@@ -35,10 +35,10 @@ class FourDDensificationConfig(GradientDensificationConfig):
     """Mean gradient of the loss by the temporal centre, per second, above which a Gaussian is split in time, or cloned when it is
     short. Lower it when fast motion is blurred; 0 turns it off. The published 5e-6 never acted; most Gaussians exceed it."""
     prune_frames: float = 0.5
-    """Gaussians whose temporal standard deviation is below this many frame intervals are removed: each serves one picture."""
+    """Gaussians whose temporal standard deviation is below this many frame intervals are removed: each serves one image."""
     static_duration: float = 1.0
     """Gaussians whose temporal standard deviation exceeds this many lengths of the clip become independent of time (Hybrid
-    3D-4DGS): from then on every picture trains them fully. 0 turns it off."""
+    3D-4DGS): from then on every image trains them fully. 0 turns it off."""
     static_travel: float = 2.0
     """Those that move farther than this many of their own standard deviations during the clip stay as they are."""
 
@@ -85,7 +85,7 @@ class FourDDensification(GradientDensification):
         statistics: dict[str, Tensor],
         generator: torch.Generator,
     ) -> dict[str, int] | None:
-        """Counts of ``cloned``, ``split``, ``pruned`` and ``frozen`` rows; see :meth:`Densification.step`."""
+        """Counts of ``cloned``, ``split``, ``pruned`` and ``frozen`` Gaussians; see :meth:`Densification.step`."""
         counts = super().step(step, params, optimizers, statistics, generator)
         if counts is None:
             return None
@@ -100,7 +100,7 @@ class FourDDensification(GradientDensification):
         return {**counts, "frozen": len(ids)}
 
     def _lasting(self, params: Parameters) -> Int[Tensor, " k"]:
-        """Rows that outlive the clip and stay where they are."""
+        """Gaussians that outlive the clip and stay where they are."""
         representation = self.representation
         lasting = representation.durations(params) > self.config.static_duration
         ids = torch.nonzero((lasting & ~representation.is_static(params)).squeeze(-1)).squeeze(-1)

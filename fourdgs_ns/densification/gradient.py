@@ -1,4 +1,4 @@
-"""Growth where the picture's gradient is large, as 3DGS does, with time taken into account.
+"""Growth where the image's gradient is large, as 3DGS does, with time taken into account.
 
 What differs from the published SpacetimeGaussian code, and why, is listed in representation/README.md.
 """
@@ -80,12 +80,12 @@ class GradientDensification(Densification):
         statistics: dict[str, Tensor],
         generator: torch.Generator,
     ) -> dict[str, int] | None:
-        """Counts of ``cloned``, ``split`` and ``pruned`` rows; see :meth:`Densification.step`."""
+        """Counts of ``cloned``, ``split`` and ``pruned`` Gaussians; see :meth:`Densification.step`."""
         config = self.config
         if step > self.last_step or step % config.every != 0:
             return None
         counts = {"cloned": 0, "split": 0, "pruned": 0}
-        # Nothing has to grow or go before `start`, but a row that became non-finite has to go at once.
+        # Nothing has to grow or go before `start`, but a Gaussian that became non-finite has to go at once.
         rows = dict(params.items())
         doomed = ~finite_rows(rows)
         children: dict[str, Tensor] | None = None
@@ -116,7 +116,7 @@ class GradientDensification(Densification):
     def _chosen(
         self, params: Parameters, statistics: dict[str, Tensor], doomed: Bool[Tensor, " n"]
     ) -> tuple[Tensor, Tensor]:
-        """Rows to clone and rows to split: the largest gradients first when the budget does not hold them all."""
+        """Gaussians to clone and to split: the largest gradients first when the budget does not hold them all."""
         urgency = self._urgency(params, statistics).masked_fill(doomed, 0.0)
         rows = torch.nonzero(urgency >= 1).squeeze(-1)
         budget = max(self.config.max_gaussians - int((~doomed).sum()), 0)
@@ -126,7 +126,7 @@ class GradientDensification(Densification):
         return rows[~large], rows[large]
 
     def _urgency(self, params: Parameters, statistics: dict[str, Tensor]) -> Float[Tensor, " n"]:
-        """How much each row asks to grow: from 1 on it does."""
+        """How much each Gaussian asks to grow: from 1 on it does."""
         return mean_over_views(statistics, "gradient_sum") / self.config.gradient_threshold
 
     def _lengths(self, params: Parameters, statistics: dict[str, Tensor]) -> Float[Tensor, " n"]:
@@ -134,7 +134,7 @@ class GradientDensification(Densification):
         return self._sizes(params)
 
     def _sizes(self, params: Parameters) -> Float[Tensor, " n"]:
-        """Largest standard deviation of each row in space, world units."""
+        """Largest standard deviation of each Gaussian in space, world units."""
         return params["scales"].exp().amax(dim=-1)
 
     def _halves(
@@ -144,7 +144,7 @@ class GradientDensification(Densification):
         return self.representation.children(rows, ids, "split", generator)
 
     def _useless(self, step: int, params: Parameters) -> Bool[Tensor, " n"]:
-        """Rows that cannot matter: transparent, never alive on any frame, too large, or in front of a lens."""
+        """Gaussians that cannot matter: transparent, never alive on any frame, too large, or in front of a lens."""
         config = self.config
         useless = torch.sigmoid(params["opacities"][:, 0]) < config.prune_opacity
         useless |= never_on_a_frame(self.representation, params, self.clip)
@@ -159,7 +159,7 @@ class GradientDensification(Densification):
 
 
 def mean_over_views(statistics: dict[str, Tensor], name: str) -> Float[Tensor, " n"]:
-    """Mean of a per-row sum over the views that saw the row."""
+    """Mean of a per-Gaussian sum over the views that saw it."""
     return statistics[name] / statistics["view_count"].clamp_min(1)
 
 

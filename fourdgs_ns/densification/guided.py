@@ -39,7 +39,7 @@ class GuidedSamplingConfig:
     act_below: float = 0.88
     """SSIM under which a chosen camera still gets its dose when its turn comes."""
     error_quantile: float = 0.6
-    """A pixel counts as bad when its error is above this quantile of its picture."""
+    """A pixel counts as bad when its error is above this quantile of its image."""
     patch_share: float = 0.85
     """A 16 x 16 patch is chosen when more than this share of it is bad."""
     depth_factors: tuple[float, ...] = (0.7, 7.5)
@@ -49,7 +49,7 @@ class GuidedSamplingConfig:
 
 
 class GuidedSampling:
-    """Watches training pictures, then adds points for the two worst cameras."""
+    """Watches training images, then adds points for the two worst cameras."""
 
     def __init__(self, config: GuidedSamplingConfig, representation: Representation, clip: Clip) -> None:
         self.config = config
@@ -85,7 +85,7 @@ class GuidedSampling:
     ) -> None:
         """Look at one training batch: record scores first, later prepare the points of a camera whose turn it is.
 
-        Args: pictures and truth of the batch, its training cameras, how many there are, and the active means at its t.
+        Args: images and truth of the batch, its training cameras, how many there are, and the active means at its t.
         """
         if not self.config.enabled or step < self.config.start or self.chosen == []:
             return
@@ -109,7 +109,7 @@ class GuidedSampling:
                 return
 
     def step(self, params: nn.ParameterDict, optimizers: Mapping[str, Optimizer]) -> int:
-        """Append what :meth:`observe` prepared; returns the number of new rows."""
+        """Append what :meth:`observe` prepared; returns the number of new Gaussians."""
         if self.pending is None:
             return 0
         edit_rows(params, optimizers, append=self.pending)
@@ -176,9 +176,9 @@ def far_depth(cameras: PinholeCameras, k: int, means: Float[Tensor, "m 3"]) -> f
 def bad_pixels(
     rgb: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"], config: GuidedSamplingConfig
 ) -> Bool[Tensor, "h w"]:
-    """Pixels of patches that are bad nearly everywhere, away from the picture's border.
+    """Pixels of patches that are bad nearly everywhere, away from the image's border.
 
-    The error compares brightness-normalised pictures, so that an exposure difference alone marks nothing.
+    The error compares brightness-normalised images, so that an exposure difference alone marks nothing.
     """
     error = (rgb / (rgb.mean() + 0.01) - truth / (truth.mean() + 0.01)).abs().sum(dim=-1)
     height, width = error.shape

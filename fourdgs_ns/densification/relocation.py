@@ -1,6 +1,6 @@
-"""Relocation (FreeTimeGS, section 3.3): Gaussians that have died move to where the picture needs them; the count is bounded.
+"""Relocation (FreeTimeGS, section 3.3): Gaussians that have died move to where the image needs them; the count is bounded.
 
-A source of n copies, itself included, is replaced so that the picture does not jump: opacity and scale follow 3DGS-MCMC
+A source of n copies, itself included, is replaced so that the image does not jump: opacity and scale follow 3DGS-MCMC
 (Kheradmand et al., 2024, eq. 9), and the representation scatters the copies over the source's own extent in space and time.
 """
 
@@ -39,7 +39,7 @@ class RelocationConfig(DensificationConfig):
     dead_opacity: float = 0.005
     """Gaussians whose peak opacity is at most this move."""
     gradient_share: float = 0.5
-    """Weight of the screen-space gradient in the score that draws sources; opacity has the rest. Both are normalised to sum 1."""
+    """Weight of the screen-space gradient in the score of sources; opacity has the rest. Both are normalised to sum 1."""
 
     def setup(self, representation: Representation, clip: Clip, extent: float) -> Relocation:
         return Relocation(self, representation, clip, extent)
@@ -64,7 +64,7 @@ class Relocation(Densification):
         statistics: dict[str, Tensor],
         generator: torch.Generator,
     ) -> dict[str, int] | None:
-        """Counts of ``relocated`` and ``added`` rows; see :meth:`Densification.step`."""
+        """Counts of ``relocated`` and ``added`` Gaussians; see :meth:`Densification.step`."""
         config = self.config
         if step <= (config.start or 0) or step > self.last_step or step % config.every != 0:
             return None
@@ -82,9 +82,9 @@ class Relocation(Densification):
         wanted = len(slots) + added
         if wanted == 0 or not bool((scores > 0).any()):
             return {"relocated": 0, "added": 0}
-        sources = draw(scores, wanted, generator)
+        sources = sample_in_proportion(scores, wanted, generator)
         if added:
-            # The new rows' values are written below, together with those of the moved ones.
+            # The new Gaussians' values are written below, together with those of the moved ones.
             copies = {name: value[sources[len(slots) :]] for name, value in rows.items()}
             del rows  # would hold the old tensors while the new ones are made
             edit_rows(params, optimizers, append=copies)
@@ -94,7 +94,7 @@ class Relocation(Densification):
         return {"relocated": wanted - added, "added": added}
 
     def _growth(self, step: int, n: int) -> int:
-        """How many rows an event adds to ``n``: by equal shares to the budget at :data:`FILLED_BY`, at least ``growth``."""
+        """How many Gaussians an event adds to ``n``: by equal shares to the budget at :data:`FILLED_BY`, at least ``growth``."""
         config = self.config
         if not config.growth or n >= config.max_gaussians:
             return 0
@@ -105,7 +105,7 @@ class Relocation(Densification):
     def _scores(
         self, statistics: dict[str, Tensor], opacities: Float[Tensor, " n"], dead: Bool[Tensor, " n"]
     ) -> Float[Tensor, " n"]:
-        """How much each living row deserves copies: s = a gradient / sum(gradients) + (1 - a) opacity / sum(opacities)."""
+        """How much each living Gaussian deserves copies: s = a gradient / sum(gradients) + (1 - a) opacity / sum(opacities)."""
         share = self.config.gradient_share
         gradients = statistics["gradient_sum"] / statistics["view_count"].clamp_min(1)
         gradients, opacities = gradients.masked_fill(dead, 0.0), opacities.masked_fill(dead, 0.0)
@@ -138,10 +138,10 @@ class Relocation(Densification):
                 forget_moments(optimizers[name], targets)
 
 
-def draw(scores: Float[Tensor, " n"], count: int, generator: torch.Generator) -> Int[Tensor, " k"]:
-    """``count`` rows drawn with replacement, with probability proportional to ``scores``.
+def sample_in_proportion(scores: Float[Tensor, " n"], count: int, generator: torch.Generator) -> Int[Tensor, " k"]:
+    """``count`` Gaussians sampled with replacement, with probability proportional to ``scores``.
 
-    By inverting the cumulative sum, because torch.multinomial takes at most 2^24 rows. float64, so that no row of a million is
+    By inverting the cumulative sum, because torch.multinomial takes at most 2^24 rows. float64, so that none of a million is
     lost to rounding.
     """
     cumulative = scores.double().cumsum(0)

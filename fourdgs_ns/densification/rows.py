@@ -85,7 +85,7 @@ def forget_moments(optimizer: Optimizer, rows: Int[Tensor, " k"] | None = None) 
 
 
 def never_on_a_frame(representation: Representation, params: Parameters, clip: Clip) -> Bool[Tensor, " n"]:
-    """Rows whose lifespan lies between two frames or outside the clip: nobody ever looks at them."""
+    """Gaussians whose lifespan lies between two frames or outside the clip: nobody ever looks at them."""
     start, stop = representation.lifespan(params)
     first = torch.ceil(start.clamp_min(0.0) / clip.frame_interval)
     last = torch.floor(stop.clamp_max(1.0) / clip.frame_interval)

@@ -1,0 +1,1 @@
+"""Readers and writers of trained models, one file per format."""

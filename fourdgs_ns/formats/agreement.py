@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from fourdgs_ns.formats.view import View
+from fourdgs_ns.formats.start_view import StartView
 from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.parts.moving import MovingGaussians
 
@@ -16,16 +16,16 @@ WIDTH, HEIGHT = 320, 240
 
 
 @torch.no_grad()
-def psnr_between(a: MovingGaussians, b: MovingGaussians, view: View, times: tuple[float, ...] = TIMES) -> float:
-    """PSNR in dB of pictures of ``b`` against those of ``a`` from ``view``; infinite where they are equal.
+def psnr_between(a: MovingGaussians, b: MovingGaussians, view: StartView, times: tuple[float, ...] = TIMES) -> float:
+    """PSNR in dB of images of ``b`` against those of ``a`` from ``view``; infinite where they are equal.
 
     Both are in the capture's world.
     """
     cameras = view.cameras(WIDTH, HEIGHT)
     errors = []
     for t in times:
-        pictures = [rasterize(m.at(t), cameras).features[0].clamp(0, 1) for m in (a, b)]
-        errors.append(float(((pictures[0] - pictures[1]) ** 2).mean()))
+        images = [rasterize(m.at(t), cameras).features[0].clamp(0, 1) for m in (a, b)]
+        errors.append(float(((images[0] - images[1]) ** 2).mean()))
     mean = float(np.mean(errors))
     return math.inf if mean == 0 else -10 * math.log10(mean)
 
@@ -41,4 +41,4 @@ def comparison_note(what: str, before: int, after: int, decibels: float) -> str:
 
 def agreement(decibels: float) -> str:
     """The same as words."""
-    return "pictures are equal" if math.isinf(decibels) else f"pictures agree to {decibels:.1f} dB"
+    return "images are equal" if math.isinf(decibels) else f"images agree to {decibels:.1f} dB"

@@ -14,7 +14,7 @@ def scene_in_capture(scene: TrainedScene) -> TrainedScene:
     """The same model with ``world_from_capture`` None, exactly.
 
     Raises:
-        UserError: the model's decoder or representation knows no other frame.
+        UserError: the model's decoder or representation knows no other world.
     """
     world = scene.world_from_capture
     if world is None:

@@ -26,7 +26,7 @@ HALF_MAX = 65504.0
 
 @dataclass
 class Column:
-    """One attribute of all rows, encoded."""
+    """One attribute of all Gaussians, encoded."""
 
     codec: Codec
     codes: np.ndarray

@@ -15,7 +15,7 @@ class ExportOptions:
     """Every writer reads what concerns it."""
 
     time: float = 0.0
-    """t of a still picture."""
+    """t of a still image."""
     frames: FrameRange = (None, None, None)
     """Part of the clip, as a Python slice of its frames."""
     sh_degree: int | None = None

@@ -22,7 +22,7 @@ from fourdgs_ns.common.files import first_bytes, replacing
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import size_lines
-from fourdgs_ns.formats.moving import moving_gaussians, plain_windows, refuse_unless
+from fourdgs_ns.formats.to_moving import moving_gaussians, plain_windows, refuse_unless
 from fourdgs_ns.formats.trained_scene import TrainedScene
 from fourdgs_ns.representation.parts.moving import ALWAYS, Loss, MovingGaussians
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, sh_from_rgb
@@ -114,7 +114,7 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
 
 
 def straight_pieces(moving: MovingGaussians) -> tuple[MovingGaussians, Tensor, Tensor, float]:
-    """Rows that move in straight lines and do not turn, the windows [start, stop) in t in which each counts, and the largest
+    """Gaussians that move in straight lines and do not turn, the windows [start, stop) in t in which each counts, and the largest
     distance of a piece from its curve. Windows begin before and end after the clip where their Gaussian does."""
     m2, m3 = moving.motion[:, 1], moving.motion[:, 2]
     reach = moving.reach()
@@ -158,14 +158,14 @@ def straight_pieces(moving: MovingGaussians) -> tuple[MovingGaussians, Tensor, T
 
 
 def _at(part: MovingGaussians, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and unit quaternions of each row at its own ``t``."""
+    """Means and unit quaternions of each Gaussian at its own ``t``."""
     dt = (t - part.centers)[:, None]
     m1, m2, m3 = part.motion.unbind(1)
     return part.means + dt * (m1 + dt * (m2 + dt * m3)), nn.functional.normalize(part.quats + dt * part.omegas, dim=-1)
 
 
 def _shortest_quaternion(moving: MovingGaussians, low: Tensor, high: Tensor) -> Tensor:
-    """Smallest norm of quat + dt omega while the row is visible."""
+    """Smallest norm of quat + dt omega while the Gaussian is visible."""
     squared = (moving.omegas**2).sum(1).clamp_min(1e-12)
     nearest = moving.centers - (moving.quats * moving.omegas).sum(1) / squared
     dt = (torch.minimum(torch.maximum(nearest, low), high) - moving.centers)[:, None]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
+from fourdgs_ns.formats.trained_scene import TrainedScene, drop_non_finite
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.parts.moving import MovingGaussians
 from fourdgs_ns.representation.parts.windows import GATE_SLOPE
@@ -23,7 +23,7 @@ def scene_from_moving(moving: MovingGaussians, clip: Clip, source: Path) -> Trai
     """spacetime-gaussian for plain colours and Gaussian windows, freetime for straight paths.
 
     Raises:
-        UserError: neither of them holds the rows exactly, or most rows are not finite.
+        UserError: neither of them holds the Gaussians exactly, or most are not finite.
     """
     params = {
         "means": moving.means, "scales": moving.log_scales, "quats": moving.quats, "opacities": moving.opacities[:, None],
@@ -36,7 +36,7 @@ def scene_from_moving(moving: MovingGaussians, clip: Clip, source: Path) -> Trai
             "features_dc": moving.colors, "motion": moving.motion.reshape(-1, 9), "omegas": moving.omegas,
             "log_durations": moving.log_durations[:, None],
         }  # fmt: skip
-        params = sound_rows(params, source, notes)
+        params = drop_non_finite(params, source, notes)
         return TrainedScene(lite_config(params["features_dc"]), params, clip, notes=notes)
     flat, gated = bool((moving.plateaus > 0).any()), bool((moving.gates > 0).any())
     if not straight or (flat and gated):
@@ -60,6 +60,6 @@ def scene_from_moving(moving: MovingGaussians, clip: Clip, source: Path) -> Trai
         params["features_rest"] = harmonics[:, 1:]
     window = "flat-top" if flat else "gated" if gated else "gaussian"
     degree = math.isqrt(harmonics.shape[1]) - 1
-    params = sound_rows({name: value.contiguous() for name, value in params.items()}, source, notes)
+    params = drop_non_finite({name: value.contiguous() for name, value in params.items()}, source, notes)
     config = FreeTimeConfig(sh_degree=degree, window=window)  # type: ignore[arg-type]
     return TrainedScene(config, params, clip, notes=notes)

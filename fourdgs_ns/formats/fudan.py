@@ -94,7 +94,7 @@ def read_fudan(path: Path, options: ImportOptions, clip: Clip | None) -> Trained
     if temporal_degree:
         rows["features_time"] = raw["harmonics"][:, k:].reshape(-1, temporal_degree, k, 3)
     if dimensions == 4 and values[17] is not None:
-        notes.append("its environment map was left out: what lies behind the Gaussians is drawn black")
+        notes.append("its environment map was left out: what lies behind the Gaussians is rendered black")
     rows = {name: value.contiguous().float() for name, value in rows.items()}
     return TrainedScene(config, rows, clip, notes=notes)
 

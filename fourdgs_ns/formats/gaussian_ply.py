@@ -18,9 +18,9 @@ from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import size_lines, tagged_comments
-from fourdgs_ns.formats.moving import refuse_unless
 from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
-from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
+from fourdgs_ns.formats.to_moving import refuse_unless
+from fourdgs_ns.formats.trained_scene import TrainedScene, drop_non_finite
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.parts.ellipsoids import slice_axes
 from fourdgs_ns.representation.parts.moving import ALWAYS, DECODER_LOSS
@@ -90,7 +90,7 @@ def read(path: Path) -> TrainedScene:
     """A static model: Gaussians that neither move nor fade, as the method freetime with a clip of one frame.
 
     Raises:
-        UserError: no 3DGS PLY, damaged, or most rows are not finite.
+        UserError: no 3DGS PLY, damaged, or most Gaussians are not finite.
     """
     vertex, _ = read_vertices(path)
     names = set(vertex.dtype.names or ())
@@ -128,7 +128,7 @@ def read(path: Path) -> TrainedScene:
     # An opacity of exactly 1 has an infinite logit.
     parameters["opacities"] = parameters["opacities"].clamp(-MAX_LOGIT, MAX_LOGIT)
     notes: list[str] = []
-    parameters = sound_rows(parameters, path, notes)
+    parameters = drop_non_finite(parameters, path, notes)
     return TrainedScene(FreeTimeConfig(sh_degree=degree), parameters, Clip(1, 0.0), notes=notes)  # type: ignore[arg-type]
 
 

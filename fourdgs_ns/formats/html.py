@@ -27,9 +27,9 @@ from fourdgs_ns.formats.columns import DTYPES, Codec, Column, decode, encode
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format, SliceAt
 from fourdgs_ns.formats.header import clip_lines, parse_clip, size_lines
-from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.start_view import FIELD_OF_VIEW, StartView, start_view
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from fourdgs_ns.formats.trained_scene import TrainedScene
-from fourdgs_ns.formats.view import FIELD_OF_VIEW, View, start_view
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.parts.moving import MovingGaussians
 
@@ -107,7 +107,9 @@ def unpack(described: dict[str, Any], payload: bytes, count: int, harmonics: int
     )  # fmt: skip
 
 
-def make_header(scene: TrainedScene, moving: MovingGaussians, described: dict[str, Any], view: View) -> dict[str, Any]:
+def make_header(
+    scene: TrainedScene, moving: MovingGaussians, described: dict[str, Any], view: StartView
+) -> dict[str, Any]:
     """What the player must know."""
     return {
         "format": KIND,

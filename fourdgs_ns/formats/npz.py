@@ -1,7 +1,7 @@
 """``npz``: the archive. Canonical parameters of any method, loadable with NumPy alone.
 
-One array per canonical parameter, ``header`` (UTF-8 JSON as bytes: representation and its options, clip, scene frame, units,
-error bound per attribute) and ``decoder.*`` where there is a decoder. Parameters are in the frame of the scene; the header's
+One array per canonical parameter, ``header`` (UTF-8 JSON as bytes: representation and options, clip, world_from_capture, units,
+error bound per attribute) and ``decoder.*`` where there is a decoder. Parameters are in the training's world; the header's
 world_from_capture says how it lies in the capture: x_scene = scale (rotation x + translation). Compressed files hold codes, and
 ``NAME.table`` where the codec needs one.
 """
@@ -29,9 +29,9 @@ from fourdgs_ns.formats.columns import DTYPES, Codec, Column, decode, encode
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format, SliceAt
 from fourdgs_ns.formats.header import clip_lines, parse_clip, size_lines
-from fourdgs_ns.formats.moving import moving_gaussians
-from fourdgs_ns.formats.trained_scene import TrainedScene, check_parameters, sound_rows
-from fourdgs_ns.formats.view import start_view
+from fourdgs_ns.formats.start_view import start_view
+from fourdgs_ns.formats.to_moving import moving_gaussians
+from fourdgs_ns.formats.trained_scene import TrainedScene, check_parameters, drop_non_finite
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.registry import config_of
 
@@ -167,7 +167,7 @@ def read(path: Path) -> TrainedScene:
     """The scene as it was written.
 
     Raises:
-        UserError: another kind of file, damaged, hostile, or most rows are not finite.
+        UserError: another kind of file, damaged, hostile, or most Gaussians are not finite.
     """
     notes: list[str] = []
     with _opened(path) as archive:
@@ -175,7 +175,7 @@ def read(path: Path) -> TrainedScene:
         try:
             config = config_of(header["method"], header["options"])
             clip = parse_clip(header)
-            frame = (
+            world = (
                 None
                 if header["world_from_capture"] is None
                 else WorldFromCapture.from_plain(header["world_from_capture"])
@@ -199,9 +199,9 @@ def read(path: Path) -> TrainedScene:
             raise UserError(f"{path}: {error}") from None
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
             raise UserError(f"{path} is damaged ({str(error)[:150]}); copy or export it again") from None
-    parameters = sound_rows(parameters, path, notes)
+    parameters = drop_non_finite(parameters, path, notes)
     return TrainedScene(
-        config, parameters, clip, frame, weights or None, near, centers if len(centers) else None, notes
+        config, parameters, clip, world, weights or None, near, centers if len(centers) else None, notes
     )
 
 

@@ -29,8 +29,8 @@ from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.from_moving import scene_from_moving
 from fourdgs_ns.formats.gaussian_ply import sh_degree_of
 from fourdgs_ns.formats.header import claimed_clip, known_clip_lines, size_lines, tagged_comments
-from fourdgs_ns.formats.moving import moving_gaussians
 from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from fourdgs_ns.formats.trained_scene import TrainedScene
 from fourdgs_ns.representation.parts.moving import MovingGaussians
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, num_harmonics, sh_from_rgb

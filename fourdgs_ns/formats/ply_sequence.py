@@ -20,7 +20,7 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     """Write the chosen frames into the folder ``path``, numbered as in the clip, in the capture's world.
 
     Returns:
-        Notes for the user. A frame in which nothing is visible has no rows.
+        Notes for the user. A frame in which nothing is visible has no Gaussians.
 
     Raises:
         UserError: the folder is there and may not be replaced, or holds more than such a sequence.

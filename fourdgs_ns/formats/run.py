@@ -9,7 +9,7 @@ import torch
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import clip_lines, note_lines, parse_clip, size_lines
-from fourdgs_ns.formats.trained_scene import TrainedScene, check_parameters, sound_rows
+from fourdgs_ns.formats.trained_scene import TrainedScene, check_parameters, drop_non_finite
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.registry import METHODS, config_of
 
@@ -79,7 +79,7 @@ def load_checkpoint(path: Path) -> TrainedScene:
         config = config_of(extra["method"], extra["options"])
         check_parameters(config, parameters)
         clip = parse_clip(extra)
-        frame = (
+        world = (
             None if extra["world_from_capture"] is None else WorldFromCapture.from_plain(extra["world_from_capture"])
         )
         centers = torch.tensor(extra.get("camera_centers") or [], dtype=torch.float32).reshape(-1, 3)
@@ -88,9 +88,9 @@ def load_checkpoint(path: Path) -> TrainedScene:
         raise UserError(f"{checkpoint}: {error}") from None
     except (ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise UserError(f"{checkpoint} is damaged ({error}); use another checkpoint of the run") from error
-    parameters = sound_rows(parameters, checkpoint, notes)
+    parameters = drop_non_finite(parameters, checkpoint, notes)
     return TrainedScene(
-        config, parameters, clip, frame, decoder or None, near, centers if len(centers) else None, notes
+        config, parameters, clip, world, decoder or None, near, centers if len(centers) else None, notes
     )
 
 

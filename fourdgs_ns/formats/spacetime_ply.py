@@ -25,9 +25,9 @@ from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import TAG, claimed_clip, known_clip_lines, size_lines, tagged_comments
-from fourdgs_ns.formats.moving import moving_gaussians, plain_colors, plain_windows, refuse_unless
 from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
-from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
+from fourdgs_ns.formats.to_moving import moving_gaussians, plain_colors, plain_windows, refuse_unless
+from fourdgs_ns.formats.trained_scene import TrainedScene, drop_non_finite
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.parts.moving import MovingGaussians
 from fourdgs_ns.representation.spacetime import SpacetimeConfig, lite_config
@@ -51,7 +51,7 @@ def clip_length(clip: Clip) -> float:
 
 
 def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
-    """Write lite in the capture's world, or full in the frame of the scene (the decoder knows no other), with its decoder.
+    """Write lite in the capture's world, or full in the training's world (the decoder knows no other), with its decoder.
 
     Returns:
         Notes for the user.
@@ -68,8 +68,8 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
         assert isinstance(scene.config, SpacetimeConfig)
         comments.append(f"{TAG} decoder {scene.config.decoder_activation}")
         if scene.world_from_capture is not None:
-            frame = scene.world_from_capture.as_plain()
-            values = [*np.ravel(frame["rotation"]), *frame["translation"], frame["scale"]]
+            world = scene.world_from_capture.as_plain()
+            values = [*np.ravel(world["rotation"]), *world["translation"], world["scale"]]
             comments.append(f"{TAG} world_from_capture {' '.join(repr(float(v)) for v in values)}")
             notes.append(
                 "the full variant is written in the training's world, because its decoder takes rays of it; the file's "
@@ -108,7 +108,7 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
 
 
 def _full_rows(scene: TrainedScene) -> tuple[MovingGaussians, Tensor, Tensor]:
-    """Geometry, features and time features of the rows that are ever visible."""
+    """Geometry, features and time features of the Gaussians that are ever visible."""
     if scene.decoder is None:
         raise UserError("the full variant's decoder is missing from the model; use a checkpoint of a training")
     moving = moving_gaussians(scene, "spacetime-ply", True, [])
@@ -133,7 +133,7 @@ def read(
         activation: What bounds the decoder of a full model: sigmoid (as published for N3DV), clamp or none.
 
     Raises:
-        UserError: no SpacetimeGaussian PLY, damaged, its decoder missing, or most rows are not finite.
+        UserError: no SpacetimeGaussian PLY, damaged, its decoder missing, or most Gaussians are not finite.
     """
     vertex, comments = read_vertices(path)
     names = set(vertex.dtype.names or ())
@@ -168,7 +168,7 @@ def read(
         "temporal_centers": columns("trbf_center") / factor,
         "log_durations": columns("trbf_scale") - math.log(factor),
     }
-    config, decoder, frame = lite_config(parameters["features_dc"]), None, None
+    config, decoder, world = lite_config(parameters["features_dc"]), None, None
     if variant == "full":
         parameters["features_time"] = columns("f_t") * factor
         chosen = activation or known.get("decoder", "sigmoid")
@@ -176,12 +176,12 @@ def read(
             raise UserError(f"{path} names the decoder activation '{chosen[:20]}'; give sigmoid, clamp or none")
         config = SpacetimeConfig(variant="full", decoder_activation=chosen)  # type: ignore[arg-type]
         decoder = _read_decoder(path)
-        frame = _frame(known, path)
-    parameters = sound_rows(parameters, path, notes)
-    return TrainedScene(config, parameters, clip, frame, decoder, notes=notes)
+        world = _world(known, path)
+    parameters = drop_non_finite(parameters, path, notes)
+    return TrainedScene(config, parameters, clip, world, decoder, notes=notes)
 
 
-def _frame(known: dict[str, str], path: Path) -> WorldFromCapture | None:
+def _world(known: dict[str, str], path: Path) -> WorldFromCapture | None:
     if "world_from_capture" not in known:
         return None
     try:

@@ -34,9 +34,9 @@ from fourdgs_ns.formats.agreement import agreement, psnr_between
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import claimed_clip, known_clip_lines, note_lines, size_lines
-from fourdgs_ns.formats.moving import moving_gaussians, plain_colors, plain_windows, refuse_unless
-from fourdgs_ns.formats.trained_scene import TrainedScene, sound_rows
-from fourdgs_ns.formats.view import View, start_view
+from fourdgs_ns.formats.start_view import StartView, start_view
+from fourdgs_ns.formats.to_moving import moving_gaussians, plain_colors, plain_windows, refuse_unless
+from fourdgs_ns.formats.trained_scene import TrainedScene, drop_non_finite
 from fourdgs_ns.representation.parts.moving import ALWAYS, Loss, MovingGaussians
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 
@@ -121,7 +121,7 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     return [*notes, f"{len(moving)} Gaussians, {agreement(psnr_between(moving, stored, view))}"]
 
 
-def camera(view: View, width: int = 1280, height: int = 720) -> dict[str, Any]:
+def camera(view: StartView, width: int = 1280, height: int = 720) -> dict[str, Any]:
     """A camera as 3DGS's cameras.json has it: centre, camera-to-world rotation, focal lengths in pixels."""
     focal = float(view.cameras(width, height).intrinsics[0, 0, 0])
     return {
@@ -172,7 +172,7 @@ def read(path: Path, frames: int | None = None, fps: float | None = None) -> Tra
         fps: Frames per second, likewise.
 
     Raises:
-        UserError: no splatv file, damaged, or most rows are not finite.
+        UserError: no splatv file, damaged, or most Gaussians are not finite.
     """
     data = read_bytes(path, MAX_FILE)
     chunk, offset = read_header(path, data)
@@ -212,7 +212,7 @@ def read(path: Path, frames: int | None = None, fps: float | None = None) -> Tra
         # Written files hold s = infinity where it overflowed: a Gaussian that never fades.
         "log_durations": durations.abs().clamp(1e-7, ALWAYS).log(),
     }
-    parameters = sound_rows(parameters, path, notes)
+    parameters = drop_non_finite(parameters, path, notes)
     centers = camera_centers(chunk)
     config = SpacetimeConfig(variant="lite")
     return TrainedScene(config, parameters, clip, camera_centers=centers, notes=notes)

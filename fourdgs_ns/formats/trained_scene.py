@@ -15,7 +15,7 @@ from fourdgs_ns.representation.base import Representation, RepresentationConfig
 from fourdgs_ns.representation.types import Clip, GaussiansAtTime, finite_rows
 
 MIN_FINITE_SHARE = 0.5
-"""A model with fewer finite rows than this has diverged."""
+"""A model with fewer finite Gaussians than this has diverged."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class TrainedScene:
     decoder: dict[str, Tensor] | None = None
     """Weights of the representation's decoder, as its state_dict; None when it has none."""
     near: float = 0.01
-    """Gaussians nearer to a camera than this are not drawn, scene units."""
+    """Gaussians nearer to a camera than this are not rendered, world units."""
     camera_centers: Float[Tensor, "c 3"] | None = None
     """Where the training cameras stand, scene coordinates; None when unknown."""
     notes: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class TrainedScene:
 
 
 def check_parameters(config: RepresentationConfig, parameters: dict[str, Tensor]) -> None:
-    """Raises ValueError when ``parameters`` are not those of ``config``'s representation, all with as many rows."""
+    """Raises ValueError when ``parameters`` are not those of ``config``'s representation, all of as many Gaussians."""
     wanted = config.setup().parameters
     odd = sorted(set(wanted) ^ set(parameters))
     if odd:
@@ -79,24 +79,24 @@ def check_parameters(config: RepresentationConfig, parameters: dict[str, Tensor]
             raise ValueError(f"the parameter {name!r} has the shape {tuple(parameters[name].shape)}")
 
 
-def sound_rows(parameters: dict[str, Tensor], source: Path, notes: list[str]) -> dict[str, Tensor]:
-    """The finite rows, zero quaternions replaced by no rotation; both are noted.
+def drop_non_finite(parameters: dict[str, Tensor], source: Path, notes: list[str]) -> dict[str, Tensor]:
+    """The finite Gaussians, zero quaternions replaced by no rotation; both are noted.
 
     Raises:
-        UserError: there are no rows, or most are not finite.
+        UserError: there are no Gaussians, or most are not finite.
     """
     rows = len(parameters["means"])
     keep = finite_rows(parameters) if rows else torch.zeros(0, dtype=torch.bool)
-    sound = int(keep.sum())
+    finite = int(keep.sum())
     if rows == 0:
         raise UserError(f"{source} holds no Gaussians; train the model first, or export it again")
-    if sound < MIN_FINITE_SHARE * rows:
+    if finite < MIN_FINITE_SHARE * rows:
         raise UserError(
-            f"{source}: {rows - sound} of {rows} Gaussians are not finite, the training has diverged; use an earlier checkpoint "
+            f"{source}: {rows - finite} of {rows} Gaussians are not finite, the training has diverged; use an earlier checkpoint "
             "or train again with lower learning rates"
         )
-    if sound < rows:
-        notes.append(f"{rows - sound} of {rows} Gaussians are not finite and were left out")
+    if finite < rows:
+        notes.append(f"{rows - finite} of {rows} Gaussians are not finite and were left out")
         parameters = {name: value[keep] for name, value in parameters.items()}
     if "quats" in parameters:
         quats = parameters["quats"]

@@ -1,0 +1,1 @@
+"""The camera, rotations, the training's world, view volumes and neighbours."""

@@ -24,7 +24,7 @@ class PinholeCameras:
     width: int
     height: int
     near: float = 0.01
-    """Gaussians whose centre is nearer than this along z are not drawn (world units)."""
+    """Gaussians whose centre is nearer than this along z are not rendered (world units)."""
 
     known_centers: Float[Tensor, "c 3"] | None = None
     """Where the cameras are, for who has computed it already; see :meth:`centers`."""

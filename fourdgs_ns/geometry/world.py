@@ -1,4 +1,4 @@
-"""The similarity between a capture's world and the scene that is trained, and its inverse for exports."""
+"""The similarity between a capture's world and the training's world, and its inverse for exports."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class WorldFromCapture:
     scale: float
 
     def points_from_capture(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-        """Capture coordinates -> scene coordinates."""
+        """Coordinates in the capture's world -> in the training's."""
         return (self.scale * (points @ self.rotation.T + self.translation)).astype(np.float32)
 
     def vectors_from_capture(self, vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-        """Displacements in the capture -> displacements in the scene."""
+        """Displacements in the capture's world -> in the training's."""
         return (self.scale * (vectors @ self.rotation.T)).astype(np.float32)
 
     def poses_from_capture(self, world_from_camera: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "n 4 4"]:
-        """Poses in the capture's world -> poses in the scene (camera axes unchanged)."""
+        """Poses in the capture's world -> in the training's (camera axes unchanged)."""
         poses = world_from_camera.copy()
         poses[:, :3, :3] = self.rotation @ world_from_camera[:, :3, :3]
         poses[:, :3, 3] = self.points_from_capture(world_from_camera[:, :3, 3])
@@ -45,18 +45,18 @@ class WorldFromCapture:
         return poses
 
     def vectors_to_capture(self, vectors: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
-        """Displacements in the scene -> displacements in the capture."""
+        """Displacements in the training's world -> in the capture's."""
         return (vectors / self.scale) @ torch.from_numpy(self.rotation).to(vectors)
 
     def quats_to_capture(self, quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
-        """Rotations of Gaussians, or their rates, in the scene -> in the capture."""
+        """Rotations of Gaussians, or their rates, in the training's world -> in the capture's."""
         inverse = torch.from_numpy(quaternion_from_matrix(self.rotation.T)).to(quats)
         return multiply_quats(inverse[None], quats)
 
     def gaussians_to_capture(
         self, means: Float[Tensor, "n 3"], quats: Float[Tensor, "n 4"], log_scales: Float[Tensor, "n 3"]
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"], Float[Tensor, "n 3"]]:
-        """Gaussians of the scene -> the same Gaussians in the capture's world."""
+        """Gaussians in the training's world -> the same Gaussians in the capture's."""
         rotation = torch.from_numpy(self.rotation).to(means)
         translation = torch.from_numpy(self.translation).to(means)
         turned = (means / self.scale - translation) @ rotation
@@ -84,9 +84,9 @@ class WorldFromCapture:
         translation = np.array(values["translation"], np.float64)
         scale = float(values["scale"])
         if rotation.shape != (3, 3) or translation.shape != (3,) or not np.isfinite(translation).all():
-            raise ValueError("the scene frame has the wrong shape")
+            raise ValueError("world_from_capture has the wrong shape")
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or not 0 < scale < np.inf:
-            raise ValueError("the scene frame is no similarity")
+            raise ValueError("world_from_capture is no similarity")
         return cls(rotation, translation, scale)
 
     def as_matrix(self) -> Float[np.ndarray, "3 4"]:
@@ -95,10 +95,10 @@ class WorldFromCapture:
 
 
 def check_same_world(stored: WorldFromCapture | None, mine: WorldFromCapture) -> None:
-    """Refuse to go on with Gaussians of one scene in another.
+    """Refuse to go on with Gaussians of one world in another.
 
     Args:
-        stored: the frame that a checkpoint names; None: the capture's own world.
+        stored: the world that a checkpoint names; None: the capture's own world.
         mine: what the capture gives as it is read now.
 
     Raises:
@@ -127,14 +127,14 @@ def make_world_from_capture(
     attention: Float[np.ndarray, "3"],
     extent: float,
 ) -> WorldFromCapture:
-    """Choose the scene frame from the training cameras.
+    """Choose the training's world from the training cameras.
 
     Args:
         world_from_camera: OpenCV axes.
         orient: ``up`` turns the cameras' mean up direction (-y of the camera) to +z, which viewers expect.
-        center: the scene's origin: where the optical axes nearly meet, the mean camera centre, or unchanged.
+        center: the origin: where the optical axes nearly meet, the mean camera centre, or unchanged.
         attention: the point where the optical axes nearly meet, capture coordinates.
-        extent: length in the capture that becomes 1 in the scene.
+        extent: length in the capture that becomes 1 in the training's world.
     """
     rotation = np.eye(3)
     if orient == "up":

@@ -1,7 +1,7 @@
 """One Adam step over all parameter groups in one launch.
 
 torch's fused Adam launches once per group, after a wrapper, two profiler hooks and a step counter for each; ten groups of
-Gaussians cost more than drawing them.
+Gaussians cost more than rendering them.
 """
 
 from __future__ import annotations

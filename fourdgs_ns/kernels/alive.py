@@ -1,4 +1,4 @@
-"""Which rows can colour a pixel at one t, as the kernels mark them."""
+"""Which Gaussians can colour a pixel at one t, as the kernels mark them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AliveMarks:
-    """Which rows are alive, and how many of them there are in each run of ``run`` rows."""
+    """Which Gaussians are alive, and how many of them there are in each run of ``run`` rows."""
 
     alive: Bool[Tensor, " n"]
     counts: Int[Tensor, " k"]

@@ -19,7 +19,7 @@ _CHUNKS = 16
 
 @kernel
 def _apply(image, matrices, offsets, cameras, out, pixels, BLOCK: tl.constexpr):
-    """One picture per second program axis: out = x + A x + b."""
+    """One image per second program axis: out = x + A x + b."""
     p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = p < pixels
     camera = tl.load(cameras + tl.program_id(1))

@@ -202,7 +202,7 @@ def _forward(
     mx, my, mz = _load_vector(means, i, inside)
     mx, my, mz = mx + dt * vx, my + dt * vy, mz + dt * vz
     opacity = weight / (1.0 + tl.exp(-tl.load(opacities + i, mask=inside, other=0.0)))
-    # A row that is not finite is drawn nowhere: with opacity 0 rasterisers skip it. Infinity minus itself is NaN, too.
+    # A row that is not finite is rendered nowhere: with opacity 0 rasterizers skip it. Infinity minus itself is NaN, too.
     total = mx + my + mz + xx + xy + xz + yy + yz + zz + opacity
     fine = total - total == 0.0
     tl.store(out_opacities + k, tl.where(fine, opacity, 0.0), mask=inside)

@@ -64,7 +64,7 @@ def _fold(
     for n in tl.static_range(WAVES):
         wave = tl.cos(frequency * (n + 1) * dt)
         value += wave[:, None] * tl.load(varying + STORED_WAVES * STORED * row + n * STORED + e, mask=inside, other=0.0)
-    # A colour that is not a number is drawn as grey, not over the whole picture.
+    # A colour that is not a number is rendered as grey, not over the whole image.
     tl.store(out + COUNT * k[:, None] + e, tl.where(value - value == 0.0, value, 0.0), mask=inside)
 
 

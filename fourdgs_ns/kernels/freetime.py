@@ -44,7 +44,7 @@ def _forward(
         q = tl.load(quats + 4 * i + c, mask=inside, other=1.0)
         square += q * q
     total += square
-    # A row that is not finite is drawn nowhere: with opacity 0 rasterisers skip it. Infinity minus itself is NaN, too.
+    # A row that is not finite is rendered nowhere: with opacity 0 rasterizers skip it. Infinity minus itself is NaN, too.
     tl.store(out_opacities + k, tl.where(total - total == 0.0, peak * weight, 0.0), mask=inside)
     inverse = 1.0 / tl.maximum(tl.sqrt(square), 1e-12)
     for c in tl.static_range(4):

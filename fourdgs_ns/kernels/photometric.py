@@ -1,7 +1,7 @@
 """(1 - w) L1 + w (1 - SSIM) and its gradient, one kernel each; the twin is losses.photometric_loss.
 
-The Gaussian blur of 11 x 11 pixels is separable: a program walks down a strip of the picture, blurs each row along w, and keeps
-the last eleven blurred rows to blur them along h. A pixel outside the picture counts as 0, as in the twin.
+The Gaussian blur of 11 x 11 pixels is separable: a program walks down a strip of the image, blurs each row along w, and keeps
+the last eleven blurred rows to blur them along h. A pixel outside the image counts as 0, as in the twin.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _compare(
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = j // CHANNELS
     first = tl.program_id(1) * ROWS
-    picture = tl.program_id(2).to(tl.int64) * height * stride + j
+    origin = tl.program_id(2).to(tl.int64) * height * stride + j
     zero = tl.zeros((BLOCK,), tl.float32)
     rows = (zero,) * 55
     part = zero
@@ -74,7 +74,7 @@ def _compare(
         mx, my, xx, yy, xy = zero, zero, zero, zero, zero
         for k in tl.static_range(-5, 6):
             there = inside & (column + k >= 0) & (column + k < width)
-            at = picture + row * stride + k * CHANNELS
+            at = origin + row * stride + k * CHANNELS
             x = tl.load(image + at, mask=there, other=0.0)
             y = tl.load(target + at, mask=there, other=0.0)
             wx, wy = _tap(k) * x, _tap(k) * y
@@ -99,7 +99,7 @@ def _compare(
             b2 = xx - mx * mx + yy - my * my + _C2
             value = (a1 * a2) / (b1 * b2)
             # d value / d xy, d xx and, through the products of means, d mx.
-            at = picture + done * stride
+            at = origin + done * stride
             inside = column < width
             tl.store(
                 slopes + at, 2 * my * (a2 - a1) / (b1 * b2) - 2 * mx * value / b1 + 2 * mx * value / b2, mask=inside
@@ -126,7 +126,7 @@ def _gradient(
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = j // CHANNELS
     first = tl.program_id(1) * ROWS
-    picture = tl.program_id(2).to(tl.int64) * height * stride + j
+    origin = tl.program_id(2).to(tl.int64) * height * stride + j
     zero = tl.zeros((BLOCK,), tl.float32)
     rows = (zero,) * 33
     scale = tl.load(upstream)
@@ -136,14 +136,14 @@ def _gradient(
         by_x, by_xx, by_xy = zero, zero, zero
         for k in tl.static_range(-5, 6):
             there = inside & (column + k >= 0) & (column + k < width)
-            at = picture + row * stride + k * CHANNELS
+            at = origin + row * stride + k * CHANNELS
             by_x += _tap(k) * tl.load(slopes + at, mask=there, other=0.0)
             by_xx += _tap(k) * tl.load(slopes + total + at, mask=there, other=0.0)
             by_xy += _tap(k) * tl.load(slopes + 2 * total + at, mask=there, other=0.0)
         rows = rows[3:] + (by_x, by_xx, by_xy)  # noqa: RUF005
         done = row - _HALF
         if (step >= 2 * _HALF) & (done < height):
-            at = picture + done * stride
+            at = origin + done * stride
             inside = column < width
             x = tl.load(image + at, mask=inside, other=0.0)
             y = tl.load(target + at, mask=inside, other=0.0)

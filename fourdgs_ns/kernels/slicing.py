@@ -1,4 +1,4 @@
-"""What all slicing kernels share: gradients of canonical rows, the rows alive at t, harmonics of some rows."""
+"""What all slicing kernels share: gradients of canonical rows, the Gaussians alive at t, harmonics of some of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_rows(ids, k, m):
 
 @triton.jit
 def out_of_sight(mean, there, AXIS: tl.constexpr):
-    """Coordinate AXIS of a mean; for no row one that lies before or behind whatever any camera draws."""
+    """Coordinate AXIS of a mean; for no row one that lies before or behind whatever any camera sees."""
     return tl.where(there, mean, 1e30 + 0.37e30 * AXIS)
 
 
@@ -123,7 +123,7 @@ def _gather_harmonics(ids, constant, rest, out, total, COUNT: tl.constexpr, STOR
     first = within < 3
     value = tl.load(constant + 3 * i + within, mask=inside & first, other=0.0)
     value += tl.load(rest + STORED * i + (within - 3), mask=inside & (within >= 3), other=0.0)
-    # A colour that is not a number is drawn as grey, not over the whole picture.
+    # A colour that is not a number is rendered as grey, not over the whole image.
     tl.store(out + j, tl.where(value - value == 0.0, value, 0.0), mask=inside)
 
 

@@ -65,7 +65,7 @@ def _forward(
         value = dt * tl.load(slope + SLOPE * i + c, mask=inside, other=0.0)
         total += value
         tl.store(out_features + (CONSTANT + SLOPE) * k + CONSTANT + c, value, mask=inside)
-    # A row that is not finite is drawn nowhere: with opacity 0 rasterisers skip it. Infinity minus itself is NaN, too.
+    # A row that is not finite is rendered nowhere: with opacity 0 rasterizers skip it. Infinity minus itself is NaN, too.
     tl.store(out_opacities + k, tl.where(total - total == 0.0, peak * weight, 0.0), mask=inside)
 
 

@@ -2,7 +2,7 @@
 
 gsplat lists a Gaussian in every tile that the square of three standard deviations of its longest axis touches, whatever its
 opacity and its shape. Here the tiles are those of that square that the ellipse touches on which its alpha falls below 1/255: the
-pictures are the same, because what is left out is skipped at every pixel of its tile. ``rasterization.cpu_tiles`` does the same
+images are the same, because what is left out is skipped at every pixel of its tile. ``rasterization.cpu_tiles`` does the same
 for the CPU.
 
 Lists may be of smaller tiles, of which threads look at fewer Gaussians in vain. What gsplat's larger tiles cut off stays cut off.
@@ -33,7 +33,7 @@ _SLACK = tl.constexpr(0.25)
 
 @triton.jit
 def _span(center, reach, radius, tiles, seen, TILE: tl.constexpr):
-    """First and end tile of what is within ``reach`` of ``center``, in the larger tiles within ``radius`` and in the picture."""
+    """First and end tile of what is within ``reach`` of ``center``, in the larger tiles within ``radius`` and in the image."""
     each = _OUTER // TILE
     first = tl.maximum(tl.floor((center - reach) / TILE), tl.floor((center - radius) / _OUTER) * each)
     end = tl.minimum(tl.ceil((center + reach) / TILE), tl.ceil((center + radius) / _OUTER) * each)

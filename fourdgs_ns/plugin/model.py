@@ -19,7 +19,7 @@ from torch.nn import Parameter
 
 from fourdgs_ns.common.console import warn
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.corrections.cameras import CameraCorrections
+from fourdgs_ns.corrections.camera_corrections import CameraCorrections
 from fourdgs_ns.densification.base import DensificationConfig
 from fourdgs_ns.densification.gradient import GradientDensificationConfig
 from fourdgs_ns.densification.guided import GuidedSampling, GuidedSamplingConfig

@@ -19,7 +19,7 @@ from numba import njit
 from fourdgs_ns.geometry.camera import Camera
 
 SMALL_SIDE, SWEEP_SIDE, FULL_SIDE = 160, 320, 1280
-"""Longer side in pixels of the images of the three stages."""
+"""Longer side in pixels of the images of the three passes."""
 WINDOW = 7
 """Side of the squares that are compared, in pixels."""
 LEAST_VARIANCE = 4.0

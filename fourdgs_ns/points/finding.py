@@ -89,5 +89,7 @@ def _notes(capture: Capture, names: Sequence[str], merged: Merged) -> list[str]:
             "synchronisation, or leave it out with --train-cameras"
         )
     if capture.num_frames > 2 and merged.cloud.static.all():
-        notes.append(f"all points of {capture.root} rest: nothing in it moves, or what moves has no texture to match")
+        notes.append(
+            f"all points of {capture.root} are static: nothing in it moves, or what moves has no texture to match"
+        )
     return notes

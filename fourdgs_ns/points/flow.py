@@ -126,7 +126,7 @@ def intersect(
     Also their residuals in pixels per image, and whether they are well determined and in front of all cameras.
     """
     places = np.array(positions, np.float64)
-    sound = np.ones(len(places), bool)
+    solvable = np.ones(len(places), bool)
     for _ in range(STEPS):
         normal, right = np.zeros((len(places), 3, 3)), np.zeros((len(places), 3))
         for k, p in enumerate(projections):
@@ -136,11 +136,11 @@ def intersect(
             normal[ids] += np.einsum("nij,nik->njk", j, j)
             right[ids] += np.einsum("nij,ni->nj", j, targets[ids, k] - uvz[:, :2])
         trace = np.trace(normal, axis1=1, axis2=2)
-        sound &= np.linalg.det(normal) > 1e-9 * np.maximum(trace, 1e-30) ** 3
-        normal[~sound], right[~sound] = np.eye(3), 0.0
+        solvable &= np.linalg.det(normal) > 1e-9 * np.maximum(trace, 1e-30) ** 3
+        normal[~solvable], right[~solvable] = np.eye(3), 0.0
         places += np.linalg.solve(normal, right[:, :, None])[:, :, 0]
     residual = np.full(valid.shape, np.inf)
     for k, p in enumerate(projections):
         uvz = project(p, places)
         residual[:, k] = np.where(uvz[:, 2] > 0, np.linalg.norm(uvz[:, :2] - targets[:, k], axis=1), np.inf)
-    return places, residual, sound
+    return places, residual, solvable

@@ -67,7 +67,7 @@ def load_points(
 
     * ``ply``: the capture's point files.
     * ``triangulate``: ``matcher``'s matches between the training cameras at ``key_frames`` instants, intersected with
-      the known poses, with velocities, what rests once (see :mod:`fourdgs_ns.points.finding`; computed once and
+      the known poses, with velocities, static ones once (see :mod:`fourdgs_ns.points.finding`; computed once and
       then kept with the capture).
     * ``random``: ``num_random`` grey points, uniform in the volume that at least three cameras see, each at a random
       instant of the clip.
@@ -153,7 +153,7 @@ def _in_part(
 ) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "m 3"], Float[np.ndarray, " m"], Float[np.ndarray, "m 3"]]:
     """Which points of a whole clip belong to its ``part``, and their positions, times and velocities in that clip.
 
-    Those that rest, and those whose instant is in the part or nearer to it than to the next instant of points outside:
+    Static ones, and those whose instant is in the part or nearer to it than to the next instant of points outside:
     their velocity brings them to its first or last frame.
     """
     start, stop = part
@@ -182,7 +182,7 @@ def _triangulated(
     for note in found.notes:
         warn(note)
     cloud, interval = found.cloud, found.key_frames.key_interval
-    source += f", {len(cloud.positions)} after joining those that rest ({int(cloud.static.sum())})"
+    source += f", {len(cloud.positions)} after joining the static ones ({int(cloud.static.sum())})"
     points = InitialPoints(
         cloud.positions, cloud.colors, cloud.times, True, source, cloud.velocities, cloud.static, interval
     )

@@ -52,7 +52,7 @@ def no_points(num_images: int) -> TriangulatedPoints:
 
 
 def subsample(points: TriangulatedPoints, max_points: int | None) -> TriangulatedPoints:
-    """At most ``max_points`` of the points, drawn without replacement; the same ones at every call."""
+    """At most ``max_points`` of the points, sampled without replacement; the same ones at every call."""
     if max_points is None or len(points.positions) <= max_points:
         return points
     chosen = np.random.default_rng(0).choice(len(points.positions), max_points, replace=False)

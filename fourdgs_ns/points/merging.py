@@ -1,4 +1,4 @@
-"""One cloud over time from key frames: what rests is kept once, what moves at every instant with its velocity."""
+"""One cloud over time from key frames: static points are kept once, moving ones at every instant with its velocity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fourdgs_ns.points.ply import write_points_ply
 from fourdgs_ns.points.velocities import VelocitySource, neighbor_velocities
 
 MID_CLIP = 0.5
-"""t of points that rest."""
+"""t of static points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class CloudOverTime:
     """The capture's world, float32."""
     colors: UInt8[np.ndarray, "n 3"]
     times: Float[np.ndarray, " n"]
-    """t of the key frame, 0.5 for points that rest; float32."""
+    """t of the key frame, 0.5 for static points; float32."""
     velocities: Float[np.ndarray, "n 3"]
     """World units per unit of t, float32; zero where unknown."""
     static: Bool[np.ndarray, " n"]
@@ -42,7 +42,7 @@ class KeyFrameSummary:
     error_pixels: float
     """Median reprojection error; NaN without points."""
     static: float
-    """Share of the points that rest; NaN without points."""
+    """Share of the points that are static; NaN without points."""
     known: float
     """Share of the other points whose velocity is known; NaN without such points."""
 
@@ -53,7 +53,7 @@ class Merged:
 
     cloud: CloudOverTime
     sightings: CloudOverTime
-    """The points of all key frames, each at its own time, before those that rest were joined."""
+    """The points of all key frames, each at its own time, before static ones were joined."""
     summaries: tuple[KeyFrameSummary, ...]
     lonely_cameras: tuple[int, ...]
     """Positions among the training cameras of those that see no point."""
@@ -62,7 +62,7 @@ class Merged:
 def merge_key_frames(found: KeyFrames, velocities: VelocitySource = "flow") -> Merged:
     """Join the key frames, and write one PLY each and ``points.ply`` beside what is kept of them.
 
-    Points that rest (:func:`find_static`) are kept once, with zero velocity, in the middle of the clip. ``neighbors``
+    Static points (:func:`find_static`) are kept once, with zero velocity, in the middle of the clip. ``neighbors``
     takes velocities from the next key frame's points (the last one looks back); ``flow`` does so only where there were
     no neighbouring frames to follow the flow to.
     """

@@ -1,4 +1,4 @@
-"""Which points of a cloud over time rest: those that are found again and again in the same place and colour."""
+"""Which points of a cloud over time are static: those that are found again and again in the same place and colour."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fourdgs_ns.geometry.neighbors import mean_neighbor_distance
 from fourdgs_ns.points.thinning import thin_over_time, twins
 
 STATIC_PIXELS = 2.0
-"""How near its twins a resting point must be, in pixels as the cameras see it: points are found to about one."""
+"""How near its twins a static point must be, in pixels as the cameras see it: points are found to about one."""
 STATIC_SPACINGS = 1.0
 """And relative to the spacing of the points of its key frame: among closer ones another may pass for a twin."""
 STATIC_SHARE = 1 / 3
-"""Share of the other key frames that must hold a twin. Features of what rests are found again about every other time."""
+"""Share of the other key frames that must hold a twin. Features of static points are found again about every other time."""
 MOST_COMPARED = 10
 """Key frames that each one is compared with, spread over the clip."""
 
@@ -27,12 +27,12 @@ def find_static(
     footprints: Float[np.ndarray, " n"],
     key_interval: float,
 ) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
-    """Which points rest, and where: the mean of a point and its twins, which is less noisy than either.
+    """Which points are static, and where: the mean of a point and its twins, which is less noisy than either.
 
-    A point rests when at least a third of the other key frames hold a twin, that is a point of the same colour within
+    A point is static when at least a third of the other key frames hold a twin, that is a point of the same colour within
     two pixels and the local spacing, and when its velocity (world units per unit of t) would not take it farther than
     that by the next key frame. ``footprints``: size of a pixel at each point, in world units. With a single key frame
-    only the velocity counts, and what has none rests. Points of one key frame share exactly the same time.
+    only the velocity counts, and what has none is static. Points of one key frame share exactly the same time.
     """
     means = np.array(positions, np.float64)
     instants = np.unique(times)

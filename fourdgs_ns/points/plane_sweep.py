@@ -106,7 +106,7 @@ def fuse(
 ) -> TriangulatedPoints:
     """Points that enough depth maps agree on, each once, at most ``max_points``.
 
-    The pixels that are looked at, and which of their points stay, are the same at every instant: what rests gives
+    The pixels that are looked at, and which of their points stay, are the same at every instant: a static scene gives
     the same points again.
     """
     pixels_in_all = sum(m.depth.size for m in maps if m is not None)

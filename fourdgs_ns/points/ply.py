@@ -42,7 +42,7 @@ def read_points_ply(path: Path, notes: list[str] | None = None) -> PlyPoints:
 
     Colours are ``red green blue`` or ``r g b`` (integers, or floats in [0, 1]), or ``f_dc_0..2`` of a Gaussian cloud;
     grey when there are none. Times are ``time`` or ``t``, velocities ``velocity_x`` and so on (world units per unit of
-    t), ``static`` is not 0 for points that rest. Points with a value that is not finite are left out; a sentence about
+    t), ``static`` is not 0 for static points. Points with a value that is not finite are left out; a sentence about
     that, and about missing colours, is appended to ``notes``.
 
     Raises UserError for what is no PLY file, is damaged, or has no points or times outside [0, 1].
@@ -63,17 +63,17 @@ def read_points_ply(path: Path, notes: list[str] | None = None) -> PlyPoints:
     velocities = np.stack([vertex[name] for name in VELOCITY], axis=1).astype(np.float64) if moving else None
     # Checked as float32, which is what is handed on: 1e39 is finite before the conversion only.
     with np.errstate(over="ignore"):
-        sound = np.isfinite(positions.astype(np.float32)).all(axis=1) & finite_colors
+        finite = np.isfinite(positions.astype(np.float32)).all(axis=1) & finite_colors
         if velocities is not None:
-            sound &= np.isfinite(velocities.astype(np.float32)).all(axis=1)
+            finite &= np.isfinite(velocities.astype(np.float32)).all(axis=1)
     if times is not None:
-        sound &= np.isfinite(times)
-    if not sound.any():
+        finite &= np.isfinite(times)
+    if not finite.any():
         raise UserError(f"{path} holds {len(vertex)} points, none of them with finite numbers; export it again")
-    if not sound.all():
-        notes.append(f"{path}: {np.count_nonzero(~sound)} of {len(sound)} points are not finite and were left out")
+    if not finite.all():
+        notes.append(f"{path}: {np.count_nonzero(~finite)} of {len(finite)} points are not finite and were left out")
     if times is not None:
-        times = times[sound]
+        times = times[finite]
         if times.min() < -TIME_TOLERANCE or times.max() > 1 + TIME_TOLERANCE:
             raise UserError(
                 f"{path} has times from {times.min():g} to {times.max():g}; write them as t in [0, 1] over the clip "
@@ -81,11 +81,11 @@ def read_points_ply(path: Path, notes: list[str] | None = None) -> PlyPoints:
             )
         times = np.clip(times, 0.0, 1.0).astype(np.float32)
     return PlyPoints(
-        positions[sound].astype(np.float32),
-        colors[sound],
+        positions[finite].astype(np.float32),
+        colors[finite],
         times,
-        None if velocities is None else velocities[sound].astype(np.float32),
-        np.asarray(vertex["static"] != 0)[sound] if "static" in names else None,
+        None if velocities is None else velocities[finite].astype(np.float32),
+        np.asarray(vertex["static"] != 0)[finite] if "static" in names else None,
     )
 
 

@@ -19,10 +19,10 @@ BINS = 8
 
 
 def print_report(capture: Capture, found: FoundPoints) -> None:
-    """Points per key frame, their errors, what rests and what moves how fast."""
+    """Points per key frame, their errors, how many are static and how fast the others move."""
     merged, cloud = found.merged, found.cloud
     table = Table(title=f"{found.matcher} on {len(found.cameras)} cameras of {capture.root}")
-    for name in ("frame", "seconds", "points", "error (px)", "at rest", "velocity known"):
+    for name in ("frame", "seconds", "points", "error (px)", "static", "velocity known"):
         table.add_column(name, justify="right")
     shown = np.unique(np.linspace(0, len(merged.summaries) - 1, MOST_ROWS).round().astype(int))
     for line in (merged.summaries[i] for i in shown):
@@ -39,7 +39,7 @@ def print_report(capture: Capture, found: FoundPoints) -> None:
     say(table)
     moving = ~cloud.static
     say(
-        f"{len(merged.sightings.positions)} points in all; merged: {int(cloud.static.sum())} at rest, kept once, and "
+        f"{len(merged.sightings.positions)} points in all; merged: {int(cloud.static.sum())} static, kept once, and "
         f"{int(moving.sum())} others with their key frame"
     )
     if moving.any() and capture.duration_seconds > 0:
@@ -67,9 +67,9 @@ def print_truth(truth: TruthReport) -> None:
         "median angle to the true velocity (degrees)": _number(truth.angle_degrees, ".1f"),
         "median relative error of the velocity": _number(truth.relative_error, ".1%"),
         "moving points with a velocity within 20 %": _number(truth.within_20_percent, ".1%"),
-        "moving points taken to rest": _number(truth.moving_called_static, ".2%"),
-        "points on what never moves, recognised": _number(truth.resting_called_static, ".1%"),
-        "95 % of these are slower than (sizes per clip)": _number(truth.resting_speed, ".4f"),
+        "moving points taken for static": _number(truth.moving_called_static, ".2%"),
+        "points on what never moves, recognised": _number(truth.static_recognised, ".1%"),
+        "95 % of these are slower than (sizes per clip)": _number(truth.static_speed, ".4f"),
     }
     for row in rows.items():
         table.add_row(*row)

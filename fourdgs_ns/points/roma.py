@@ -100,7 +100,7 @@ class RomaMatcher:
         angles = DenseOptions(DEFAULT_OPTIONS.neighbors, largest_angle_degrees=DEFAULT_OPTIONS.largest_angle_degrees)
         groups = nearest_cameras(poses, angles)
         pairs = sorted({(min(a, b), max(a, b)) for a, group in enumerate(groups) for b in group})
-        # Filters take some; the rest is drawn from what they leave.
+        # Filters take some; the rest is sampled from what they leave.
         budget = int(np.ceil(2 * self.max_points / max(len(pairs), 1)))
         found = [self._pair(images, a, b, budget) for a, b in pairs]
         if not found:
@@ -120,7 +120,7 @@ class RomaMatcher:
         sure = np.where(np.isfinite(rows).all(axis=1) & (sure >= DEFAULT_OPTIONS.least_certainty), sure, 0.0)
         candidates = np.flatnonzero(sure)
         if len(candidates) > budget:
-            # Weighted draw without replacement (Efraimidis and Spirakis, 2006).
+            # Weighted sampling without replacement (Efraimidis and Spirakis, 2006).
             keys = np.random.default_rng(0).random(len(candidates)) ** (1.0 / sure[candidates])
             candidates = np.sort(candidates[np.argsort(-keys, kind="stable")[:budget]])
         pixels_a, pixels_b = _pixels(rows[candidates, :2], one), _pixels(rows[candidates, 2:], other)
@@ -139,7 +139,7 @@ def triangulate_pair(
     pixels_one: Float[np.ndarray, "n 2"],
     pixels_other: Float[np.ndarray, "n 2"],
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Where the rays of matched pixels meet, root mean square reprojection errors in pixels, and which are sound."""
+    """Where the rays of matched pixels meet, root mean square reprojection errors in pixels, and which are solvable."""
     n = len(pixels_one)
     if n == 0:
         return np.zeros((0, 3)), np.zeros(0), np.zeros(0, bool)
@@ -157,12 +157,12 @@ def triangulate_pair(
     targets = np.stack([pixels_one, pixels_other], axis=1)
     # The middle of the rays is close; refining it to least reprojection error takes from near cameras nothing.
     middle = np.where(good[:, None], middle, one.camera.center + rays[0])
-    positions, residual, sound = intersect(middle, projections, targets, np.repeat(good[:, None], 2, axis=1))
+    positions, residual, solvable = intersect(middle, projections, targets, np.repeat(good[:, None], 2, axis=1))
     finite = np.isfinite(positions).all(axis=1) & np.isfinite(residual).all(axis=1)
     residual = np.where(finite[:, None], residual, np.inf)
     for view in (one, other):
         good &= project(view.camera.projection, np.where(finite[:, None], positions, 0.0))[:, 2] > 0
-    good &= sound & finite & (residual.max(axis=1) <= DEFAULT_OPTIONS.max_error)
+    good &= solvable & finite & (residual.max(axis=1) <= DEFAULT_OPTIONS.max_error)
     return positions, np.sqrt((residual**2).mean(axis=1)), good
 
 

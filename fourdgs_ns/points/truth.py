@@ -50,10 +50,10 @@ class TruthReport:
     within_20_percent: float
     """Share of all moving points whose velocity is within 20 % of the true one."""
     moving_called_static: float
-    """Share of moving points that were taken to rest."""
-    resting_called_static: float
+    """Share of moving points that were taken for static."""
+    static_recognised: float
     """Share of the points on what never moves that were recognised as such."""
-    resting_speed: float
+    static_speed: float
     """95th percentile of the speed of points on what never moves, scene sizes per clip."""
 
 
@@ -108,7 +108,7 @@ def _report(
     placed = distance < 2 * SAME_PLACE * size
     speed = np.linalg.norm(velocity, axis=1)
     moving = placed & on_actor & (speed > MOVES * capture.duration_seconds)
-    resting = placed & ~on_actor
+    still = placed & ~on_actor
     velocities = cloud.velocities.astype(np.float64)
     known = moving & (np.linalg.norm(velocities, axis=1) > 0)
     error = np.linalg.norm(velocities - velocity, axis=1) / np.maximum(speed, 1e-12)
@@ -125,8 +125,8 @@ def _report(
         _over(np.median, error[known]),
         _over(np.mean, (error < RIGHT_VELOCITY)[moving]),
         _over(np.mean, cloud.static[moving]),
-        _over(np.mean, cloud.static[resting]),
-        _over(lambda v: np.percentile(v, 95), np.linalg.norm(velocities[resting], axis=1)) / size,
+        _over(np.mean, cloud.static[still]),
+        _over(lambda v: np.percentile(v, 95), np.linalg.norm(velocities[still], axis=1)) / size,
     )
 
 

@@ -1,7 +1,7 @@
-"""Fourth stage: one lens and one pose per camera of a rig that stands still, from its own frames.
+"""Fourth step: one lens and one pose per camera of a rig that stands still, from its own frames.
 
 All of it runs on the CPU, with a GPU or without: features and matches are OpenCV's and NumPy's, and the pycolmap that package
-indexes offer is built without CUDA. A static rig has few images, so this stage is minutes at most.
+indexes offer is built without CUDA. A static rig has few images, so this step is minutes at most.
 """
 
 from __future__ import annotations

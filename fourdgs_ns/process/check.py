@@ -21,10 +21,10 @@ from fourdgs_ns.process.prediction import predict
 
 Color = Literal["green", "yellow", "red"]
 Item = dict[str, str]
-"""``color``, ``name`` and ``text``, as kept in the result of the stage."""
+"""``color``, ``name`` and ``text``, as kept in the result of the step."""
 INSTANTS = 4
 FEW_MATCHES, ENOUGH_MATCHES = 8, 30
-"""Matches on resting and moving points with any other camera."""
+"""Matches on static and moving points with any other camera."""
 STATIC_YELLOW, STATIC_RED = 2.0, 6.0
 """Median distance from epipolar lines in pixels of a 1000 pixel image."""
 LATE_YELLOW, LATE_RED = 0.25, 1.0
@@ -142,7 +142,7 @@ def _cameras(capture: Capture) -> Item:
         f"expect {expected_quality(n)} between the cameras"
     )
     if moving and n == 1:
-        text += "; a single camera that moves: only what rests can be seen from new sides"
+        text += "; a single camera that moves: only what is static can be seen from new sides"
     elif n < 8:
         text += "; more cameras help more than anything else"
     return _item(color, "cameras", text)
@@ -185,11 +185,11 @@ def _static(names: Sequence[str], errors: Sequence[PairErrors], posed: Sequence[
     medians = {name: float(np.median(own)) for name, own in by_camera.items() if len(own) >= FEW_MATCHES}
     if not medians:
         return _item(
-            "yellow", "calibration", "too few resting points are matched beyond doubt, so the poses cannot be judged"
+            "yellow", "calibration", "too few static points are matched beyond doubt, so the poses cannot be judged"
         )
     bad = {name: value for name, value in medians.items() if value * 1000 / side > STATIC_YELLOW}
     overall = float(np.median(np.concatenate(list(by_camera.values()))))
-    text = f"resting points lie {overall:.2f} px from their epipolar lines (median, images of {side} px)"
+    text = f"static points lie {overall:.2f} px from their epipolar lines (median, images of {side} px)"
     if not bad:
         return _item("green", "calibration", text)
     color: Color = "red" if max(bad.values()) * 1000 / side > STATIC_RED else "yellow"

@@ -1,6 +1,6 @@
-"""Epipolar errors between calibrated cameras on what rests and on what moves, and the clock errors that explain them.
+"""Epipolar errors between calibrated cameras on static and on moving points, and the clock errors that explain them.
 
-Matches are sought by appearance alone, so that nothing about the poses is presupposed. Where the scene rests, their
+Matches are sought by appearance alone, so that nothing about the poses is presupposed. Where the scene is static, their
 distance from the epipolar line tells how good the calibration is. Where it moves, a camera that is late by d seconds shows
 each point where it was d seconds before; following the points over a few frames gives the d at which they lie on the lines.
 """
@@ -24,7 +24,7 @@ WINDOW = 10
 """Frames before and after an instant over which points are followed."""
 MOVING_PIXELS = 1.0
 """Per frame, from which a point counts as moving."""
-RESTING_PIXELS = 0.25
+STATIC_PIXELS = 0.25
 BELIEVED_SHARE = 0.03
 """Of the longer side: matches of moving points farther from their line than this are mistakes of appearance."""
 SUPPORT_PIXELS = 1.5
@@ -56,7 +56,7 @@ class PairErrors:
     a: str
     b: str
     static: Float[np.ndarray, " s"]
-    """Distances in pixels from the epipolar lines (symmetric), resting points whose matches are surely right."""
+    """Distances in pixels from the epipolar lines (symmetric), static points whose matches are surely right."""
     moving: Float[np.ndarray, " m"]
     shift_frames: float | None
     """Frames by which camera b's clock is later than camera a's, where points that move tell it."""
@@ -104,13 +104,13 @@ def follow(frames: Sequence[np.ndarray], middle: int, points: Float[np.ndarray, 
 
 
 def is_moving(path: Float[np.ndarray, "w m 2"], middle: int) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
-    """Which followed points move, and which surely rest."""
+    """Which followed points move, and which are surely static."""
     neighbors = [path[i] for i in (middle - 1, middle + 1) if 0 <= i < len(path)]
     if not neighbors:
         return np.zeros(path.shape[1], bool), np.ones(path.shape[1], bool)
     with np.errstate(invalid="ignore"):
         step = np.max([np.linalg.norm(n - path[middle], axis=1) for n in neighbors], axis=0)
-        return step > MOVING_PIXELS, step < RESTING_PIXELS
+        return step > MOVING_PIXELS, step < STATIC_PIXELS
 
 
 def pair_errors(
@@ -158,7 +158,7 @@ def clock_errors(errors: Sequence[PairErrors], names: Sequence[str]) -> dict[str
 
 
 def consistent(a: Float[np.ndarray, "m 2"], b: Float[np.ndarray, "m 2"]) -> Bool[np.ndarray, " m"]:
-    """Which matches of resting points agree on one epipolar geometry, whatever it is; none when too few do.
+    """Which matches of static points agree on one epipolar geometry, whatever it is; none when too few do.
 
     Poses take no part, so that wrong matches are told apart from a wrong calibration. A match that comes back at the next
     instant counts once.
@@ -177,7 +177,7 @@ def consistent(a: Float[np.ndarray, "m 2"], b: Float[np.ndarray, "m 2"]) -> Bool
 def summarize_pair(a: str, b: str, parts: Sequence[tuple[PosedImage, PosedImage, Followed, int]]) -> PairErrors:
     """Errors of one pair from its matches at several instants (the images, the matches, the position of the instant)."""
     moving: list[np.ndarray] = []
-    resting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    static: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     curves = []
     shifts = np.linspace(-WINDOW, WINDOW, 2 * WINDOW * STEPS_PER_FRAME + 1)
     for image_a, image_b, followed, middle in parts:
@@ -186,12 +186,12 @@ def summarize_pair(a: str, b: str, parts: Sequence[tuple[PosedImage, PosedImage,
         moves_a, rests_a = is_moving(followed.a_path, middle)
         moves_b, rests_b = is_moving(followed.b, middle)
         rests = rests_a & rests_b
-        resting.append((followed.a[rests], followed.b[middle, rests], distance[rests]))
+        static.append((followed.a[rests], followed.b[middle, rests], distance[rests]))
         # A clock error moves points off their lines, but not across the image.
         moves = moves_a & moves_b
         moving.append(distance[moves & (distance <= BELIEVED_SHARE * max(image_a.image.shape))])
         curves.append(_curves(f, followed, moves, middle, shifts) * 1000 / max(image_a.image.shape))
-    in_a, in_b, distances = (np.concatenate(x) for x in zip(*resting))
+    in_a, in_b, distances = (np.concatenate(x) for x in zip(*static))
     all_static, all_moving = distances[consistent(in_a, in_b)], np.concatenate(moving)
     found = _clock_shift(np.concatenate(curves), shifts)
     if found is None:

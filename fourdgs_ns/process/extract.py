@@ -1,4 +1,4 @@
-"""Third stage: the frames of the shared instants as JPEG files, ``frames/<camera>/<frame>.jpg``.
+"""Third step: the frames of the shared instants as JPEG files, ``frames/<camera>/<frame>.jpg``.
 
 Images and not videos, because a second encoding of a video costs quality or minutes, and because frames of recordings
 that started between two instants, or that drop frames, can then simply be counted.

@@ -1,4 +1,4 @@
-"""Optional stage: foreground masks, ``masks/<camera>/<frame>.png``, from a folder or by background subtraction."""
+"""Optional step: foreground masks, ``masks/<camera>/<frame>.png``, from a folder or by background subtraction."""
 
 from __future__ import annotations
 

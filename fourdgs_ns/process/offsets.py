@@ -28,7 +28,7 @@ def solve_offsets(
     """Offsets of all cameras (the first connected one is 0), and each camera's median disagreement with its pairs.
 
     The most trusted pairs that connect all cameras give a start; from there least absolute deviations over all pairs, which a
-    few wrong ones cannot draw to themselves; then least squares over the pairs that agree with that to ``tolerance`` seconds.
+    few wrong ones cannot pull to themselves; then least squares over the pairs that agree with that to ``tolerance`` seconds.
     NaN for cameras that no trusted pair connects with the largest group.
     """
     order = sorted((p for p in pairs if p.weight > 0), key=lambda p: -p.weight)

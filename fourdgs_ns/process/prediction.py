@@ -26,7 +26,7 @@ def predict(capture: Capture, iterations: int) -> list[dict[str, str]]:
     """Items for disk, memory and minutes.
 
     Disk: 3 bytes per pixel, frame and camera at training size. Memory: the same, plus ``BYTES_PER_GAUSSIAN`` for
-    ``GAUSSIANS`` rows. Minutes: iterations times (views per step times megapixels per view / speed + overhead).
+    ``GAUSSIANS`` Gaussians. Minutes: iterations times (views per step times megapixels per view / speed + overhead).
     """
     downscale = automatic_downscale(capture)
     pixels = [c.width * c.height / downscale**2 for c in capture.cameras]

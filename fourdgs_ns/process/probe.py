@@ -1,4 +1,4 @@
-"""First stage: what each video is, before anything is decoded in full."""
+"""First step: what each video is, before anything is decoded in full."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RawVideo:
     """As shown: a rotation flag is applied."""
     height: int
     rotation: int
-    """Degrees by which players turn the picture, counter-clockwise."""
+    """Degrees by which players turn the image, counter-clockwise."""
     bits: int
     hdr: bool
     fps: float
@@ -47,6 +47,7 @@ class RawVideo:
         return self.times[-1]
 
     def local_times(self) -> Float[np.ndarray, " n"]:
+        """Seconds of each frame after the first one."""
         return np.asarray(self.times)
 
 
@@ -102,10 +103,12 @@ def probe(videos: dict[str, Path]) -> list[RawVideo]:
 
 
 def to_json(videos: Sequence[RawVideo]) -> dict[str, Any]:
+    """What the step keeps."""
     return {"videos": [{**asdict(video), "path": str(video.path)} for video in videos]}
 
 
 def from_json(content: dict[str, Any]) -> list[RawVideo]:
+    """Inverse of :func:`to_json`."""
     return [RawVideo(**{**v, "path": Path(v["path"]), "times": tuple(v["times"])}) for v in content["videos"]]
 
 

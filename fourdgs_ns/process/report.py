@@ -1,4 +1,4 @@
-"""One screen per stage of ``fourdgs-ns process``."""
+"""One screen per step of ``fourdgs-ns process``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from rich.table import Table
 
 from fourdgs_ns.common.console import remark, say
-from fourdgs_ns.common.workspace import STAGES, StageName
+from fourdgs_ns.common.workspace import STEPS, StepName
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process.probe import RawVideo
 from fourdgs_ns.process.timeline import Timeline
 
 
-def print_stage(stage: StageName) -> None:
-    say(f"[bold]{STAGES.index(stage) + 1}/{len(STAGES)} {stage}[/bold]", markup=True)
+def print_step(step: StepName) -> None:
+    say(f"[bold]{STEPS.index(step) + 1}/{len(STEPS)} {step}[/bold]", markup=True)
 
 
 def print_videos(videos: Sequence[RawVideo], notes: Sequence[str]) -> None:
@@ -115,10 +115,10 @@ def print_end(
     root: Path,
     cameras: Sequence[Camera],
     plan: Timeline,
-    seconds: Mapping[StageName, float],
+    seconds: Mapping[StepName, float],
 ) -> None:
-    spent = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
-    say(f"seconds per stage: {spent or 'nothing had to be done'}")
+    spent = ", ".join(f"{step} {value:.1f}" for step, value in seconds.items())
+    say(f"seconds per step: {spent or 'nothing had to be done'}")
     say(
         f"wrote {root}: {len(cameras)} cameras, {len(plan.instants)} frames. Train it with:\n"
         f"  ns-train spacetime-gaussian --data {root}"

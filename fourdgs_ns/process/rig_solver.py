@@ -1,7 +1,7 @@
 """Poses and lenses of a static rig by incremental structure from motion, in a process of its own.
 
 Run as ``python -m fourdgs_ns.process.rig_solver JOB.npz RESULT.json``: pycolmap's libraries and OpenCV's PNG writer
-do not get along in one process, and a process can be stopped by Ctrl-C at any moment. Nothing here imports OpenCV.
+do not get along in one process, and a process can be stopped by Ctrl-C at any time. Nothing here imports OpenCV.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs the stages from videos to a capture; each one is skipped when its result is there already."""
+"""Runs the steps from videos to a capture; each one is skipped when its result is there already."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import write_json
 from fourdgs_ns.common.progress import progress_bar
-from fourdgs_ns.common.workspace import FOLDER, StageName, Workspace, digest, stamp
+from fourdgs_ns.common.workspace import FOLDER, StepName, Workspace, digest, stamp
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process import calibrate, extract, masks, probe, report, synchronise, timeline, write
 from fourdgs_ns.process.probe import RawVideo
@@ -49,7 +49,7 @@ class ProcessOptions:
     """none, background-subtraction, or a folder."""
     clean_plates: Path | None = None
     points: Literal["sift", "dense", "roma", "none"] = "sift"
-    redo_from: StageName | None = None
+    redo_from: StepName | None = None
 
 
 @dataclass
@@ -57,28 +57,28 @@ class Outcome:
     """What a run left behind."""
 
     root: Path
-    results: dict[StageName, dict[str, Any]] = field(default_factory=dict)
-    seconds: dict[StageName, float] = field(default_factory=dict)
-    """Of the stages that ran now."""
+    results: dict[StepName, dict[str, Any]] = field(default_factory=dict)
+    seconds: dict[StepName, float] = field(default_factory=dict)
+    """Of the steps that ran now."""
     red: bool = False
     """Whether the check found what makes the capture useless."""
 
 
 def process(options: ProcessOptions) -> Outcome:
-    """Run all stages and print their reports.
+    """Run all steps and print their reports.
 
     Raises:
-        UserError: what any stage objects to; finished stages stay finished.
+        UserError: what any step objects to; finished steps stay finished.
     """
     videos = probe.find_videos(options.videos, options.camera_names)
     offsets = synchronise.parse_offsets(options.sync_offsets, list(videos))
     if options.out.resolve() in (given.resolve() for given in options.videos):
         raise UserError(f"--out {options.out} is the folder of the videos; give a folder that does not exist yet")
-    return _Run(options, Workspace.open(options.out), videos, offsets).all_stages()
+    return _Run(options, Workspace.open(options.out), videos, offsets).all_steps()
 
 
 class _Run:
-    """One run; the methods are the stages in their order."""
+    """One run; the methods are the steps in their order."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class _Run:
         self.root = workspace.root
         self.outcome = Outcome(self.root)
 
-    def all_stages(self) -> Outcome:
+    def all_steps(self) -> Outcome:
         if self.options.redo_from is not None:
             self.workspace.forget(self.options.redo_from)
             if self.options.redo_from in ("probe", "synchronise", "extract"):
@@ -119,11 +119,11 @@ class _Run:
         self.write(cameras, plan, masked)
         return self.outcome
 
-    # -- stages ------------------------------------------------------------------------------------------------------
+    # -- steps -------------------------------------------------------------------------------------------------------
 
     def probe(self) -> list[RawVideo]:
         stamps = {camera: stamp(path) for camera, path in self.files.items()}
-        result = self._stage("probe", stamps, lambda: probe.to_json(probe.probe(dict(self.files))))
+        result = self._step("probe", stamps, lambda: probe.to_json(probe.probe(dict(self.files))))
         videos = probe.from_json(result)
         report.print_videos(videos, probe.notes_of(videos))
         return videos
@@ -135,7 +135,7 @@ class _Run:
             with self._progress("comparing recordings", len(videos)) as advance:
                 return synchronise.synchronise(videos, self.options.sync, self.given, advance)
 
-        result = self._stage("synchronise", facts, compute)
+        result = self._step("synchronise", facts, compute)
         report.print_sync(result, {v.camera: v.fps for v in videos})
         return result
 
@@ -166,7 +166,7 @@ class _Run:
                 return extract.extract(videos, plan, sizes, self.root, done, finished, advance)
 
         facts = [keys, plan.fps, plan.instants.tolist()]
-        result = self._stage("extract", facts, compute, lambda _: all(done(v.camera) for v in videos))
+        result = self._step("extract", facts, compute, lambda _: all(done(v.camera) for v in videos))
         report.print_frames(result)
         return result
 
@@ -202,7 +202,7 @@ class _Run:
                     advance=lambda what: advance(),
                 )
 
-        result = self._stage("calibrate", facts, compute)
+        result = self._step("calibrate", facts, compute)
         report.print_calibration(result, calibrate.warnings_of(result))
         return result
 
@@ -219,7 +219,7 @@ class _Run:
                 }
             return {"cameras": found}
 
-        result = self._stage("undistort", self._key("calibrate"), compute)
+        result = self._step("undistort", self._key("calibrate"), compute)
         report.print_undistortion(result)
 
     def masks(self, cameras: Sequence[Camera]) -> bool:
@@ -240,12 +240,12 @@ class _Run:
                 return masks.copy_masks(Path(how), frames, folder, advance)
 
         facts = [self._key("calibrate"), how, None if plates is None else str(plates)]
-        result = self._stage("masks", facts, compute, lambda _: all((folder / name).is_dir() for name in frames))
+        result = self._step("masks", facts, compute, lambda _: all((folder / name).is_dir() for name in frames))
         report.print_masks(result, masks.notes_of(result["shares"]))
         return True
 
     def capture(self, cameras: Sequence[Camera], plan: Timeline, masked: bool) -> Capture:
-        """The capture as it will be read from what the last stage writes."""
+        """The capture as it will be read from what the last step writes."""
         made = []
         for camera in cameras:
             frames = tuple(self._frames(camera.name))
@@ -267,20 +267,20 @@ class _Run:
 
             # Held-out cameras give no points, so that their scores stay honest; two cameras are too few to hold one out.
             chosen = [c for c in capture.cameras if c.name not in capture.eval_cameras or len(capture.cameras) < 3]
-            stage = find_points(capture, chosen, downscale=automatic_downscale(capture), matcher=how)
-            cloud = stage.cloud
+            found = find_points(capture, chosen, downscale=automatic_downscale(capture), matcher=how)
+            cloud = found.cloud
             moving = int((~cloud.static).sum())
             if len(cloud.positions):
                 write_points_ply(path, cloud.positions, cloud.colors, cloud.times, cloud.velocities, cloud.static)
             return {
                 "points": len(cloud.positions),
                 "moving": moving,
-                "instants": len(stage.key_frames.frames),
-                "notes": list(stage.notes),
+                "instants": len(found.key_frames.frames),
+                "notes": list(found.notes),
             }
 
         facts = [self._key("calibrate"), self._key("masks") if self.options.masks != "none" else None, how]
-        result = self._stage("points", facts, compute, lambda r: r["points"] == 0 or path.is_file())
+        result = self._step("points", facts, compute, lambda r: r["points"] == 0 or path.is_file())
         report.print_points(result)
 
     def check(self, capture: Capture) -> None:
@@ -291,7 +291,7 @@ class _Run:
                 return {"items": check_capture(capture, self.root / "contact_sheet.png", advance)}
 
         facts = [self._key("calibrate"), self._key("points") if self.options.points != "none" else None]
-        result = self._stage("check", facts, compute)
+        result = self._step("check", facts, compute)
         self.outcome.red = print_items(result["items"])
 
     def write(self, cameras: Sequence[Camera], plan: Timeline, masked: bool) -> None:
@@ -307,7 +307,7 @@ class _Run:
             return {"cameras": [c.name for c in cameras]}
 
         facts = [self._key(s) for s in self.outcome.results]
-        self._stage("write", facts, compute, lambda _: (self.root / "transforms.json").is_file())
+        self._step("write", facts, compute, lambda _: (self.root / "transforms.json").is_file())
         report.print_end(self.root, cameras, plan, {**self.outcome.seconds})
 
     # -- helpers -----------------------------------------------------------------------------------------------------
@@ -318,22 +318,22 @@ class _Run:
     def _frames(self, camera: str) -> list[Path]:
         return [self._frame(camera, i) for i in range(self.outcome.results["extract"]["frames"])]
 
-    def _key(self, stage: StageName) -> str:
-        return digest(self.outcome.results[stage])
+    def _key(self, step: StepName) -> str:
+        return digest(self.outcome.results[step])
 
-    def _stage(
+    def _step(
         self,
-        stage: StageName,
+        step: StepName,
         facts: Any,
         compute: Callable[[], dict[str, Any]],
         reuse: Callable[[dict[str, Any]], bool] | None = None,
     ) -> dict[str, Any]:
         started = time.perf_counter()
-        report.print_stage(stage)
-        result, reused = self.workspace.run(stage, facts, compute, reuse)
+        report.print_step(step)
+        result, reused = self.workspace.run(step, facts, compute, reuse)
         if not reused:
-            self.outcome.seconds[stage] = time.perf_counter() - started
-        self.outcome.results[stage] = result
+            self.outcome.seconds[step] = time.perf_counter() - started
+        self.outcome.results[step] = result
         return result
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Second stage: when each recording started, and the interval that all of them cover.
+"""Second step: when each recording started, and the interval that all of them cover.
 
 An offset is how many seconds later than the first camera a recording started: common time = local time + offset.
 """

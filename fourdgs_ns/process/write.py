@@ -1,4 +1,4 @@
-"""Last stage: ``transforms.json`` and ``metadata.json``, which make the folder a capture.
+"""Last step: ``transforms.json`` and ``metadata.json``, which make the folder a capture.
 
 The frames stay as they were shot: training undistorts them once when it builds its own store of frames, so a second set
 of resampled JPEGs would cost disk and sharpness for nothing.

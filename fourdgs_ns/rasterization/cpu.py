@@ -20,10 +20,10 @@ from fourdgs_ns.representation.types import GaussiansAtTime
 _GAUSSIANS, _TILES = 4096, 8  # per unit of parallel work
 
 
-def _draw(
+def _blend_tiles(
     inputs: list[Tensor], radii: Tensor, size: tuple[int, int], with_depth: bool
 ) -> tuple[Tensor, Tensor, np.ndarray, tuple[Any, ...], np.ndarray]:
-    """Pictures, what is left at each pixel, each pixel's last Gaussian (its position in the tile's list), and the lists: tiles
+    """Images, what is left at each pixel, each pixel's last Gaussian (its position in the tile's list), and the lists: tiles
     along x and y, rows of slots, starts of tiles, Gaussians and slots of pairs; starts of each Gaussian's slots."""
     width, height = size
     arrays = [t.numpy() for t in inputs]
@@ -83,7 +83,7 @@ class _Blending(torch.autograd.Function):
         with_depth: bool,
     ) -> tuple[Tensor, Tensor]:
         inputs = [t.detach().contiguous() for t in (means2d, conics, opacities, features, depths, backgrounds)]
-        image, transmittances, lasts, tables, slot_starts = _draw(inputs, radii, size, with_depth)
+        image, transmittances, lasts, tables, slot_starts = _blend_tiles(inputs, radii, size, with_depth)
         ctx.save_for_backward(*inputs, transmittances)
         ctx.tables, ctx.lasts, ctx.slot_starts, ctx.with_depth = tables, lasts, slot_starts, with_depth
         return image, transmittances
@@ -137,7 +137,7 @@ def _project(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> tuple[Tenso
 
 @torch.no_grad()
 def count_pixel_pairs(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> int:
-    """How many times a Gaussian has to be evaluated at a pixel to draw these pictures, once for each pixel of the rows of a tile
+    """How many times a Gaussian has to be evaluated at a pixel to blend these images, once for each pixel of the rows of a tile
     that the Gaussian can reach, up to the tile's last Gaussian that colours anything."""
     features, means2d, conics, depths, radii = _project(gaussians, cameras)
     inputs = [
@@ -151,7 +151,7 @@ def count_pixel_pairs(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> in
             features.new_zeros(len(cameras), features.shape[-1]),
         )
     ]
-    _, _, lasts, tables, _ = _draw(inputs, radii, (cameras.width, cameras.height), False)
+    _, _, lasts, tables, _ = _blend_tiles(inputs, radii, (cameras.width, cameras.height), False)
     tiles_x, tiles_y, slot_rows, tile_starts, _, pair_slots = tables
     # Finished tiles: the highest position in any of their pixels.
     padded = np.full((len(cameras), tiles_y * cpu_tiles.TILE, tiles_x * cpu_tiles.TILE), -1, np.int64)
@@ -166,7 +166,7 @@ def count_pixel_pairs(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> in
 def rasterize_cpu(
     gaussians: GaussiansAtTime, cameras: PinholeCameras, backgrounds: Float[Tensor, "c d"], depth: bool
 ) -> Rendering:
-    """Draw on the CPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments."""
+    """Rasterize on the CPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments."""
     features, means2d, conics, depths, radii = _project(gaussians, cameras)
     if means2d.requires_grad:
         means2d.retain_grad()

@@ -1,4 +1,4 @@
-"""Numba kernels that blend projected Gaussians into pictures, and their gradient.
+"""Numba kernels that blend projected Gaussians into images, and their gradient.
 
 Inside a tile one Gaussian after the other, front to back, is added to a flat run of whole pixel rows: short loops over
 contiguous float32 without branches, which LLVM turns into vector instructions. Nothing is accumulated atomically: every
@@ -109,7 +109,7 @@ def blend(
     start, end, means2d, conics, opacities, features, depths, with_depth, backgrounds, tiles_x, tiles_y,
     slot_rows, tile_starts, pair_gaussians, pair_slots, image, transmittances, lasts,
 ):  # fmt: skip
-    """Draw ``features`` [1, m, d], the same for all cameras, or [c, m, d].
+    """Blend ``features`` [1, m, d], the same for all cameras, or [c, m, d].
 
     Fills ``image`` [c, h, w, d or d + 1] (depth is one more channel, over background 0), ``transmittances`` and
     ``lasts`` [c, h, w]: what is left at each pixel, and the position in its tile's list of its last Gaussian (-1)."""
@@ -128,7 +128,7 @@ def blend(
         _fill_pixel_centers(x0, y0, px, py)
         sums[:] = _ZERO
         last[:] = -1
-        left[:] = -_ONE  # pixels outside the picture are finished before they begin
+        left[:] = -_ONE  # pixels outside the image are finished before they begin
         for row in range(rows):
             for column in range(columns):
                 left[row * TILE + column] = _ONE

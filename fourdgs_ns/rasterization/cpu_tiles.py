@@ -1,4 +1,4 @@
-"""Numba kernels that find out which Gaussian can colour which tile of which picture, front to back.
+"""Numba kernels that find out which Gaussian can colour which tile of which image, front to back.
 
 A *pair* is a Gaussian in a tile. A Gaussian's pairs own consecutive
 *slots*, so that whatever is computed per pair can be summed per Gaussian in a fixed order; a tile's pairs are listed

@@ -224,7 +224,7 @@ def _packages(facts: Facts) -> list[Finding]:
         findings.append(
             Finding(
                 "ok",
-                f"gsplat {facts.gsplat}, which draws the same (tried: 1.5.3) but is newer than Nerfstudio asks for",
+                f"gsplat {facts.gsplat}, which renders the same (tried: 1.5.3) but is newer than Nerfstudio asks for",
             )
         )
     else:

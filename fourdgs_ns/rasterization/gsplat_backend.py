@@ -18,7 +18,7 @@ from fourdgs_ns.representation.types import GaussiansAtTime
 
 def _unusable(found: str) -> UserError:
     return UserError(
-        f"gsplat cannot draw on the GPU because {found}: install the CUDA toolkit of version {torch.version.cuda} "
+        f"gsplat cannot rasterize on the GPU because {found}: install the CUDA toolkit of version {torch.version.cuda} "
         "(the one torch was built for) so that `nvcc` is on the PATH, delete the folder `gsplat_cuda` under "
         "~/.cache/torch_extensions if an earlier build was interrupted, and run the command again, with "
         "TORCH_CUDA_ARCH_LIST set to your GPU's compute capability (for example 8.9) and MAX_JOBS=2 if the build fails."
@@ -51,10 +51,10 @@ def load_gsplat(device: torch.device) -> ModuleType:
 def rasterize_gsplat(
     gaussians: GaussiansAtTime, cameras: PinholeCameras, backgrounds: Float[Tensor, "c d"], depth: bool
 ) -> Rendering:
-    """Draw on the GPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments.
+    """Rasterize on the GPU; see :func:`fourdgs_ns.rasterization.rasterize`, which checks the arguments.
 
     The parts of ``gsplat.rasterization`` are called one by one: around them it copies opacities, inverts camera matrices for
-    colours and collects what nobody here reads, which takes as long as a third of the drawing. The lists of Gaussians per
+    colours and collects what nobody here reads, which takes as long as a third of the rasterization. The lists of Gaussians per
     tile are our own and shorter (see ``kernels.tile_lists``).
     """
     device, count = gaussians.means.device, len(cameras)
@@ -93,7 +93,7 @@ def rasterize_gsplat(
     if radii.dim() == 3:  # from gsplat 1.5 on
         radii = square_radii(radii, means2d, conics, width, height)
     side, begins, order = tile_lists(means2d, conics, depths, gaussians.opacities, radii, width, height)
-    drawn, alphas = gsplat.rasterize_to_pixels(
+    blended, alphas = gsplat.rasterize_to_pixels(
         means2d,
         conics,
         colors,
@@ -109,9 +109,9 @@ def rasterize_gsplat(
         means2d.retain_grad()
     channels = gaussians.features.shape[-1]
     return Rendering(
-        features=drawn[..., :channels] if depth else drawn,
+        features=blended[..., :channels] if depth else blended,
         alphas=alphas,
-        depths=drawn[..., channels:] / alphas.clamp_min(1e-10) if depth else None,
+        depths=blended[..., channels:] / alphas.clamp_min(1e-10) if depth else None,
         ids=gaussians.ids,
         radii=radii,
         means2d=means2d,
@@ -127,7 +127,7 @@ def square_radii(
     height: int,
 ) -> Int[Tensor, "c m"]:
     """Radii as gsplat 1.4 defines them, three standard deviations of the longest axis, from those of gsplat 1.5, 3.33 along each
-    axis of the picture: whichever is installed cuts Gaussians off at the same tiles."""
+    axis of the image: whichever is installed cuts Gaussians off at the same tiles."""
     a, b, c = conics.unbind(-1)
     determinant = 1 / (a * c - b * b)
     mean = 0.5 * (a + c) * determinant

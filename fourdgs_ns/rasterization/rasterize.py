@@ -30,7 +30,7 @@ def rasterize(
     Args:
         gaussians: The slice, float32, with quaternions (which are normalised again) and scales or with covariances. Rows must
             be finite: the caller filters them.
-            A row whose centre or covariance is not finite is left out on the CPU and undefined on the GPU.
+            A Gaussian whose centre or covariance is not finite is left out on the CPU and undefined on the GPU.
         cameras: On the device of the slice, with ``near`` > 0.
         background: Features behind everything, one row for all cameras or one row each; zeros when None.
         depth: Whether to render expected depth too. It is not blended with the background.

@@ -1,4 +1,4 @@
-"""From canonical parameters and t to images: slice, rasterise, decode, and see with each camera's own eyes."""
+"""From canonical parameters and t to images: slice, rasterize, decode, and correct for each camera."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fourdgs_ns.corrections.cameras import Correction
+from fourdgs_ns.corrections.camera_corrections import Correction
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.rasterization.rasterize import rasterize
 from fourdgs_ns.rasterization.types import Rendering
@@ -31,9 +31,9 @@ def render_at(
     background: Callable[[GaussiansAtTime], Float[Tensor, " d"] | None] = lambda _: None,
     depth: bool = False,
 ) -> tuple[GaussiansAtTime, Rendering]:
-    """Slice at ``t``, change the slice by ``edit``, and rasterise it; differentiable as its parts are.
+    """Slice at ``t``, change the slice by ``edit``, and rasterize it; differentiable as its parts are.
 
-    ``background`` gives the features behind a slice; see :func:`rasterize`. In the rendering are exactly the rows alive at
+    ``background`` gives the features behind a slice; see :func:`rasterize`. In the rendering are exactly the Gaussians alive at
     ``t``; the slice may hold some more behind them, which are in no image. Without gradients the slice and the rendering's ids
     hold until the next rendering.
     """
@@ -87,7 +87,7 @@ class RenderedViews:
 
 
 def render_views(views: Views, active_set: ActiveSet) -> RenderedViews:
-    """Slice, rasterise, decode; with a correction also as each camera would have seen it."""
+    """Slice, rasterize, decode; with a correction also as each camera would have seen it."""
     correction = views.correction
     t = views.t if correction is None else correction.time(views.t)
 

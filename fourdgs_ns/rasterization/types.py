@@ -11,23 +11,23 @@ from torch import Tensor
 
 @dataclass
 class Rendering:
-    """Pictures of one slice from several cameras, and what densification wants to know about each Gaussian."""
+    """Images of one slice from several cameras, and what densification wants to know about each Gaussian."""
 
     features: Float[Tensor, "c h w d"]
     """Blended features over the background, not clamped."""
     alphas: Float[Tensor, "c h w 1"]
     """Accumulated opacity in [0, 1]."""
     depths: Float[Tensor, "c h w 1"] | None
-    """Expected z in the camera (accumulated depth over alpha), world units; 0 where nothing was drawn. None unless asked for."""
+    """Expected z in the camera (accumulated depth over alpha), world units; 0 where there is nothing. None unless asked for."""
     ids: Int[Tensor, " m"]
-    """Canonical row of each drawn Gaussian, as in the slice."""
+    """Canonical row of each rendered Gaussian, as in the slice."""
     radii: Int[Tensor, "c m"]
     """Extent of each Gaussian on the screen in pixels; 0 where a camera does not see it."""
     means2d: Float[Tensor, "c _m 2"]
     """Projected centres in pixels, first those of ``ids``. After backward, ``means2d.grad`` holds the screen-space gradient."""
 
     def first(self, count: int) -> Rendering:
-        """The same pictures with the first ``count`` Gaussians only, where the others are in none."""
+        """The same images with the first ``count`` Gaussians only, where the others are in none."""
         if count == len(self.ids):
             return self
         return replace(self, ids=self.ids[:count], radii=self.radii[:, :count])

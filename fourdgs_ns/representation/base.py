@@ -75,7 +75,7 @@ class Representation(ABC):
 
     @abstractmethod
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """The t from which and until which each row can be seen (opacity times weight at least 1/255)."""
+        """The t from which and until which each Gaussian can be seen (opacity times weight at least 1/255)."""
 
     @abstractmethod
     def at(
@@ -109,7 +109,7 @@ class Representation(ABC):
 
     @property
     def degrees(self) -> tuple[int, ...]:
-        """What :meth:`set_step` has reached: slices of the same rows differ when it does."""
+        """What :meth:`set_step` has reached: slices of the same Gaussians differ when it does."""
         return ()
 
     def confine(self, params: Parameters) -> None:  # noqa: B027  (a default: nothing)
@@ -118,7 +118,7 @@ class Representation(ABC):
     def children(
         self, params: Parameters, ids: Int[Tensor, " m"], kind: Kind, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Rows that densification adds for parents ``ids``: all parameters, temporal attributes included.
+        """Gaussians that densification adds for parents ``ids``: all parameters, temporal attributes included.
 
         See :func:`fourdgs_ns.representation.parts.children.make_children`.
         """
@@ -127,7 +127,7 @@ class Representation(ABC):
     # ------------------------------------------------------------------ slices
 
     def active(self, params: Parameters, t: float) -> Int[Tensor, " m"]:
-        """Ids of the rows that can colour a pixel at ``t``, not differentiable; broken rows must not reach a rasteriser."""
+        """Ids of the Gaussians that can colour a pixel at ``t``, not differentiable; broken ones must not reach a rasterizer."""
         if self.fused(params, t):
             alive = self.marks(params, t).alive
         else:
@@ -140,7 +140,7 @@ class Representation(ABC):
         return False
 
     def marks(self, params: Parameters, t: float | Tensor) -> AliveMarks:
-        """By the fused kernels: which rows can colour a pixel at ``t``. Asked for only where :meth:`fused` is true."""
+        """By the fused kernels: which Gaussians can colour a pixel at ``t``. Asked for only where :meth:`fused` is true."""
         raise AssertionError(f"{type(self).__name__} has no fused kernels")
 
     # ------------------------------------------------------------------ colours, and what formats ask
@@ -160,9 +160,9 @@ class Representation(ABC):
         return nn.functional.pad(features, (0, 0, 0, num_harmonics(self.sh_degree) - features.shape[1]))
 
     def moving(self, params: Parameters) -> tuple[MovingGaussians, list[Loss]] | None:
-        """Its rows as Gaussians on polynomial paths, and what of them that form cannot hold; None: it has no such form."""
+        """Its Gaussians on polynomial paths, and what of them that form cannot hold; None: it has no such form."""
         return None
 
     def in_capture(self, params: Parameters, world: WorldFromCapture) -> dict[str, Tensor] | None:
-        """Rows of the training's world in the capture's, exactly; None: this method's rows know one world only."""
+        """Rows of the training's world in the capture's, exactly; None: this method's Gaussians know one world only."""
         return None

@@ -8,7 +8,7 @@ Gaussian of constant covariance that moves in a straight line (``velocity_form``
     opacity(t) = sigmoid(opacity) weight(t)
     colour(t)  = sum over n of cos(2 pi n dt / period) c_n,   c_n spherical harmonics: ordinary ones once t is known
 
-A row may be static: its temporal scale is ``STATIC_MARK``. It is then a 3D Gaussian for ever, turned by its left quaternion
+A Gaussian may be static: its temporal scale is ``STATIC_MARK``. It is then a 3D Gaussian for ever, turned by its left quaternion
 alone, whose temporal parameters get no gradient; colours may still vary with t.
 """
 
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 MAX_TEMPORAL_SCALE = 5.0
 """Bound of the logarithm of a row's temporal size, 148 clips: beyond it nothing changes but the rounding."""
 STATIC_MARK = 10.0
-"""Temporal scale of rows that do not depend on time. Training cannot reach it: beyond the bound above there is no gradient."""
+"""Temporal scale of Gaussians that do not depend on time. Training cannot reach it: beyond the bound there is no gradient."""
 HARMONICS = ("features_dc", "features_rest", "features_time")
 MIDDLE = 0.5
-"""The t at which rows that become static are sliced."""
+"""The t at which Gaussians that become static are sliced."""
 
 
 @dataclass
@@ -181,7 +181,7 @@ class FourDRepresentation(Representation):
         }
 
     def is_static(self, params: Parameters) -> Bool[Tensor, "n 1"]:
-        """Rows that do not depend on time."""
+        """Gaussians that do not depend on time."""
         return params["temporal_scales"].detach() >= STATIC_MARK
 
     def quaternion_form(self, params: Parameters) -> QuaternionForm:
@@ -196,7 +196,7 @@ class FourDRepresentation(Representation):
         )
 
     def durations(self, params: Parameters) -> Float[Tensor, "n 1"]:
-        """Standard deviation in t of every row, infinite for static ones; without gradient."""
+        """Standard deviation in t of every Gaussian, infinite for static ones; without gradient."""
         params = {name: value.detach() for name, value in params.items()}
         shape = self.quaternion_form(params)
         duration = (time_rows(shape.left, shape.right) * shape.deviations).norm(dim=-1, keepdim=True)
@@ -210,7 +210,7 @@ class FourDRepresentation(Representation):
     # ------------------------------------------------------------------ at one instant
 
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """[center - r, center + r]; start > stop for rows that are never visible."""
+        """[center - r, center + r]; start > stop for Gaussians that are never visible."""
         opacity = torch.sigmoid(params["opacities"].detach())
         reach = windows.reach("gaussian", opacity, self.durations(params), None)[:, 0]
         center = params["temporal_centers"][:, 0].detach()
@@ -313,9 +313,9 @@ class FourDRepresentation(Representation):
     # ------------------------------------------------------------------ growth
 
     def axis_lengths(self, params: Parameters) -> tuple[Float[Tensor, "n 4"], Float[Tensor, "n 4"]]:
-        """What each of the four axes adds to a row's shape at one instant, and to its duration counted by ``clip_length``.
+        """What each of the four axes adds to a Gaussian's shape at one instant, and to its duration counted by ``clip_length``.
 
-        World units. An axis along the path of a moving Gaussian adds to the duration only. Static rows have no duration.
+        World units. An axis along the path of a moving Gaussian adds to the duration only. Static ones have no duration.
         """
         with torch.no_grad():
             shape = self.quaternion_form(params)
@@ -331,7 +331,7 @@ class FourDRepresentation(Representation):
 
         * clone: a copy, as published;
         * split: see :meth:`halves`, along the longest of the four axes;
-        * relocate: moved by half a draw from the whole 4D Gaussian, and smaller to match: many such children together have
+        * relocate: moved by half a sample of the whole 4D Gaussian, and smaller to match: many such children together have
           their parent's mean and covariance.
         """
         parents = {name: value[ids].detach() for name, value in params.items()}
@@ -342,8 +342,8 @@ class FourDRepresentation(Representation):
             instant, duration = self.axis_lengths(parents)
             return self.halves(params, ids, (instant.square() + duration.square()).argmax(dim=-1), generator)
         kept = math.sqrt(1 - RELOCATED_SPREAD**2)
-        draw = torch.randn(len(ids), 4, generator=generator).to(child["means"])
-        self._scatter(child, RELOCATED_SPREAD * draw, torch.full_like(draw, math.log(kept)))
+        noise = torch.randn(len(ids), 4, generator=generator).to(child["means"])
+        self._scatter(child, RELOCATED_SPREAD * noise, torch.full_like(noise, math.log(kept)))
         # Smaller on the screen (by kept^2) and briefer (by kept): as much denser, in optical depth, to hide as much.
         brief = torch.where(self.is_static(parents), 1.0, kept)
         depth = -nn.functional.logsigmoid(-child["opacities"]) / kept**2 / brief
@@ -353,22 +353,22 @@ class FourDRepresentation(Representation):
     def halves(
         self, params: Parameters, ids: Int[Tensor, " m"], axes: Int[Tensor, " m"], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Children of a split along axis ``axes`` of each parent: moved along it by a draw from the parent's Gaussian.
+        """Children of a split along axis ``axes`` of each parent: moved along it by a sample of the parent's Gaussian.
 
-        Place and moment change together, so that halves of one that is long in time lie on its path.
+        Place and t change together, so that halves of one that is long in time lie on its path.
         """
         child = {name: value[ids].detach().clone() for name, value in params.items()}
         chosen = nn.functional.one_hot(axes, 4).to(child["means"])
-        draw = torch.randn(len(ids), 1, generator=generator).to(chosen)
-        self._scatter(child, draw * chosen, -math.log(SPLIT_SHRINK) * chosen)
+        noise = torch.randn(len(ids), 1, generator=generator).to(chosen)
+        self._scatter(child, noise * chosen, -math.log(SPLIT_SHRINK) * chosen)
         return child
 
-    def _scatter(self, child: dict[str, Tensor], draw: Float[Tensor, "n 4"], shrink: Float[Tensor, "n 4"]) -> None:
-        """Move rows in place by ``draw`` standard deviations along their axes and add ``shrink`` to the sizes' logarithms."""
+    def _scatter(self, child: dict[str, Tensor], noise: Float[Tensor, "n 4"], shrink: Float[Tensor, "n 4"]) -> None:
+        """Move rows in place by ``noise`` standard deviations along their axes and add ``shrink`` to the sizes' logarithms."""
         static, shape = self.is_static(child), self.quaternion_form(child)
-        draw = torch.cat([draw[:, :3], draw[:, 3:].masked_fill(static, 0.0)], dim=-1)
+        noise = torch.cat([noise[:, :3], noise[:, 3:].masked_fill(static, 0.0)], dim=-1)
         rotations = rotation_matrices_4d(shape.left, shape.right)
-        offset = (rotations @ (shape.deviations * draw)[:, :, None]).squeeze(-1)
+        offset = (rotations @ (shape.deviations * noise)[:, :, None]).squeeze(-1)
         child["means"] += offset[:, :3]
         child["scales"] += shrink[:, :3]
         child["temporal_centers"] += torch.where(static, 0.0, offset[:, 3:])

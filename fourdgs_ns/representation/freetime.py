@@ -113,7 +113,7 @@ class FreeTimeRepresentation(Representation):
         return rows
 
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """[center - r, center + r]; start > stop for rows that are never visible."""
+        """[center - r, center + r]; start > stop for Gaussians that are never visible."""
         params = {name: value.detach() for name, value in params.items()}
         opacity, duration = torch.sigmoid(params["opacities"]), torch.exp(params["log_durations"])
         reach = windows.reach(self.config.window, opacity, duration, params.get("window_shapes"))[:, 0]

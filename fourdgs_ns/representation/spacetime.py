@@ -48,7 +48,7 @@ class SpacetimeConfig(RepresentationConfig):
     gives view- and time-dependent colour (about +0.5 dB on N3DV at half the rendering speed)."""
     decoder_activation: Literal["sigmoid", "clamp", "none"] = "sigmoid"
     """full only: what bounds the decoder's output. sigmoid as published for N3DV; clamp keeps colours linear and starts
-    closer to the pictures, as published for Technicolor."""
+    closer to the images, as published for Technicolor."""
     initial_duration: float = 0.2
     """Temporal scale s at the start, as a share of the clip. Published: 1 for N3DV, where little moves; 0.02 to 0.14
     elsewhere, with points from every frame. It should span a few key frames of the initial cloud; what is static grows
@@ -64,7 +64,7 @@ class SpacetimeConfig(RepresentationConfig):
 
 
 def lite_config(colors: Float[Tensor, "n 3"]) -> SpacetimeConfig:
-    """The lite variant for rows from elsewhere: their colours are bounded if they are already."""
+    """The lite variant for Gaussians from elsewhere: their colours are bounded if they are already."""
     return SpacetimeConfig(variant="lite", bounded_colors=bool(((colors >= -1e-3) & (colors <= 1 + 1e-3)).all()))
 
 
@@ -120,7 +120,7 @@ class SpacetimeRepresentation(Representation):
         return rows
 
     def lifespan(self, params: Parameters) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """[center - r, center + r] with r = s sqrt(ln(255 sigmoid(o))); start > stop for rows that are never visible."""
+        """[center - r, center + r] with r = s sqrt(ln(255 sigmoid(o))); start > stop for Gaussians that are never visible."""
         center = params["temporal_centers"][:, 0].detach()
         visible = torch.log(torch.sigmoid(params["opacities"][:, 0].detach()) / ALPHA_THRESHOLD)
         reach = torch.exp(params["log_durations"][:, 0].detach()) * visible.clamp_min(0).sqrt()

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 ALPHA_THRESHOLD = 1.0 / 255.0
-"""A Gaussian whose opacity is below this colours no pixel: both rasterisers skip it."""
+"""A Gaussian whose opacity is below this colours no pixel: both rasterizers skip it."""
 
 Parameters = Mapping[str, Tensor]
 """Canonical parameters: name -> tensor whose first dimension is the row."""
@@ -43,7 +43,7 @@ class PointsOverTime:
     """A point cloud in which every point carries the time at which it was seen."""
 
     positions: Float[Tensor, "n 3"]
-    """World coordinates of the scene that is trained."""
+    """Coordinates in the training's world."""
     colors: Float[Tensor, "n 3"]
     """RGB in [0, 1]."""
     times: Float[Tensor, " n"]
@@ -82,7 +82,7 @@ class PointsOverTime:
 
 @dataclass
 class GaussiansAtTime:
-    """A slice: the ordinary 3D Gaussians that are alive at one t, ready for any 3DGS rasteriser.
+    """A slice: the ordinary 3D Gaussians that are alive at one t, ready for any 3DGS rasterizer.
 
     Shapes are stated once: as ``quats`` and ``scales``, or as ``covariances`` with both None. Methods whose covariance is not
     built from three axes give the latter; ``representation.ellipsoids.slice_axes`` finds the axes for whoever needs them.
@@ -106,7 +106,7 @@ class GaussiansAtTime:
     weights: Float[Tensor, " m"]
     """Temporal weight in [0, 1], without gradient."""
     covariances: Float[Tensor, "m 3 3"] | None = None
-    """Symmetric, world units squared; rasterisers read the upper triangle."""
+    """Symmetric, world units squared; rasterizers read the upper triangle."""
     for_cameras: bool = False
     """Whether features are what each of c cameras sees, in their order."""
 
@@ -135,7 +135,7 @@ def uses_kernels(params: Parameters, t: float | Tensor) -> bool:
 
 
 def finite_rows(params: Parameters) -> Bool[Tensor, " n"]:
-    """Rows in which every parameter is finite."""
+    """Gaussians of which every parameter is finite."""
     # The sum of a row is finite only if its entries are: one small reduction per parameter instead of a test per number.
     totals = [v.detach() if v.dim() == 1 else v.detach().flatten(1).sum(dim=1) for v in params.values()]
     return torch.isfinite(torch.stack(totals)).all(dim=0)

@@ -1,0 +1,1 @@
+"""A generator of synthetic captures with exact ground truth."""

@@ -14,8 +14,8 @@ from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import ground_truth
 from fourdgs_ns.synth import writers as layouts
 from fourdgs_ns.synth.media import RECORD, check_replaceable, require_av
-from fourdgs_ns.synth.render import Renderer
-from fourdgs_ns.synth.rig import rig
+from fourdgs_ns.synth.renderer import Renderer
+from fourdgs_ns.synth.rigs import rig
 from fourdgs_ns.synth.scene import Clip
 from fourdgs_ns.synth.scenes import SCENES
 from fourdgs_ns.synth.surface_points import over_clip

@@ -11,8 +11,8 @@ from fourdgs_ns.common.files import write_json
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import surface_points as surface
 from fourdgs_ns.synth.media import write_image
-from fourdgs_ns.synth.render import Renderer
-from fourdgs_ns.synth.rig import late_frames
+from fourdgs_ns.synth.renderer import Renderer
+from fourdgs_ns.synth.rigs import late_frames
 
 DEPTH_UNIT_METRES = 0.00025
 """Step of the 16-bit depth images; they reach to 16.38 m, and 0 means nothing there."""

@@ -132,6 +132,7 @@ class LightColors:
     sky: tuple[float, float, float] = (0.5, 0.6, 0.8)
 
     def table(self) -> Float[np.ndarray, "7 3"]:
+        """All of them as rows, in the order in which the kernels read them."""
         towards = np.array(self.fill_towards) / np.linalg.norm(self.fill_towards)
         rows = [self.ambient_up, self.ambient_down, towards, self.fill, self.lamp, self.sun, self.sky]
         return np.array(rows, dtype=np.float64)

@@ -12,7 +12,7 @@ from fourdgs_ns.common.compiled import spread
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import shading, trace
-from fourdgs_ns.synth.render import Renderer
+from fourdgs_ns.synth.renderer import Renderer
 from fourdgs_ns.synth.scene import Part, Scene
 
 _STEP_SECONDS = 1e-4

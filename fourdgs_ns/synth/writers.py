@@ -1,6 +1,6 @@
 """Writes a rendered scene in the layouts of captures that the project reads.
 
-Each writer renders all its views through :func:`shoot` or :meth:`Job.view`, and writes calibration next to them.
+Each writer renders all its views through :func:`render_cameras` or :meth:`Job.view`, and writes calibration next to them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from jaxtyping import Float
 from fourdgs_ns.common.files import write_json
 from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
 from fourdgs_ns.synth.media import Video, write_image
-from fourdgs_ns.synth.render import Picture, Renderer
-from fourdgs_ns.synth.rig import moving_camera
+from fourdgs_ns.synth.renderer import RenderedImage, Renderer
+from fourdgs_ns.synth.rigs import moving_camera
 from fourdgs_ns.synth.sound import RATE, heard, scene_sound
 
 
@@ -43,9 +43,9 @@ class Job:
 
 
 class Sink(Protocol):
-    """Where the pictures of one camera go, in the order of frames."""
+    """Where the images of one camera go, in the order of frames."""
 
-    def add(self, picture: Picture) -> None: ...
+    def add(self, rendered: RenderedImage) -> None: ...
 
     def close(self) -> None: ...
 
@@ -62,8 +62,8 @@ class VideoSink:
             sound = heard(camera, source, scene_sound(seconds, seed), seconds, clip.fps, seed), RATE
         self._video = Video(path, camera.width, camera.height, clip.fps, job.chroma, sound)
 
-    def add(self, picture: Picture) -> None:
-        self._video.add(picture.image)
+    def add(self, rendered: RenderedImage) -> None:
+        self._video.add(rendered.image)
 
     def close(self) -> None:
         self._video.close()
@@ -75,8 +75,8 @@ class ImageSink:
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
 
-    def add(self, picture: Picture) -> None:
-        write_image(self._folder / f"{self._count:06d}.jpg", picture.image)
+    def add(self, rendered: RenderedImage) -> None:
+        write_image(self._folder / f"{self._count:06d}.jpg", rendered.image)
         self._count += 1
 
     def close(self) -> None:
@@ -89,19 +89,19 @@ class MatteSink:
     def __init__(self, folder: Path, beside: Sink) -> None:
         self._folder, self._beside, self._count = folder, beside, 0
 
-    def add(self, picture: Picture) -> None:
-        write_image(self._folder / f"{self._count:06d}.png", picture.matte)
+    def add(self, rendered: RenderedImage) -> None:
+        write_image(self._folder / f"{self._count:06d}.png", rendered.matte)
         self._count += 1
-        self._beside.add(picture)
+        self._beside.add(rendered)
 
     def close(self) -> None:
         self._beside.close()
 
 
-def shoot(job: Job, sink_of: Callable[[Camera], Sink]) -> None:
+def render_cameras(job: Job, sink_of: Callable[[Camera], Sink]) -> None:
     """Render every frame of every camera into its sink, which works in a thread of its own."""
     for camera in job.cameras:
-        view = job.renderer.view(camera)
+        view = job.renderer.for_camera(camera)
         sink = sink_of(camera)
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
@@ -124,7 +124,7 @@ def num_views(layout: str, cameras: int, frames: int) -> int:
 
 def write_n3dv(job: Job) -> None:
     """cam00.mp4, cam01.mp4, ... and poses_bounds.npy."""
-    shoot(job, lambda camera: VideoSink(job.root / f"{camera.name}.mp4", camera, job))
+    render_cameras(job, lambda camera: VideoSink(job.root / f"{camera.name}.mp4", camera, job))
     rows = [llff_row(camera, *depth_bounds(job.renderer, camera)) for camera in job.cameras]
     np.save(job.root / "poses_bounds.npy", np.stack(rows))
 
@@ -157,7 +157,7 @@ def write_easyvolcap(job: Job) -> None:
         sink = images if job.images else VideoSink(job.root / "videos" / f"{camera.name}.mp4", camera, job)
         return MatteSink(job.root / "masks" / camera.name, sink)
 
-    shoot(job, sink_of)
+    render_cameras(job, sink_of)
     intri = _OpenCvYaml(job.root / "intri.yml", job.cameras)
     extri = _OpenCvYaml(job.root / "extri.yml", job.cameras)
     for camera in job.cameras:
@@ -202,7 +202,7 @@ def _write_metadata(job: Job) -> None:
 def write_transforms(job: Job) -> None:
     """frames/<camera>/<frame>.jpg with transforms.json and metadata.json."""
     clip = job.renderer.scene.clip
-    shoot(job, lambda camera: ImageSink(job.root / "frames" / camera.name))
+    render_cameras(job, lambda camera: ImageSink(job.root / "frames" / camera.name))
     first = job.cameras[0]
     content = {
         "camera_model": "OPENCV",
@@ -256,8 +256,8 @@ def write_dnerf(job: Job, splits: list[Split]) -> None:
     for split in splits:
         listed = []
         for camera, frame in zip(split.cameras, split.frames, strict=True):
-            picture = job.renderer.view(camera).render(frame)
-            rgba = np.concatenate([picture.image, picture.matte[..., None]], axis=2)
+            rendered = job.renderer.for_camera(camera).render(frame)
+            rgba = np.concatenate([rendered.image, rendered.matte[..., None]], axis=2)
             write_image(job.root / split.name / f"{camera.name}.png", rgba)
             listed.append(
                 {

@@ -43,7 +43,7 @@ def ssim_map(
 def ssim(
     image: Float[Tensor, "b h w c"], target: Float[Tensor, "b h w c"], data_range: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Mean structural similarity. ``data_range`` is 1 for pictures in [0, 1]; some papers compute theirs with 2, which gives
+    """Mean structural similarity. ``data_range`` is 1 for images in [0, 1]; some papers compute theirs with 2, which gives
     higher numbers."""
     return ssim_map(image, target, data_range).mean()
 

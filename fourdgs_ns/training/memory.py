@@ -20,7 +20,7 @@ ALIVE_BYTES = 800
 """What one Gaussian that is alive takes during a step beside its row. Counted from shapes, not measured: a slice with harmonics
 of degree 3 and its gradient are 600 bytes, projections 80, intersections with four tiles and their sorting 120."""
 USABLE_SHARE = 0.8
-"""Share of the free GPU memory that Gaussians may be planned to take: pictures and losses need the rest."""
+"""Share of the free GPU memory that Gaussians may be planned to take: images and losses need the rest."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def row_bytes(representation: Representation) -> RowBytes:
 
 
 def training_bytes(representation: Representation, gaussians: int) -> int:
-    """What training ``gaussians`` takes at most, all of them alive; pictures and frames not counted."""
+    """What training ``gaussians`` takes at most, all of them alive; images and frames not counted."""
     return gaussians * (row_bytes(representation).total + ALIVE_BYTES)
 
 
@@ -74,8 +74,8 @@ class Use:
     gaussians: int
     row_bytes: int
     """Per Gaussian; moments and gradients count where there is training."""
-    pictures: int
-    """Drawn at once."""
+    images: int
+    """Rendered at once."""
     width: int
     height: int
     frame_bytes: int = 0
@@ -84,15 +84,15 @@ class Use:
 
     def advice(self) -> str:
         """What to lower: what takes the most."""
-        # A training step keeps some two hundred bytes per pixel: pictures, gradients, maps of the loss.
-        pixels = 200 * self.pictures * self.width * self.height
-        smaller = "--downscale-factor 2 (after multiview-video-data)" if self.training else "the size of the picture"
+        # A training step keeps some two hundred bytes per pixel: images, gradients, maps of the loss.
+        pixels = 200 * self.images * self.width * self.height
+        smaller = "--downscale-factor 2 (after multiview-video-data)" if self.training else "the size of the image"
         options = {
             "--pipeline.model.densification.max-gaussians"
             if self.training
             else "the Gaussians (fourdgs-ns prune)": self.gaussians * (self.row_bytes + ALIVE_BYTES),
             "frames on the GPU: --pipeline.datamanager.residency disk": self.frame_bytes,
-            smaller if self.pictures < 2 or not self.training else "--pipeline.datamanager.batch-size": pixels,
+            smaller if self.images < 2 or not self.training else "--pipeline.datamanager.batch-size": pixels,
         }
         best = sorted((size, words) for words, size in options.items() if size)[::-1][:2]
         return ", or ".join(words for _, words in best)
@@ -116,13 +116,13 @@ def one_line(doing: str, use: Callable[[], Use]) -> Iterator[None]:
 def describe(doing: str, use: Use) -> str:
     """The line: what was going on, how much of everything there was, what to lower."""
     free, total, held = gpu_memory()
-    pictures = f", {use.pictures} picture(s) of {use.width}x{use.height}" if use.pictures else ""
+    images = f", {use.images} image(s) of {use.width}x{use.height}" if use.images else ""
     frames = f", {use.frame_bytes / GB:.1f} GB of frames" if use.frame_bytes else ""
     others = total - free - held
     foreign = f", other programs hold {others / GB:.1f} GB" if others > total / 10 else ""
     return (
         f"GPU memory ran out while {doing}: {use.gaussians:,} Gaussians ({use.gaussians * use.row_bytes / GB:.1f} GB)"
-        f"{pictures}{frames}; {free / GB:.1f} of {total / GB:.1f} GB are free{foreign}. "
+        f"{images}{frames}; {free / GB:.1f} of {total / GB:.1f} GB are free{foreign}. "
         f"Lower {use.advice()}"
     )
 

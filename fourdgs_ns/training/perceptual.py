@@ -31,8 +31,8 @@ class Perceptual:
         network = self._load(image.device)
         if network is None:
             return None
-        pictures = [x.permute(0, 3, 1, 2).clamp(0.0, 1.0) for x in (image, target)]
-        value = network(*pictures)
+        images = [x.permute(0, 3, 1, 2).clamp(0.0, 1.0) for x in (image, target)]
+        value = network(*images)
         network.reset()  # type: ignore[operator]  # the metric would otherwise keep every value it ever computed
         return value
 

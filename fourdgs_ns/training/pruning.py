@@ -2,10 +2,10 @@
 
     score_i = sum over instants t of  contribution_i(t) * steadiness_i(t) * volume_i
 
-* contribution: the sum of the row's blending weights over all pixels of the training views at t;
+* contribution: the sum of the Gaussian's blending weights over all pixels of the training views at t;
 * steadiness: 1 / (0.5 + 0.5 tanh|w''(t)|), w the temporal weight over seconds: 1 for what flickers, 2 for what lasts;
-* volume: (V / V_90)^0.1, limited to 1, with V the volume of the row's ellipsoid times its visible share of the clip and V_90 the
-  value that nine tenths of the rows do not exceed (as LightGaussian does in three dimensions).
+* volume: (V / V_90)^0.1, limited to 1, with V the volume of its ellipsoid times its visible share of the clip and V_90 the
+  value that nine tenths of the Gaussians do not exceed (as LightGaussian does in three dimensions).
 
 Everything is read through the representation's interface, so that it holds for every method.
 """
@@ -33,12 +33,12 @@ VOLUME_QUANTILE = 0.9
 def contributions(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Float[Tensor, " m"]:
     """Sum over the pixels of all cameras of each Gaussian's blending weight (alpha times transmittance).
 
-    It is the gradient of the picture of a constant: blending is linear in what is blended.
+    It is the gradient of the image of a constant: blending is linear in what is blended.
     """
     bare: dict[str, Any] = {name: value.detach() for name, value in gaussians.tensors().items()}
     ones = torch.ones(len(gaussians.ids), 1, device=gaussians.means.device, requires_grad=True)
-    picture = rasterize(replace(gaussians, **{**bare, "features": ones}), cameras)
-    (weights,) = torch.autograd.grad(picture.features.sum(), ones)
+    image = rasterize(replace(gaussians, **{**bare, "features": ones}), cameras)
+    (weights,) = torch.autograd.grad(image.features.sum(), ones)
     return weights[:, 0]
 
 
@@ -57,7 +57,7 @@ def steadiness(
 
 @torch.no_grad()
 def volumes(representation: Representation, params: Parameters, gaussians: GaussiansAtTime) -> Float[Tensor, " m"]:
-    """Product of a slice's standard deviations and of each row's visible share of the clip."""
+    """Product of a slice's standard deviations and of each Gaussian's visible share of the clip."""
     if gaussians.covariances is not None:
         space = torch.linalg.det(gaussians.covariances).clamp_min(0.0).sqrt()
     else:
@@ -74,7 +74,7 @@ def variation_scores(
     clip: Clip,
     views: Iterable[tuple[float, PinholeCameras]],
 ) -> Float[Tensor, " n"]:
-    """Score of every row over ``views``, each an instant and cameras that look at it; 0 for rows that no view shows."""
+    """Score of every Gaussian over ``views``, each an instant and cameras that look at it; 0 for those that no view shows."""
     n = params["means"].shape[0]
     scores, sizes = (torch.zeros(n, device=params["means"].device) for _ in range(2))
     for t, cameras in views:
@@ -90,8 +90,8 @@ def variation_scores(
     return scores * (sizes / typical).clamp(0.0, 1.0) ** VOLUME_POWER
 
 
-def best_rows(scores: Float[Tensor, " n"], keep: float) -> Bool[Tensor, " n"]:
-    """The share ``keep`` of all rows with the highest scores, at least one; rows without any score never."""
+def highest_scores(scores: Float[Tensor, " n"], keep: float) -> Bool[Tensor, " n"]:
+    """The share ``keep`` of all Gaussians with the highest scores, at least one; those without any score never."""
     count = max(round(keep * len(scores)), 1)
     chosen = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
     chosen[torch.argsort(scores, descending=True, stable=True)[:count]] = True

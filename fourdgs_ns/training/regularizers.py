@@ -9,16 +9,16 @@ from torch import Tensor
 from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.types import Parameters
 
-MOST_ROWS = 4096
-"""Rows that one step looks at: neighbours are searched among these, all against all."""
+MOST_GAUSSIANS = 4096
+"""Gaussians that one step looks at: neighbours are searched among these, all against all."""
 NEIGHBORS = 8
 
 
-def sample_rows(ids: Int[Tensor, " m"], seed: int) -> Int[Tensor, " s"]:
-    """At most :data:`MOST_ROWS` of ``ids``, drawn by ``seed``."""
-    if len(ids) <= MOST_ROWS:
+def sample_gaussians(ids: Int[Tensor, " m"], seed: int) -> Int[Tensor, " s"]:
+    """At most :data:`MOST_GAUSSIANS` of ``ids``, sampled by ``seed``."""
+    if len(ids) <= MOST_GAUSSIANS:
         return ids
-    picks = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))[:MOST_ROWS]
+    picks = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))[:MOST_GAUSSIANS]
     return ids[picks.to(ids.device)]
 
 
@@ -34,9 +34,9 @@ def paths(
 
 
 def velocity_smoothness(positions: Float[Tensor, "s 3"], velocities: Float[Tensor, "s 3"]) -> Float[Tensor, ""]:
-    """Mean distance of each velocity from those of its :data:`NEIGHBORS` nearest rows: what is close moves together.
+    """Mean distance of each velocity from those of its :data:`NEIGHBORS` nearest Gaussians: what is close moves together.
 
-    The weight of a neighbour falls as exp(-(d / mean d)^2), so that rows of another object at some distance hardly count.
+    The weight of a neighbour falls as exp(-(d / mean d)^2), so that Gaussians of another object at some distance hardly count.
     """
     k = min(NEIGHBORS, len(positions) - 1)
     if k < 1:
@@ -55,10 +55,10 @@ def trajectory_smoothness(accelerations: Float[Tensor, "s 3"]) -> Float[Tensor, 
 
 
 def temporal_consistency(
-    picture: Float[Tensor, "b h w 3"],
+    image: Float[Tensor, "b h w 3"],
     other: Float[Tensor, "b h w 3"],
     truth: Float[Tensor, "b h w 3"],
     other_truth: Float[Tensor, "b h w 3"],
 ) -> Float[Tensor, ""]:
-    """Mean difference between the change from one frame to another as drawn and as filmed: flicker costs, motion does not."""
-    return ((other - picture) - (other_truth - truth)).abs().mean()
+    """Mean difference between the change between two frames as rendered and as recorded: flicker costs, motion does not."""
+    return ((other - image) - (other_truth - truth)).abs().mean()

@@ -1,4 +1,4 @@
-"""Which views a training step sees: a pure function of the seed and the step, so that a resumed run draws the same."""
+"""Which views a training step sees: a pure function of the seed and the step, so that a resumed run samples the same."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from jaxtyping import Float, Int
 
 
 class SameTimeSampler:
-    """Draws an instant, then distinct cameras that saw it.
+    """Samples an instant, then distinct cameras that saw it.
 
-    Instants are visited in a new random order every round, so that each is seen equally often. Published recipes draw both
+    Instants are visited in a new random order every round, so that each is seen equally often. Published recipes sample both
     uniformly with replacement, which leaves some instants unseen for long in short trainings.
     """
 
     def __init__(
         self, instants: Float[np.ndarray, " v"], groups: Int[np.ndarray, " v"], batch_size: int, seed: int
     ) -> None:
-        """Args: per view its t and a number that must be equal within a batch (its picture size)."""
+        """Args: per view its t and a number that must be equal within a batch (its image size)."""
         self.seed = seed
         self.batch_size = batch_size
         _, instant_of_view = np.unique(np.round(instants.astype(np.float64), 7), return_inverse=True)
@@ -36,6 +36,6 @@ class SameTimeSampler:
             self._visit, self._order = visit, np.random.default_rng([self.seed, 0, visit]).permutation(count)
         instant = self._order[position]
         candidates = self.views_at[instant]
-        draw = np.random.default_rng([self.seed, 1, step]).permutation(candidates)
-        draw = draw[self.groups[draw] == self.groups[draw[0]]]
-        return np.sort(draw[: self.batch_size])
+        chosen = np.random.default_rng([self.seed, 1, step]).permutation(candidates)
+        chosen = chosen[self.groups[chosen] == self.groups[chosen[0]]]
+        return np.sort(chosen[: self.batch_size])

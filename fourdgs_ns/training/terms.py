@@ -43,7 +43,7 @@ class LossOptions:
     trajectory_smoothness: float = 0.0
     """Weight of the acceleration of what is alive (world units per clip squared). Up to 1e-4; straight lines have none."""
     temporal_consistency: float = 0.0
-    """Weight of the difference between the change over neighbouring frames as rendered and as filmed. Up to 0.2; less flicker, at
+    """Weight of the difference between the change over frames as rendered and as recorded. Up to 0.2; less flicker, at
     twice the time per step."""
     temporal_window: int = 1
     """Farthest neighbour, in frames, that the temporal consistency looks at."""
@@ -86,7 +86,7 @@ def _motion_terms(options: LossOptions, now: TrainingStep) -> dict[str, Tensor]:
     """The terms of :mod:`fourdgs_ns.training.regularizers` that are on."""
     terms = {}
     if options.velocity_smoothness or options.trajectory_smoothness:
-        ids = regularizers.sample_rows(now.views.rendering.ids, now.step)
+        ids = regularizers.sample_gaussians(now.views.rendering.ids, now.step)
         where, velocities, accelerations = regularizers.paths(
             now.representation, now.params, now.views.t, ids, now.clip.frame_interval
         )

@@ -84,8 +84,8 @@ def test_download_that_stopped_early(tmp_path):
         stream = container.add_stream("mpeg4", rate=30)
         stream.width, stream.height, stream.pix_fmt = writers.WIDTH, writers.HEIGHT, "yuv420p"
         noise = np.random.default_rng(0).integers(0, 255, (20, writers.HEIGHT, writers.WIDTH, 3), np.uint8)
-        for picture in noise:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     path = tmp_path / "cam00.mp4"
     assert probe_video(path).frame_count == 20

@@ -51,7 +51,7 @@ def test_enerf_outdoor_and_mobile_stage(tmp_path):
     _same_rig(capture, rig)
 
 
-def test_selfcap_with_two_picture_sizes(tmp_path):
+def test_selfcap_with_two_image_sizes(tmp_path):
     """Its cameras differ in size, which W_ and H_ state; sync.json holds seconds for some."""
     rig = writers.rig(("00", "01", "02"))
     writers.write_easyvolcap_calibration(

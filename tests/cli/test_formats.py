@@ -15,8 +15,8 @@ from plyfile import PlyData
 
 from fourdgs_ns.evaluation import held_out
 from fourdgs_ns.formats import npz, splatv
-from fourdgs_ns.formats.moving import moving_gaussians
 from fourdgs_ns.formats.registry import load_scene
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from fourdgs_ns.plugin.runs import LoadedRun
 from tests.cli.run import assert_one_line_error, files, fourdgs, typed
 from tests.plugin.tiny import train

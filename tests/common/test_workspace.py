@@ -39,7 +39,7 @@ def test_a_stamp_follows_the_file_and_a_capture_may_be_moved(tmp_path):
         stamp(tmp_path / "nothing")
 
 
-def test_a_stage_runs_again_when_what_decides_it_changes(tmp_path):
+def test_a_step_runs_again_when_what_decides_it_changes(tmp_path):
     workspace, numbers = Workspace.open(tmp_path / "out"), iter(range(1, 9))
 
     def run(facts, **options):

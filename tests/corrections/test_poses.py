@@ -45,19 +45,19 @@ def test_moving_the_scene_equals_moving_the_camera(state):
 
 
 def test_a_wrong_calibration_is_found():
-    """Pictures of a camera that really stands 0.4 degrees and 0.02 units from where its calibration says."""
+    """Images of a camera that really stands 0.4 degrees and 0.02 units from where its calibration says."""
     gaussians, cameras, truth = the_slice(), make_cameras(1, 64, 64), CameraPoses(1)
     truth.rotations.data[0] = torch.tensor([0.0, 0.007, 0.0])
     truth.shifts.data[0] = torch.tensor([0.02, -0.01, 0.0])
     right = dataclasses.replace(cameras, camera_from_world=truth.refined(cameras.camera_from_world))
     with torch.no_grad():
-        picture = rasterize(gaussians, right).features
+        image = rasterize(gaussians, right).features
     poses = CameraPoses(1)
     optimizer = torch.optim.Adam(poses.parameters(), lr=2e-3)
     for _ in range(120):
         optimizer.zero_grad()
         (
-            rasterize(poses.transform(gaussians, 0, cameras.centers()[0]), cameras).features - picture
+            rasterize(poses.transform(gaussians, 0, cameras.centers()[0]), cameras).features - image
         ).abs().mean().backward()
         optimizer.step()
     found, wanted = poses.refined(cameras.camera_from_world)[0], right.camera_from_world[0]

@@ -117,7 +117,7 @@ def test_rows_that_serve_nobody_go():
     strategy, params, optimizers, statistics = setup(prune_size=0.1, reset_opacity_every=50, reset_opacity_stop=0)
     params["opacities"].data[0] = -6.0  # transparent
     params["temporal_centers"].data[1] = 4.0  # after the clip
-    set_shape(strategy, params, 2, SMALL, 0.4 * CLIP.frame_interval)  # one picture's
+    set_shape(strategy, params, 2, SMALL, 0.4 * CLIP.frame_interval)  # one image's
     set_shape(strategy, params, 3, 0.2, SHORT)  # larger than a tenth of the scene
     set_shape(
         strategy, params, 4, SMALL, 0.5, velocity=(1.0, 0.0, 0.0)

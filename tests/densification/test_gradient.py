@@ -49,7 +49,7 @@ def test_statistics_count_active_rows_only_and_undo_the_batch_mean():
     expected[2], expected[7] = 2 * 2 * 3.0 * 20, 2 * 2 * 4.0 * 10
     torch.testing.assert_close(statistics["gradient_sum"], expected)
     assert statistics["view_count"].tolist() == [0, 0, 2, 0, 0, 0, 0, 2, 0, 0]
-    # A row outside every picture is not counted either.
+    # A row outside every image is not counted either.
     strategy.observe(statistics, fake_rendering(ids, gradient, visible=torch.tensor([1, 0])))
     assert statistics["view_count"].tolist() == [0, 0, 3, 0, 0, 0, 0, 2, 0, 0]
 

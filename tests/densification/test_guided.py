@@ -51,7 +51,7 @@ def test_far_depth_ignores_what_the_camera_does_not_see():
 
 
 def run(scores: dict[int, float], steps: int = 400) -> tuple[GuidedSampling, list[int]]:
-    """Three cameras whose pictures have given quality, seen in turn; returns the steps at which points were added."""
+    """Three cameras whose images have given quality, seen in turn; returns the steps at which points were added."""
     torch.manual_seed(0)
     representation = SpacetimeConfig().setup()
     guided = GuidedSampling(GuidedSamplingConfig(enabled=True, start=10), representation, CLIP)

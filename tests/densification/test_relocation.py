@@ -1,4 +1,4 @@
-"""Relocation: the published formula, the budget, what is drawn, and that the picture does not jump."""
+"""Relocation: the published formula, the budget, what is sampled, and that the image does not jump."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fourdgs_ns.densification.relocation import Relocation, RelocationConfig, divided, draw
+from fourdgs_ns.densification.relocation import Relocation, RelocationConfig, divided, sample_in_proportion
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.representation.freetime import FreeTimeConfig
@@ -39,7 +39,7 @@ def strategy(**options) -> Relocation:
     return config.setup(FreeTimeConfig(sh_degree=0).setup(), CLIP, 1.0)
 
 
-def picture(params: nn.ParameterDict, t: float) -> torch.Tensor:
+def image(params: nn.ParameterDict, t: float) -> torch.Tensor:
     representation = FreeTimeConfig(sh_degree=0).setup()
     rows = dict(params.items())
     intrinsics = torch.tensor([[[90.0, 0, 48], [0, 90.0, 48], [0, 0, 1]]])
@@ -72,9 +72,9 @@ def test_division_is_the_published_double_sum(copies):
         assert math.isclose(f, o / total, rel_tol=1e-9)
 
 
-def test_sources_are_drawn_in_proportion_to_their_scores():
+def test_sources_are_sampled_in_proportion_to_their_scores():
     scores = torch.tensor([0.0, 1.0, 0.0, 3.0])
-    counts = torch.bincount(draw(scores, 40_000, torch.Generator().manual_seed(0)), minlength=4)
+    counts = torch.bincount(sample_in_proportion(scores, 40_000, torch.Generator().manual_seed(0)), minlength=4)
     assert counts[0] == counts[2] == 0
     assert abs(int(counts[3]) - 30_000) < 300
 
@@ -88,25 +88,25 @@ def test_score_is_half_gradient_half_opacity():
     torch.testing.assert_close(scores, torch.tensor([0.5 * 3 / 4 + 0.5 * 0.25, 0.5 * 1 / 4 + 0.5 * 0.75, 0.0]))
 
 
-def test_the_picture_does_not_jump():
-    """A twentieth of the rows is dead and moves onto living ones: pictures stay within a mean of 0.01 at any time."""
+def test_the_image_does_not_jump():
+    """A twentieth of the rows is dead and moves onto living ones: images stay within a mean of 0.01 at any time."""
     params = scene()
     params["opacities"].data[:20] = -8.0
     times = [0.0, 0.31, 0.5, 0.77, 1.0]
-    before = [picture(params, t) for t in times]
+    before = [image(params, t) for t in times]
     s = strategy()
     done = s.step(100, params, adam(params), s.empty_statistics(400, "cpu"), torch.Generator().manual_seed(0))
     assert done == {"relocated": 20, "added": 0}
-    differences = [(picture(params, t) - b).abs().mean() for t, b in zip(times, before)]
+    differences = [(image(params, t) - b).abs().mean() for t, b in zip(times, before)]
     assert float(torch.stack(differences).max()) < 0.01
-    assert min(float(psnr(picture(params, t), b)) for t, b in zip(times, before)) > 30
+    assert min(float(psnr(image(params, t), b)) for t, b in zip(times, before)) > 30
     # The same move without its corrections jumps several times as far: copies of full opacity and size on top of their sources.
     naive = scene()
     naive["opacities"].data[:20] = -8.0
-    sources = draw(torch.sigmoid(naive["opacities"][:, 0]), 20, torch.Generator().manual_seed(0))
+    sources = sample_in_proportion(torch.sigmoid(naive["opacities"][:, 0]), 20, torch.Generator().manual_seed(0))
     for value in naive.values():
         value.data[:20] = value.data[sources]
-    jump = torch.stack([(picture(naive, t) - b).abs().mean() for t, b in zip(times, before)])
+    jump = torch.stack([(image(naive, t) - b).abs().mean() for t, b in zip(times, before)])
     assert float(jump.mean()) > 1.5 * float(torch.stack(differences).mean())
 
 

@@ -104,7 +104,7 @@ def scene_camera(angle: float = 0.3) -> PinholeCameras:
 
 
 def capture_camera(cameras: PinholeCameras, frame: WorldFromCapture | None) -> PinholeCameras:
-    """The same camera in the capture's world, where it sees the same picture."""
+    """The same camera in the capture's world, where it sees the same image."""
     if frame is None:
         return cameras
     view = cameras.camera_from_world[0].double().numpy()
@@ -118,18 +118,18 @@ def capture_camera(cameras: PinholeCameras, frame: WorldFromCapture | None) -> P
     )
 
 
-def draw(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> torch.Tensor:
+def image_of(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> torch.Tensor:
     """[h, w, 3] over black."""
     with torch.no_grad():
         return rasterize(gaussians, cameras).features[0]
 
 
 def truth(scene: TrainedScene, t: float, cameras: PinholeCameras) -> torch.Tensor:
-    """What the method itself draws (features only: no decoder)."""
+    """What the method itself renders (features only: no decoder)."""
     representation = scene.representation
     ids = representation.active(scene.parameters, t)
     with torch.no_grad():
-        return draw(representation.at(scene.parameters, t, ids), cameras)
+        return image_of(representation.at(scene.parameters, t, ids), cameras)
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Canonical parameters in the capture's world draw what they drew in the frame of the scene."""
+"""Canonical parameters in the capture's world render as they do in the training's world."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.capture_world import scene_in_capture
 from fourdgs_ns.formats.view import start_view
+from fourdgs_ns.formats.start_view import start_view
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from tests.formats import scenes
 
 MODELS = {
@@ -18,14 +20,14 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_draws_the_same(name):
+def test_renders_the_same(name):
     scene = MODELS[name]()
     moved = scene_in_capture(scene)
     assert moved.world_from_capture is None and scene_in_capture(moved) is moved
     cameras = scenes.scene_camera()
     for t in scenes.random_times(2):
-        drawn = scenes.truth(moved, t, scenes.capture_camera(cameras, scene.world_from_capture))
-        assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 60
+        rendered = scenes.truth(moved, t, scenes.capture_camera(cameras, scene.world_from_capture))
+        assert scenes.psnr(rendered, scenes.truth(scene, t, cameras)) > 60
 
 
 def test_a_decoder_knows_no_other_frame():

@@ -1,4 +1,4 @@
-"""Headers of our own files, damaged so that the file around them is still sound: one line for the user, no traceback."""
+"""Headers of our own files, damaged so that the file around them is still intact: one line for the user, no traceback."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import torch
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import fourdgs_file
 from fourdgs_ns.formats.export_options import ExportOptions
-from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from fourdgs_ns.representation.parts.spherical_harmonics import sh_from_rgb
 from fourdgs_ns.representation.types import GaussiansAtTime
 from tests.formats import scenes
@@ -46,8 +46,8 @@ def test_pieces_stay_within_the_stated_error():
 fourdgs = pytest.importorskip("fourdgs", reason="the optional package fourdgs is not installed")
 
 
-def drawn_by_the_file(scene, t, cameras):
-    """State as the package defines it, drawn by our rasteriser."""
+def rendered_from_the_file(scene, t, cameras):
+    """State as the package defines it, rendered by our rasterizer."""
     g, state = scene.gaussians, scene.state_at(t * scene.duration_sec)
     ids = state["indices"]
     colors = torch.from_numpy(g.colors[ids, :3]).float()
@@ -56,7 +56,7 @@ def drawn_by_the_file(scene, t, cameras):
         rest = torch.from_numpy(fourdgs.quantization.sh_coefficient(g.sh[ids])).float().reshape(len(ids), 3, -1)
         features = torch.cat([sh_from_rgb(colors)[:, None], rest.transpose(1, 2)], dim=1)
     means = torch.from_numpy(state["centers"]).float()
-    return scenes.draw(
+    return scenes.image_of(
         GaussiansAtTime(
             torch.arange(len(ids)), means, torch.from_numpy(state["orientations"][:, [3, 0, 1, 2]]).float(),
             torch.from_numpy(g.scales[ids]).float(), torch.from_numpy(state["opacity"]).float(), features.contiguous(),
@@ -80,7 +80,7 @@ def test_round_trip_against_the_renderer(name, bar, tmp_path):
     cameras = scenes.capture_camera(scenes.scene_camera(), scene.world_from_capture)
     for t in [0.0, 1.0, *scenes.random_times()]:
         expected = scenes.truth(scene, t, scenes.scene_camera())
-        score = scenes.psnr(drawn_by_the_file(back, t, cameras), expected)
+        score = scenes.psnr(rendered_from_the_file(back, t, cameras), expected)
         assert score > bar, (t, score)
 
 

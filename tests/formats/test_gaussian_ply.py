@@ -1,4 +1,4 @@
-"""3DGS PLY: what the file draws is the slice, in the capture's world; sequences; static models from files."""
+"""3DGS PLY: what the file renders is the slice, in the capture's world; sequences; static models from files."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ MODELS = {
 }
 
 
-def static_picture(static, cameras):
+def static_image(static, cameras):
     return scenes.truth(static, 0.5, cameras)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_file_draws_the_slice_in_the_world_of_the_capture(name, tmp_path):
+def test_file_renders_the_slice_in_the_world_of_the_capture(name, tmp_path):
     scene = MODELS[name]()
     cameras = scenes.scene_camera()
     for t in scenes.random_times():
         path = tmp_path / f"{t}.ply"
         gaussian_ply.write(path, scene, ExportOptions(time=t))
         static = gaussian_ply.read(path)
-        drawn = static_picture(static, scenes.capture_camera(cameras, scene.world_from_capture))
+        rendered = static_image(static, scenes.capture_camera(cameras, scene.world_from_capture))
         # Plain colours of lite outside [0, 1] do not occur here; everything else is float32.
-        assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 60
+        assert scenes.psnr(rendered, scenes.truth(scene, t, cameras)) > 60
 
 
 def test_columns_are_those_of_3dgs(tmp_path):
@@ -64,8 +64,8 @@ def test_sequence_is_one_slice_per_frame(tmp_path):
     assert "3 frames" in notes[-1]
     cameras = scenes.scene_camera()
     for frame, file in ply_sequence.frames_of(tmp_path / "seq").items():
-        drawn = static_picture(gaussian_ply.read(file), scenes.capture_camera(cameras, scene.world_from_capture))
-        assert scenes.psnr(drawn, scenes.truth(scene, frame / 11, cameras)) > 60
+        rendered = static_image(gaussian_ply.read(file), scenes.capture_camera(cameras, scene.world_from_capture))
+        assert scenes.psnr(rendered, scenes.truth(scene, frame / 11, cameras)) > 60
 
 
 def test_full_is_refused_unless_agreed_to(tmp_path):

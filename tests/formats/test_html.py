@@ -1,4 +1,4 @@
-"""The page: unpacks to what was packed, says its errors, needs no network; and plays in a browser as our renderer draws."""
+"""The page: unpacks to what was packed, says its errors, needs no network; and plays in a browser what our renderer shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import html
 from fourdgs_ns.formats.export_options import ExportOptions
-from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from tests.formats import scenes
 
 MODELS = {
@@ -31,7 +31,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("compressed", [False, True])
-def test_unpacks_to_what_the_renderer_draws(name, compressed, tmp_path):
+def test_unpacks_to_what_the_renderer_shows(name, compressed, tmp_path):
     scene = MODELS[name]()
     notes = html.write(tmp_path / "a.html", scene, ExportOptions(compressed=compressed))
     header, back = html.read(tmp_path / "a.html")
@@ -45,7 +45,7 @@ def test_unpacks_to_what_the_renderer_draws(name, compressed, tmp_path):
     cameras = scenes.capture_camera(scenes.scene_camera(), scene.world_from_capture)
     for t in scenes.random_times():
         expected = scenes.truth(scene, t, scenes.scene_camera())
-        assert scenes.psnr(scenes.draw(back.at(t), cameras), expected) > (38 if compressed else 55)
+        assert scenes.psnr(scenes.image_of(back.at(t), cameras), expected) > (38 if compressed else 55)
     assert any("dB" in note for note in notes)
 
 
@@ -119,7 +119,7 @@ def screenshot(page, fragment, folder, seconds=5) -> np.ndarray:
 
 
 def from_renderer(scene, t):
-    """The same picture by our own rasteriser, and the page's camera."""
+    """The same image by our own rasterizer, and the page's camera."""
     width, height = SIZE
     cameras = scenes.capture_camera(scenes.scene_camera(), scene.world_from_capture)
     focal = 1.25 * height
@@ -127,13 +127,13 @@ def from_renderer(scene, t):
     cameras = replace(cameras, intrinsics=k[None], width=width, height=height)
     moving = moving_gaussians(scene, "test", False, []).in_capture(scene.world_from_capture)
     pose = ",".join(f"{v:.9g}" for v in cameras.camera_from_world[0, :3].flatten().tolist())
-    return scenes.draw(moving.at(t), cameras).clamp(0, 1), f"pose={pose}&focal={focal}&size={width}x{height}&ui=0"
+    return scenes.image_of(moving.at(t), cameras).clamp(0, 1), f"pose={pose}&focal={focal}&size={width}x{height}&ui=0"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome is installed (Debian: apt-get install chromium)")
 @pytest.mark.parametrize("name", ["lite", "freetime", "flat-top"])
-def test_a_browser_shows_what_our_renderer_draws(name, tmp_path):
+def test_a_browser_shows_what_our_renderer_shows(name, tmp_path):
     scene = {**MODELS, "freetime": lambda: scenes.freetime(n=400)}[name]()
     html.write(tmp_path / "a.html", scene, ExportOptions())
     shots = []

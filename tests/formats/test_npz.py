@@ -13,7 +13,7 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats import npz
 from fourdgs_ns.formats.columns import decode, encode
 from fourdgs_ns.formats.export_options import ExportOptions
-from fourdgs_ns.formats.moving import moving_gaussians
+from fourdgs_ns.formats.to_moving import moving_gaussians
 from tests.formats import scenes
 
 MODELS = {
@@ -50,7 +50,7 @@ def test_numpy_alone_reads_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_compression_keeps_its_bounds_and_its_pictures(name, tmp_path):
+def test_compression_keeps_its_bounds_and_its_images(name, tmp_path):
     scene = MODELS[name]()
     notes = npz.write(tmp_path / "a.npz", scene, ExportOptions(compressed=True))
     header = npz.read_header(tmp_path / "a.npz")
@@ -61,7 +61,7 @@ def test_compression_keeps_its_bounds_and_its_pictures(name, tmp_path):
     a, b = (moving_gaussians(s, "test", True, []) for s in (scene, back))
     for t in scenes.random_times():
         cameras = scenes.scene_camera()
-        assert scenes.psnr(scenes.draw(a.at(t), cameras), scenes.draw(b.at(t), cameras)) > 40
+        assert scenes.psnr(scenes.image_of(a.at(t), cameras), scenes.image_of(b.at(t), cameras)) > 40
     assert any("times smaller" in note and "dB" in note for note in notes)
 
 

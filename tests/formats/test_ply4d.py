@@ -28,8 +28,8 @@ def test_round_trip_against_the_renderer(name, tmp_path):
     assert back.method == ("freetime" if name == "4d" else scene.method) and back.clip == scene.clip
     cameras = scenes.scene_camera()
     for t in scenes.random_times():
-        drawn = scenes.truth(back, t, scenes.capture_camera(cameras, scene.world_from_capture))
-        assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 60
+        rendered = scenes.truth(back, t, scenes.capture_camera(cameras, scene.world_from_capture))
+        assert scenes.psnr(rendered, scenes.truth(scene, t, cameras)) > 60
 
 
 def test_columns_are_in_seconds_and_units(tmp_path):

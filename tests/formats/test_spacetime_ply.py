@@ -50,8 +50,8 @@ def test_round_trip_in_the_world_of_the_capture(name, tmp_path):
     assert back.method == "spacetime-gaussian" and back.clip == scene.clip and back.world_from_capture is None
     cameras = scenes.scene_camera()
     for t in scenes.random_times():
-        drawn = scenes.truth(back, t, scenes.capture_camera(cameras, scene.world_from_capture))
-        assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 60
+        rendered = scenes.truth(back, t, scenes.capture_camera(cameras, scene.world_from_capture))
+        assert scenes.psnr(rendered, scenes.truth(scene, t, cameras)) > 60
 
 
 def decoded(scene, t, cameras):

@@ -79,8 +79,8 @@ def test_round_trip_against_the_renderer(name, tmp_path):
     assert back.clip == scene.clip
     cameras = scenes.scene_camera()
     for t in scenes.random_times():
-        drawn = scenes.truth(back, t, scenes.capture_camera(cameras, scene.world_from_capture))
-        assert scenes.psnr(drawn, scenes.truth(scene, t, cameras)) > 45  # 8-bit colours and opacities
+        rendered = scenes.truth(back, t, scenes.capture_camera(cameras, scene.world_from_capture))
+        assert scenes.psnr(rendered, scenes.truth(scene, t, cameras)) > 45  # 8-bit colours and opacities
 
 
 def test_refusals_name_the_reason(tmp_path):

@@ -37,7 +37,7 @@ def source_positions(points, distortion, fisheye):
     return cv2.projectPoints(points, zero, zero, INTRINSICS, filled)[0][:, 0]
 
 
-def draw_dot(position, sigma):
+def dot_image(position, sigma):
     x, y = np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5
     dot = np.exp(-((x - position[0]) ** 2)[None] / (2 * sigma**2) - ((y - position[1]) ** 2)[:, None] / (2 * sigma**2))
     return np.rint(255 * dot).astype(np.uint8)[:, :, None].repeat(3, axis=2)
@@ -62,7 +62,7 @@ def test_points_appear_where_the_undistorted_camera_projects_them(lens, downscal
     pixels *= [pinhole.width, pinhole.height, 1.0]
     points = 3.0 * pixels @ np.linalg.inv(pinhole.intrinsics).T
     for pixel, source in zip(pixels, source_positions(points, distortion, fisheye), strict=True):
-        found = centroid(resample(draw_dot(source, sigma=1.5)))
+        found = centroid(resample(dot_image(source, sigma=1.5)))
         # Without the half-pixel shifts around OpenCV, or with one ratio for both axes, this is off by 0.1 to 0.5.
         np.testing.assert_allclose(found, pixel[:2], atol=0.06)
 
@@ -92,7 +92,7 @@ def test_skew_of_a_distorted_lens():
     point = np.array([0.2, -0.25, 1.0])
     radius2 = (point[:2] ** 2).sum()
     distorted = np.append(point[:2] * (1 - 0.1 * radius2 + 0.02 * radius2**2), 1.0)
-    found = centroid(Resampler(camera, pinhole)(draw_dot((skewed @ distorted)[:2], sigma=2.0)))
+    found = centroid(Resampler(camera, pinhole)(dot_image((skewed @ distorted)[:2], sigma=2.0)))
     np.testing.assert_allclose(found, (pinhole.intrinsics @ point)[:2], atol=0.06)
 
 

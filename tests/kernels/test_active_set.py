@@ -1,4 +1,4 @@
-"""Drawings that do not wait for the number of living rows, against exact ones."""
+"""Renderings that do not wait for the number of living rows, against exact ones."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def exact(representation, params, t, cameras):
     return rasterize(representation.at(params, t, representation.active(params, t)), cameras)
 
 
-def same_picture(found, expected):
+def same_image(found, expected):
     assert torch.equal(found.ids, expected.ids) and torch.equal(found.radii, expected.radii)
     torch.testing.assert_close(found.features, expected.features, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_same_pictures_as_by_exact_lists(name, monkeypatch):
+def test_same_images_as_by_exact_lists(name, monkeypatch):
     representation, params, cameras = scene(name, monkeypatch)
     alive = ActiveSet()
     with torch.no_grad():
         for t in torch.linspace(0, 1, 9).tolist():
             gaussians, rendering = render_at(representation, params, t, cameras, alive)
             assert len(gaussians.ids) >= len(rendering.ids) > 0
-            same_picture(rendering, exact(representation, params, t, cameras))
+            same_image(rendering, exact(representation, params, t, cameras))
 
 
 @pytest.mark.parametrize("name", ["full", "freetime", "4dgs"])
@@ -83,7 +83,7 @@ def test_a_list_that_is_too_short_is_made_again(monkeypatch):
     with torch.no_grad():
         _, rendering = render_at(representation, params, 0.5, cameras, alive)
     assert len(expected.ids) > 10
-    same_picture(rendering, expected)
+    same_image(rendering, expected)
     assert alive.lately == len(expected.ids)
 
 
@@ -104,9 +104,9 @@ def test_an_edit_meets_living_rows_only(monkeypatch):
 
 def test_inference_mode_and_others_may_alternate(monkeypatch):
     representation, params, cameras = scene("freetime", monkeypatch)
-    alive, pictures = ActiveSet(), []
+    alive, images = ActiveSet(), []
     for mode in (torch.inference_mode, torch.inference_mode, torch.no_grad) * 3:
         with mode():
-            pictures.append(render_at(representation, params, 0.5, cameras, alive)[1].features.clone())
-    for picture in pictures[1:]:
-        torch.testing.assert_close(picture, pictures[0], rtol=1e-4, atol=1e-5)
+            images.append(render_at(representation, params, 0.5, cameras, alive)[1].features.clone())
+    for image in images[1:]:
+        torch.testing.assert_close(image, images[0], rtol=1e-4, atol=1e-5)

@@ -14,7 +14,7 @@ from .device import DEVICE
 
 @pytest.fixture(autouse=True)
 def short_strips(monkeypatch):
-    """Pictures of several strips are slow in Triton's interpreter; on a GPU the strips are what they are."""
+    """Images of several strips are slow in Triton's interpreter; on a GPU the strips are what they are."""
     if DEVICE == "cpu":
         monkeypatch.setattr(photometric, "_ROWS", 8)
 
@@ -33,7 +33,7 @@ def test_value_and_gradient(shape, weight):
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_equal_pictures_lose_nothing():
+def test_equal_images_lose_nothing():
     image = torch.rand(1, 12, 12, 3, generator=torch.Generator().manual_seed(1)).to(DEVICE).requires_grad_()
     loss = photometric_loss(image, image.detach().clone(), 0.2)
     loss.backward()

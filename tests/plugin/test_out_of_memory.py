@@ -46,7 +46,7 @@ def test_in_a_step_and_the_checkpoint_before_it_is_whole(capture, tmp_path, monk
     config.steps_per_save = 3
     monkeypatch.setattr(render, "render_at", after(8, render.render_at))
     line = fails(config)
-    assert "ran out while rendering: " in line and "2 picture(s) of 48x32" in line and "--load-dir" in line
+    assert "ran out while rendering: " in line and "2 image(s) of 48x32" in line and "--load-dir" in line
     folder = config.get_base_dir() / "nerfstudio_models"
     (saved,) = folder.iterdir()
     check_checkpoint(saved)
@@ -56,7 +56,7 @@ def test_in_a_step_and_the_checkpoint_before_it_is_whole(capture, tmp_path, monk
 def test_in_the_backward_pass(capture, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "backward", out_of_memory)
     line = fails(make_config(capture, tmp_path, 4))
-    assert "while training: 300 Gaussians" in line and "2 picture(s) of 48x32" in line
+    assert "while training: 300 Gaussians" in line and "2 image(s) of 48x32" in line
     assert "--load-dir" not in line, "nothing was saved yet"
 
 

@@ -1,4 +1,4 @@
-"""A small rig before two textured planes, drawn exactly: what triangulation finds can be compared with the planes."""
+"""A small rig before two textured planes, rendered exactly: what triangulation finds can be compared with the planes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ class Rig:
         return np.minimum(np.abs(positions[:, 2] - BACK_DEPTH), np.abs(positions[:, 2] - FRONT_DEPTH))
 
 
-def draw_texture(rng: np.random.Generator, pixels: int) -> np.ndarray:
+def random_texture(rng: np.random.Generator, pixels: int) -> np.ndarray:
     noise = cv2.GaussianBlur(rng.normal(size=(pixels, pixels, 3)).astype(np.float32), (0, 0), 3.5)
     return np.clip(128 + 60 * noise / noise.std(), 0, 255).astype(np.uint8)
 
 
-def draw(image: np.ndarray, texture: np.ndarray, x: float, z: float, side: float, projection: np.ndarray) -> np.ndarray:
+def render_plane(
+    image: np.ndarray, texture: np.ndarray, x: float, z: float, side: float, projection: np.ndarray
+) -> np.ndarray:
     """Paint a square plane, centred at (x, 0, z), over the image."""
     per_pixel = side / len(texture)
     # The warp maps pixel centres at integers, the projection puts them at i + 0.5.
@@ -51,7 +53,7 @@ def rig_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images of five training cameras at three instants; the held-out camera's files hold no image."""
     root = tmp_path_factory.mktemp("rig")
     rng = np.random.default_rng(3)
-    back, front = draw_texture(rng, 900), draw_texture(rng, 300)
+    back, front = random_texture(rng, 900), random_texture(rng, 300)
     for name, camera in rig_cameras().items():
         (root / name).mkdir()
         for f in range(3):
@@ -59,8 +61,8 @@ def rig_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if name == HELD_OUT:
                 path.write_text("not an image")
                 continue
-            image = draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), back, 0.0, BACK_DEPTH, 6.0, camera.projection)
-            image = draw(image, front, STEP * (f - 1), FRONT_DEPTH, FRONT_SIZE, camera.projection)
+            image = render_plane(np.zeros((HEIGHT, WIDTH, 3), np.uint8), back, 0.0, BACK_DEPTH, 6.0, camera.projection)
+            image = render_plane(image, front, STEP * (f - 1), FRONT_DEPTH, FRONT_SIZE, camera.projection)
             assert cv2.imwrite(str(path), image)
     return root
 

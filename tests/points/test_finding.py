@@ -1,4 +1,4 @@
-"""The stage as a whole: what comes out for captures that lack something, and what the user is told."""
+"""The search as a whole: what comes out for captures that lack something, and what the user is told."""
 
 from __future__ import annotations
 
@@ -53,27 +53,27 @@ def run(rig, monkeypatch):
     return run
 
 
-def test_moving_and_resting_points_are_told_apart_and_written(run):
+def test_moving_and_static_points_are_told_apart_and_written(run):
     moving = GRID[:40] * 0.5 + np.array([0, 0, 2])
-    stage = run([np.concatenate([GRID, moving + np.array([0, 0.8 * k, 0])]) for k in range(3)], velocities="neighbors")
-    cloud = stage.cloud
-    assert cloud.static.sum() == 400 and (~cloud.static).sum() == 120 and not stage.notes
+    found = run([np.concatenate([GRID, moving + np.array([0, 0.8 * k, 0])]) for k in range(3)], velocities="neighbors")
+    cloud = found.cloud
+    assert cloud.static.sum() == 400 and (~cloud.static).sum() == 120 and not found.notes
     assert (cloud.times[cloud.static] == 0.5).all() and (cloud.velocities[cloud.static] == 0).all()
     np.testing.assert_array_equal(np.unique(cloud.times[~cloud.static]), np.float32([0.0, 0.25, 1.0]))
-    merged = read_points_ply(stage.key_frames.directory / "points.ply")
+    merged = read_points_ply(found.key_frames.directory / "points.ply")
     for name in ("positions", "colors", "times", "velocities", "static"):
         np.testing.assert_array_equal(getattr(merged, name), getattr(cloud, name))
-    first = read_points_ply(stage.key_frames.directory / "key-frame-000000.ply")
+    first = read_points_ply(found.key_frames.directory / "key-frame-000000.ply")
     assert len(first.positions) == 440 and first.static.sum() == 400 and (first.times == 0).all()
 
 
 @pytest.mark.parametrize("frames", [1, 2])
 def test_clip_of_one_or_two_frames_is_a_static_scene(rig, run, frames):
     capture = rig.capture.only_frames(0, frames, None)
-    stage = run([GRID] * frames, capture=capture, velocities="flow" if frames == 1 else "neighbors")
-    assert len(stage.cloud.positions) == 400 and stage.cloud.static.all()
-    assert (stage.cloud.times == 0.5).all() and not stage.notes
-    assert stage.key_frames.key_interval == 1.0
+    found = run([GRID] * frames, capture=capture, velocities="flow" if frames == 1 else "neighbors")
+    assert len(found.cloud.positions) == 400 and found.cloud.static.all()
+    assert (found.cloud.times == 0.5).all() and not found.notes
+    assert found.key_frames.key_interval == 1.0
 
 
 def test_each_shortcoming_is_one_clear_line(run):
@@ -81,9 +81,9 @@ def test_each_shortcoming_is_one_clear_line(run):
     assert "no match in common" in line and "--matcher dense" in line
     (line,) = run([GRID, [], GRID + np.array([5, 5, 5])], max_points=7).notes
     assert "no point was found at 1 of 3 key frames" in line and "frame 1)" in line
-    stage = run([GRID] * 3, blind=("cam4",))
-    assert "camera cam4" in stage.notes[0] and "--train-cameras" in stage.notes[0]
-    assert "rest" in stage.notes[1]
+    found = run([GRID] * 3, blind=("cam4",))
+    assert "camera cam4" in found.notes[0] and "--train-cameras" in found.notes[0]
+    assert "static" in found.notes[1]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_load_points_hands_on_velocities_rest_and_interval(rig, monkeypatch):
     points = load_points(rig.capture, train_cameras=rig.train, downscale=1.0, velocities="none", progress=False)
     assert points.timed and points.key_interval == 0.5 and points.static.sum() == 1200 and not points.velocities.any()
     assert points.velocities.shape == points.positions.shape and points.velocities.dtype == np.float32
-    # What the stage writes is what a capture's point file may hold.
+    # What the search writes is what a capture's point file may hold.
     (folder,) = (rig.capture.root / ".fourdgs").glob("points-*")
     capture = replace(rig.capture, point_files=(folder / "points.ply",))
     again = load_points(capture, train_cameras=rig.train, downscale=1.0)
@@ -118,12 +118,12 @@ def test_automatic_key_frames_are_three_per_second_within_limits():
 
 
 def test_report_fits_one_screen_and_says_the_numbers(rig, run, capsys):
-    stage = run([np.concatenate([GRID, GRID[:7] + np.array([0, 0, 3 + k])]) for k in range(3)])
-    print_report(rig.capture, stage)
+    found = run([np.concatenate([GRID, GRID[:7] + np.array([0, 0, 3 + k])]) for k in range(3)])
+    print_report(rig.capture, found)
     text = capsys.readouterr().out
-    assert "1221 points in all" in text and "400 at rest" in text and "21 others" in text and "0.50" in text
+    assert "1221 points in all" in text and "400 static" in text and "21 others" in text and "0.50" in text
     assert len(text.splitlines()) < 40
-    assert str(stage.key_frames.directory) in text.replace("\n", "")
+    assert str(found.key_frames.directory) in text.replace("\n", "")
 
 
 def test_histogram_counts_every_point_once():

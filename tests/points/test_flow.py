@@ -1,4 +1,4 @@
-"""Displacements from optical flow, against closed forms and against the drawn rig."""
+"""Displacements from optical flow, against closed forms and against the rendered rig."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from fourdgs_ns.points import flow
 from fourdgs_ns.points.flow import displacements, image_flow, intersect, project, sample
 from fourdgs_ns.points.instants import PosedImage
 
-from .conftest import FOCAL, FRONT_DEPTH, FRONT_SIZE, HEIGHT, WIDTH, draw, draw_texture, rig_cameras, rig_poses
+from .conftest import (
+    FOCAL,
+    FRONT_DEPTH,
+    FRONT_SIZE,
+    HEIGHT,
+    WIDTH,
+    random_texture,
+    render_plane,
+    rig_cameras,
+    rig_poses,
+)
 
 MATRIX = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
 
@@ -36,7 +46,7 @@ def test_sampling_reads_linear_images_exactly_and_stops_at_the_border():
     np.testing.assert_allclose(sample(image, np.array([[-5.0, -5.0], [99.0, 99.0]])), image[[0, -1], [0, -1]])
 
 
-def test_flow_of_a_shifted_picture_is_the_shift():
+def test_flow_of_a_shifted_image_is_the_shift():
     image = texture()
     shifted = cv2.warpAffine(image, np.array([[1.0, 0, 2.5], [0, 1, -1.25]]), (WIDTH, HEIGHT))
     pixels = np.random.default_rng(1).uniform(40, 260, (200, 2))
@@ -45,12 +55,12 @@ def test_flow_of_a_shifted_picture_is_the_shift():
     assert np.median(np.abs(found[sure] - [2.5, -1.25])) < 0.05
 
 
-def test_flow_of_a_frozen_picture_is_exactly_zero():
+def test_flow_of_a_frozen_image_is_exactly_zero():
     found, sure = image_flow(posed(image=texture()), posed(image=texture()), np.full((3, 2), 50.0))
     assert (found == 0).all() and sure.all()
 
 
-def test_unrelated_pictures_have_hardly_any_sure_flow():
+def test_unrelated_images_have_hardly_any_sure_flow():
     pixels = np.random.default_rng(1).uniform(40, 260, (500, 2))
     _, sure = image_flow(posed(image=texture(0)), posed(image=texture(1)), pixels)
     assert sure.mean() < 0.3
@@ -62,8 +72,8 @@ def test_rays_of_exact_projections_meet_in_the_point():
     projections = np.stack([posed(name).camera.projection for name in rig_poses()])
     targets = np.stack([project(p, points)[:, :2] for p in projections], axis=1)
     start = points + rng.normal(scale=0.1, size=points.shape)
-    found, residual, sound = intersect(start, projections, targets, np.ones(targets.shape[:2], bool))
-    assert sound.all()
+    found, residual, solvable = intersect(start, projections, targets, np.ones(targets.shape[:2], bool))
+    assert solvable.all()
     np.testing.assert_allclose(found, points, atol=1e-6)
     assert residual.max() < 1e-3
 
@@ -71,8 +81,8 @@ def test_rays_of_exact_projections_meet_in_the_point():
 def test_one_camera_does_not_determine_a_point():
     projections = np.stack([posed(name).camera.projection for name in ("cam0", "cam1")])
     valid = np.array([[True, False]])
-    _, _, sound = intersect(np.zeros((1, 3)), projections, np.full((1, 2, 2), 100.0), valid)
-    assert not sound[0]
+    _, _, solvable = intersect(np.zeros((1, 3)), projections, np.full((1, 2, 2), 100.0), valid)
+    assert not solvable[0]
 
 
 def exact_flow(monkeypatch, points, moved, wrong=()):
@@ -118,19 +128,19 @@ def test_displacement_is_unknown_where_two_cameras_contradict_or_one_is_alone(mo
     assert not displacements(points, np.ones((2, 2), bool), start, {})[1].any()
 
 
-def test_points_of_a_drawn_plane_move_as_it_does():
+def test_points_of_a_rendered_plane_move_as_it_does():
     rng = np.random.default_rng(3)
-    back, front = draw_texture(rng, 900), draw_texture(rng, 300)
+    back, front = random_texture(rng, 900), random_texture(rng, 300)
     names, shift = ("cam0", "cam3", "cam5"), 0.1
 
-    def picture(name, x):
+    def view(name, x):
         projection = posed(name).camera.projection
-        image = draw(np.zeros((HEIGHT, WIDTH, 3), np.uint8), back, 0.0, 0.0, 6.0, projection)
-        return posed(name, draw(image, front, x, FRONT_DEPTH, FRONT_SIZE, projection))
+        image = render_plane(np.zeros((HEIGHT, WIDTH, 3), np.uint8), back, 0.0, 0.0, 6.0, projection)
+        return posed(name, render_plane(image, front, x, FRONT_DEPTH, FRONT_SIZE, projection))
 
     x, y = np.meshgrid(np.linspace(-0.6, 0.6, 8), np.linspace(-0.6, 0.6, 8))
     points = np.stack([x.ravel(), y.ravel(), np.full(64, FRONT_DEPTH)], axis=1)
-    end = {name: picture(name, shift) for name in names}
-    found, known = displacements(points, np.ones((64, 3), bool), [picture(name, 0.0) for name in names], end)
+    end = {name: view(name, shift) for name in names}
+    found, known = displacements(points, np.ones((64, 3), bool), [view(name, 0.0) for name in names], end)
     assert known.mean() > 0.9
     assert np.median(np.linalg.norm(found[known] - [shift, 0, 0], axis=1)) < 0.03 * shift

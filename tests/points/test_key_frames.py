@@ -138,7 +138,7 @@ def test_two_trainings_started_at_once_find_points_once(rig, monkeypatch):
 
 
 def test_a_damaged_frame_is_named_while_other_cameras_are_still_being_decoded(rig, monkeypatch, tmp_path):
-    """The first camera fails at once, the second is in the middle of a slow picture: it cannot be closed yet."""
+    """The first camera fails at once, the second is in the middle of a slow image: it cannot be closed yet."""
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     first, second = rig.capture.only_cameras(["cam0", "cam1"]).cameras

@@ -40,7 +40,7 @@ def test_triangulated_points_lie_on_the_surfaces_and_move_with_them(rig):
     assert len(distance) > 1000
     assert np.median(distance) < 0.005 * SCENE_SIZE
     assert np.mean(distance < 0.05) > 0.95
-    # What rests is there once, in the middle of the clip; what moves is there at every instant.
+    # Static points are there once, in the middle of the clip; moving ones are there at every instant.
     assert (points.times[points.static] == 0.5).all() and points.static.mean() > 0.2
     np.testing.assert_allclose(np.unique(points.times[~points.static]), [0.0, 0.25, 1.0])
     assert points.key_interval == 0.5
@@ -172,14 +172,14 @@ def test_points_of_a_file_follow_when_part_of_the_clip_is_chosen(rig, tmp_path):
     instants = np.linspace(0, 1, 5)
     positions = np.stack([10 * instants, 0 * instants, 0 * instants], axis=1)
     speeds = np.tile([10.0, 0.0, 0.0], (5, 1))
-    resting = np.array([[3.0, 4.0, 5.0]])
+    still = np.array([[3.0, 4.0, 5.0]])
     file = tmp_path / "points3D.ply"
     write_points_ply(
         file,
-        np.concatenate([positions, resting]),
+        np.concatenate([positions, still]),
         np.arange(18, dtype=np.uint8).reshape(6, 3),
         np.append(instants, 0.5),
-        np.concatenate([speeds, 0 * resting]),
+        np.concatenate([speeds, 0 * still]),
         np.append(np.zeros(5, bool), True),
     )
     seconds = np.linspace(0, 2.0, 21)  # t = 0.05 k
@@ -196,7 +196,7 @@ def test_points_of_a_file_follow_when_part_of_the_clip_is_chosen(rig, tmp_path):
         at = seconds[start] + points.times[moving] * duration  # seconds of the whole clip
         np.testing.assert_allclose(points.positions[moving, 0], 10 * at / 2.0, atol=1e-5)
         np.testing.assert_allclose(points.velocities[moving, 0], 10 * duration / 2.0, atol=1e-5)
-        np.testing.assert_allclose(points.positions[points.static], resting)
+        np.testing.assert_allclose(points.positions[points.static], still)
         assert points.times.min() >= 0 and points.times.max() <= 1 and points.static.sum() == 1
         wanted = [t for t in instants if seconds[start] / 2 - 0.126 <= t <= seconds[stop - 1] / 2 + 0.126]
         assert moving.sum() == len(wanted)

@@ -13,7 +13,7 @@ def pixels_of(positions):
 
 
 def scene(noise=0.02):
-    """A wall that rests, a patch that moves on by 3 units, and one that waits at first: (cloud, which is which)."""
+    """A static wall, a patch that moves on by 3 units, and one that waits at first: (cloud, which is which)."""
     rng = np.random.default_rng(1)
     plane = np.stack(np.meshgrid(np.arange(10.0), np.arange(10.0), [0.0]), axis=-1).reshape(-1, 3)
     patch = plane[:16] * 0.9 + np.array([0, 0, 5.0])
@@ -85,7 +85,7 @@ def test_empty_key_frames_and_clouds_are_no_trouble():
     assert keep_once(empty, empty.astype(np.uint8), np.zeros(0), static, np.zeros(0)).shape == (0,)
 
 
-def test_resting_points_stay_once_and_moving_ones_always():
+def test_static_points_stay_once_and_moving_ones_always():
     positions, colors, times, kind = scene()
     static, means = find_static(positions, colors, times, np.zeros(positions.shape), pixels_of(positions), 0.25)
     keep = keep_once(means, colors, times, static, pixels_of(positions))

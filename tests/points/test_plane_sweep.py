@@ -34,7 +34,7 @@ def test_dense_points_lie_on_the_planes(rig, images):
     assert points.errors.max() <= DEFAULT_OPTIONS.max_error
     front = np.abs(points.positions[:, 2] + 1.0) < 0.04
     assert 0.05 < front.mean() < 0.6
-    # The seams of the drawn front plane: nothing floats far beyond its edge.
+    # The seams of the rendered front plane: nothing floats far beyond its edge.
     assert np.mean(np.abs(points.positions[front, :2]).max(axis=1) < 0.85) > 0.97
 
 
@@ -47,7 +47,7 @@ def test_budget_keeps_the_same_points_at_every_call(images, monkeypatch):
     np.testing.assert_array_equal(few.positions, again.positions)
 
 
-def test_one_camera_and_black_pictures_give_no_points(images):
+def test_one_camera_and_black_images_give_no_points(images):
     assert len(DenseMatcher().points(images[:1]).positions) == 0
     black = [replace(image, image=np.zeros_like(image.image)) for image in images[:2]]
     assert len(DenseMatcher().points(black).positions) == 0

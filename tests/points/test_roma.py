@@ -25,7 +25,7 @@ DEPTH = 0.0
 
 
 class PlaneNetwork:
-    """``match`` as of romatch 0.1.2 (symmetric: A to B left, B to A right), for the plane z = 0; pictures carry the
+    """``match`` as of romatch 0.1.2 (symmetric: A to B left, B to A right), for the plane z = 0; images carry the
     number of their camera in their first pixel."""
 
     def __init__(self, images, shape=(30, 40), certainty=0.9, shift=0.0):

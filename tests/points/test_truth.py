@@ -57,17 +57,17 @@ def test_distance_to_a_slanted_wall_is_exact_and_names_the_object():
 def test_features_meet_the_truth(stage_capture):
     capture = read_capture(stage_capture, None)
     cameras = [c for c in capture.cameras if c.name not in capture.eval_cameras]
-    stage = find_points(capture, cameras, downscale=1.0, key_frames=4, progress=False)
-    report = check_against_truth(capture, stage)
+    found = find_points(capture, cameras, downscale=1.0, key_frames=4, progress=False)
+    report = check_against_truth(capture, found)
     assert report.points > 1500 and report.moving > 100
     assert report.position_error < 0.003 and report.within_1_percent > 0.93
-    # In a quarter of a second at 320x240 some of what moves does so by less than a pixel, which counts as rest.
+    # In a quarter of a second at 320x240 some of what moves does so by less than a pixel, which counts as static.
     assert report.velocity_known > 0.75 and report.angle_degrees < 15 and report.within_20_percent > 0.4
-    assert report.moving_called_static < 0.2 and report.resting_called_static > 0.6
+    assert report.moving_called_static < 0.2 and report.static_recognised > 0.6
     # The truth rejects what is wrong: points beside the surfaces, and velocities of twice the length.
-    everything = stage.merged.sightings
+    everything = found.merged.sightings
     worse = replace(everything, positions=everything.positions * np.float32(1.03), velocities=2 * everything.velocities)
-    wrong = check_against_truth(capture, replace(stage, merged=replace(stage.merged, sightings=worse)))
+    wrong = check_against_truth(capture, replace(found, merged=replace(found.merged, sightings=worse)))
     assert wrong.within_1_percent < 0.5 and wrong.within_20_percent < 0.1
 
 
@@ -77,8 +77,8 @@ def test_dense_points_meet_the_truth(stage_capture, monkeypatch):
     monkeypatch.setattr(depth_maps, "SWEEP_SIDE", 160)
     capture = read_capture(stage_capture, None)
     cameras = [c for c in capture.cameras if c.name not in capture.eval_cameras]
-    stage = find_points(capture, cameras, downscale=1.0, key_frames=1, matcher="dense", max_points=8000, progress=False)
-    report = check_against_truth(capture, stage)
+    found = find_points(capture, cameras, downscale=1.0, key_frames=1, matcher="dense", max_points=8000, progress=False)
+    report = check_against_truth(capture, found)
     assert report.points > 5000
     assert report.position_error < 0.003 and report.within_1_percent > 0.95
 

@@ -49,7 +49,7 @@ def test_points_lie_on_their_lines_and_offsets_are_measured_in_pixels():
 
 
 @pytest.mark.parametrize("late", [0.0, 1.5, -6.25, 8.5])
-def test_a_late_clock_is_found_from_moving_points_and_not_from_resting_ones(late):
+def test_a_late_clock_is_found_from_moving_points_and_not_from_static_ones(late):
     images = [_image(c) for c in writers.rig(("a", "b", "c"))]
     rng = np.random.default_rng(1)
     points, velocity = rng.uniform(-0.5, 0.5, (120, 3)), rng.normal(0, 0.015, (120, 3))

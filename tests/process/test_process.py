@@ -11,7 +11,7 @@ from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.capture.sources import read_frames
 from fourdgs_ns.common.console import OUT
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.workspace import STAGES
+from fourdgs_ns.common.workspace import STEPS
 from fourdgs_ns.points.ply import read_points_ply
 from fourdgs_ns.process import calibrate
 from fourdgs_ns.process.steps import ProcessOptions, process
@@ -57,7 +57,7 @@ def test_the_capture_reads_back(processed):
     points = read_points_ply(capture.point_files[0])
     assert len(points.positions) > 100 and points.times is not None and points.velocities is not None
     assert (options.out / "contact_sheet.png").stat().st_size > 10_000
-    assert "ns-train spacetime-gaussian" in text and all(stage in text for stage in STAGES if stage != "masks")
+    assert "ns-train spacetime-gaussian" in text and all(step in text for step in STEPS if step != "masks")
 
 
 @pytest.mark.slow
@@ -111,16 +111,16 @@ def test_imported_calibration_without_sound(tmp_path):
     assert content["sync"] == "given" and content["cameras"] == ["a", "b"]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_ctrl_c_in_a_stage_leaves_no_capture_and_the_next_run_goes_on(tmp_path, monkeypatch, stage):
+@pytest.mark.parametrize("step", STEPS)
+def test_ctrl_c_in_a_step_leaves_no_capture_and_the_next_run_goes_on(tmp_path, monkeypatch, step):
     calibration = _poses_for(tmp_path / "in", tmp_path)
-    points = "sift" if stage == "points" else "none"
+    points = "sift" if step == "points" else "none"
     options = ProcessOptions(
         (tmp_path / "in",),
         tmp_path / "out",
         calibration=str(calibration),
         points=points,
-        masks="background-subtraction" if stage == "masks" else "none",
+        masks="background-subtraction" if step == "masks" else "none",
     )
     from fourdgs_ns.common.workspace import Workspace
 
@@ -131,16 +131,16 @@ def test_ctrl_c_in_a_stage_leaves_no_capture_and_the_next_run_goes_on(tmp_path, 
             compute()
             raise KeyboardInterrupt
 
-        return real(self, name, facts, stop if name == stage else compute, reuse)
+        return real(self, name, facts, stop if name == step else compute, reuse)
 
     monkeypatch.setattr(Workspace, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         process(options)
-    assert stage == "write" or not (tmp_path / "out" / "transforms.json").exists()
+    assert step == "write" or not (tmp_path / "out" / "transforms.json").exists()
     assert not list((tmp_path / "out").rglob("*.partial*")) and not list((tmp_path / "out").rglob("*.tmp"))
     monkeypatch.setattr(Workspace, "run", real)
     outcome = process(options)
-    assert stage in outcome.seconds and not set(STAGES[: STAGES.index(stage)]) & outcome.seconds.keys()
+    assert step in outcome.seconds and not set(STEPS[: STEPS.index(step)]) & outcome.seconds.keys()
     assert len(read_capture(tmp_path / "out").cameras) == 2
 
 

@@ -1,4 +1,4 @@
-"""The rasteriser once more, as plainly as torch allows: every Gaussian at every pixel, gradients by autograd.
+"""The rasterizer once more, as plainly as torch allows: every Gaussian at every pixel, gradients by autograd.
 
 It works in the dtype of its inputs, so that float64 can be checked against finite differences.
 """
@@ -15,7 +15,7 @@ from fourdgs_ns.kernels.blending import ALPHA_MAX, ALPHA_MIN, EPS_2D, FAR, TILE_
 from fourdgs_ns.representation.parts.spherical_harmonics import rgb_from_sh
 
 
-class Pictures(NamedTuple):
+class Images(NamedTuple):
     features: Tensor
     alphas: Tensor
     depths: Tensor
@@ -75,7 +75,7 @@ def tile_mask(centers: Tensor, radii: Tensor, pixels: Tensor) -> Tensor:
 def dense_rasterize(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, features: Tensor, background: Tensor,
     cameras: PinholeCameras,
-) -> Pictures:  # fmt: skip
+) -> Images:  # fmt: skip
     """What ``rasterize(..., depth=True)`` must return."""
     return dense_rasterize_covariances(
         means, world_covariances(quats, scales), opacities, features, background, cameras
@@ -84,7 +84,7 @@ def dense_rasterize(
 
 def dense_rasterize_covariances(
     means: Tensor, world: Tensor, opacities: Tensor, features: Tensor, background: Tensor, cameras: PinholeCameras
-) -> Pictures:
+) -> Images:
     """The same for world covariances [m, 3, 3]."""
     c, dtype = len(cameras), means.dtype
     ys, xs = torch.meshgrid(torch.arange(cameras.height), torch.arange(cameras.width), indexing="ij")
@@ -105,14 +105,14 @@ def dense_rasterize_covariances(
         offsets = means2d[i][:, None, None, :] - pixels
         sigmas = 0.5 * torch.einsum("mhwi,mij,mhwj->mhw", offsets, conics, offsets)
         alpha = (opacities[:, None, None] * torch.exp(-sigmas)).clamp(max=ALPHA_MAX)
-        drawn = tile_mask(means2d[i].detach(), radii, pixels) & (alpha >= ALPHA_MIN) & (sigmas >= 0)
+        visible = tile_mask(means2d[i].detach(), radii, pixels) & (alpha >= ALPHA_MIN) & (sigmas >= 0)
         transmittance = torch.ones_like(alpha[0])
         finished = torch.zeros_like(transmittance, dtype=torch.bool)
         image = torch.zeros(*transmittance.shape, features.shape[-1] + 1, dtype=dtype)
         for m in torch.argsort(depths, stable=True).tolist():
             left = transmittance * (1 - alpha[m])
-            finished = finished | (drawn[m] & (left <= TRANSMITTANCE_MIN))
-            now = drawn[m] & ~finished
+            finished = finished | (visible[m] & (left <= TRANSMITTANCE_MIN))
+            now = visible[m] & ~finished
             weight = torch.where(now, transmittance * alpha[m], 0)
             image = image + weight[..., None] * torch.cat([colors[m], depths[m, None]])
             transmittance = torch.where(now, left, transmittance)
@@ -120,4 +120,4 @@ def dense_rasterize_covariances(
         alphas.append(1 - transmittance[..., None])
         depth_images.append(image[..., -1:] / alphas[-1].clamp(min=1e-10))
     radii = torch.stack([p[3] for p in projected])
-    return Pictures(torch.stack(images), torch.stack(alphas), torch.stack(depth_images), radii, means2d)
+    return Images(torch.stack(images), torch.stack(alphas), torch.stack(depth_images), radii, means2d)

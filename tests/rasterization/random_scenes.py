@@ -1,4 +1,4 @@
-"""Random slices and cameras for the tests of the rasterisers (the CPU's and the GPU's)."""
+"""Random slices and cameras for the tests of the rasterizers (the CPU's and the GPU's)."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ def test_values_and_gradients_match_the_twin(count, channels, views, width, heig
     v_alphas, v_depths = torch.randn(2, views, height, width, 1, generator=generator)
     background = torch.rand(views, channels, generator=generator)
 
-    def gradients(inputs, picture):
-        loss = (picture.features * v_features).sum() + (picture.alphas * v_alphas).sum()
-        (loss + (picture.depths * v_depths).sum()).backward()
+    def gradients(inputs, rendering):
+        loss = (rendering.features * v_features).sum() + (rendering.alphas * v_alphas).sum()
+        (loss + (rendering.depths * v_depths).sum()).backward()
         return [t.grad for t in inputs]
 
     exact_inputs = [parameters[name].double().requires_grad_() for name in NAMES]
@@ -69,7 +69,7 @@ def test_values_and_gradients_match_the_twin(count, channels, views, width, heig
         assert relative_error(found_gradients[name], expected_gradients[name]) < 2e-4, name
 
 
-def test_axes_and_their_covariances_draw_the_same_picture():
+def test_axes_and_their_covariances_give_the_same_image():
     cameras, parameters = make_cameras(2, 60, 40), make_parameters(150, 3, seed=9)
     axes = rasterize(make_slice(parameters), cameras, depth=True)
     covariances = rasterize(covariance_slice(covariance_parameters(150, 3, seed=9)), cameras, depth=True)
@@ -85,16 +85,16 @@ def test_the_lower_triangle_is_not_read():
     assert torch.equal(a, b)
 
 
-def test_rows_that_are_not_finite_are_not_drawn():
+def test_rows_that_are_not_finite_are_not_rendered():
     cameras, parameters = make_cameras(1, 40, 30), covariance_parameters(60, 3, seed=4)
     spoilt = {name: value.clone() for name, value in parameters.items()}
     kept = torch.ones(60, dtype=torch.bool)
     for row, value in enumerate((float("nan"), float("inf")), start=20):
         spoilt["covariances"][row, 0, 1] = value
         kept[row] = False
-    picture = rasterize(covariance_slice(spoilt), cameras)
+    rendering = rasterize(covariance_slice(spoilt), cameras)
     expected = rasterize(covariance_slice({name: value[kept] for name, value in parameters.items()}), cameras)
-    assert torch.equal(picture.features, expected.features)
+    assert torch.equal(rendering.features, expected.features)
 
 
 def test_shapes_are_stated_once():
@@ -110,9 +110,9 @@ def test_shapes_are_stated_once():
 
 def test_no_gaussians_give_the_background():
     parameters = {name: value[:0].requires_grad_() for name, value in covariance_parameters(2, 3, seed=0).items()}
-    picture = rasterize(covariance_slice(parameters), make_cameras(1, 20, 10), background=torch.full((3,), 0.5))
-    assert torch.equal(picture.features, torch.full((1, 10, 20, 3), 0.5))
-    picture.features.sum().backward()
+    rendering = rasterize(covariance_slice(parameters), make_cameras(1, 20, 10), background=torch.full((3,), 0.5))
+    assert torch.equal(rendering.features, torch.full((1, 10, 20, 3), 0.5))
+    rendering.features.sum().backward()
 
 
 def test_selecting_keeps_the_way_shapes_are_stated():

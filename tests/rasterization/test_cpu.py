@@ -46,11 +46,11 @@ def test_values_and_gradients_match_the_twin(count, channels, views, width, heig
     v_features = torch.randn(views, height, width, channels, generator=generator)
     v_alphas, v_depths = torch.randn(2, views, height, width, 1, generator=generator)
 
-    def gradients(inputs, picture):
+    def gradients(inputs, rendering):
         loss = (
-            (picture.features * v_features).sum()
-            + (picture.alphas * v_alphas).sum()
-            + (picture.depths * v_depths).sum()
+            (rendering.features * v_features).sum()
+            + (rendering.alphas * v_alphas).sum()
+            + (rendering.depths * v_depths).sum()
         )
         loss.backward()
         return [t.grad for t in inputs]
@@ -97,7 +97,7 @@ def test_leaving_out_invisible_rows_changes_nothing():
     assert torch.equal(everything.radii[:, kept], compacted.radii)
 
 
-def test_rows_of_one_depth_are_drawn_in_their_order():
+def test_rows_of_one_depth_are_rendered_in_their_order():
     cameras, parameters = make_cameras(1, 32, 32), make_parameters(40, 3, seed=7)
     parameters["means"][:, 2] = 4.0
     parameters["opacities"][:] = 0.6
@@ -109,9 +109,9 @@ def test_two_runs_are_equal_bit_for_bit_whatever_the_number_of_threads():
     def run(threads):
         torch.set_num_threads(threads)
         parameters = {k: v.requires_grad_() for k, v in make_parameters(2000, 5, seed=8, width=128).items()}
-        picture = rasterize(make_slice(parameters), make_cameras(2, 128, 96), depth=True)
-        (picture.features.square().sum() + picture.depths.sum()).backward()
-        return [picture.features, picture.depths, picture.means2d.grad, *(p.grad for p in parameters.values())]
+        rendering = rasterize(make_slice(parameters), make_cameras(2, 128, 96), depth=True)
+        (rendering.features.square().sum() + rendering.depths.sum()).backward()
+        return [rendering.features, rendering.depths, rendering.means2d.grad, *(p.grad for p in parameters.values())]
 
     threads = torch.get_num_threads()
     try:
@@ -125,27 +125,27 @@ def test_two_runs_are_equal_bit_for_bit_whatever_the_number_of_threads():
 def test_no_gaussians_give_the_background():
     parameters = {name: value[:0].requires_grad_() for name, value in make_parameters(2, 3, seed=0).items()}
     background = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], requires_grad=True)
-    picture = rasterize(make_slice(parameters), make_cameras(2, 20, 10), background=background, depth=True)
-    assert torch.equal(picture.features, background[:, None, None].expand(2, 10, 20, 3))
-    assert picture.alphas.shape == picture.depths.shape == (2, 10, 20, 1)
-    assert not picture.alphas.any()
-    assert not picture.depths.any()
-    picture.features.sum().backward()
+    rendering = rasterize(make_slice(parameters), make_cameras(2, 20, 10), background=background, depth=True)
+    assert torch.equal(rendering.features, background[:, None, None].expand(2, 10, 20, 3))
+    assert rendering.alphas.shape == rendering.depths.shape == (2, 10, 20, 1)
+    assert not rendering.alphas.any()
+    assert not rendering.depths.any()
+    rendering.features.sum().backward()
     assert torch.equal(background.grad, torch.full((2, 3), 200.0))
-    assert picture.screen_gradients().shape == (2, 0, 2)
+    assert rendering.screen_gradients().shape == (2, 0, 2)
 
 
 def test_gaussians_that_no_camera_sees_give_the_background():
     parameters = make_parameters(5, 3, seed=0)
     parameters["means"][:, 2] = -4.0
     parameters = {name: value.requires_grad_() for name, value in parameters.items()}
-    picture = rasterize(make_slice(parameters), make_cameras(1, 20, 10), background=torch.full((3,), 0.5), depth=True)
-    assert torch.equal(picture.features, torch.full((1, 10, 20, 3), 0.5))
-    (picture.features.sum() + picture.depths.sum()).backward()
+    rendering = rasterize(make_slice(parameters), make_cameras(1, 20, 10), background=torch.full((3,), 0.5), depth=True)
+    assert torch.equal(rendering.features, torch.full((1, 10, 20, 3), 0.5))
+    (rendering.features.sum() + rendering.depths.sum()).backward()
     assert all(not p.grad.any() for p in parameters.values())
 
 
-def test_rows_that_are_not_finite_are_not_drawn():
+def test_rows_that_are_not_finite_are_not_rendered():
     cameras, parameters = make_cameras(2, 40, 30), make_parameters(60, 3, seed=4)
     spoilt = {name: value.clone() for name, value in parameters.items()}
     kept = torch.ones(60, dtype=torch.bool)
@@ -156,24 +156,24 @@ def test_rows_that_are_not_finite_are_not_drawn():
         spoilt[name][row] = value
         kept[row] = False
     spoilt = {name: value.requires_grad_() for name, value in spoilt.items()}
-    picture = rasterize(make_slice(spoilt), cameras)
+    rendering = rasterize(make_slice(spoilt), cameras)
     expected = rasterize(make_slice({name: value[kept] for name, value in parameters.items()}), cameras)
-    assert torch.equal(picture.features, expected.features)
-    picture.features.sum().backward()
+    assert torch.equal(rendering.features, expected.features)
+    rendering.features.sum().backward()
     assert all(p.grad[kept].isfinite().all() for p in spoilt.values())
     assert spoilt["means"].grad[kept].any()
 
 
-def test_two_threads_draw_their_own_pictures():
+def test_two_threads_rasterize_their_own_images():
     cameras = make_cameras(1, 96, 64)
     slices = [make_slice(make_parameters(800, 3, seed=seed, width=96)) for seed in (1, 2)]
     expected = [rasterize(s, cameras).features for s in slices]
     wrong: list[int] = []
 
-    def draw(i: int) -> None:
+    def work(i: int) -> None:
         wrong.extend(i for _ in range(15) if not torch.equal(rasterize(slices[i], cameras).features, expected[i]))
 
-    threads = [threading.Thread(target=draw, args=(i,)) for i in range(2)]
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -196,18 +196,18 @@ def test_one_round_gaussian_has_the_known_profile():
         velocities=torch.zeros(1, 3),
         weights=torch.ones(1),
     )
-    picture = rasterize(gaussian, cameras, background=torch.tensor([1.0]), depth=True)
+    rendering = rasterize(gaussian, cameras, background=torch.tensor([1.0]), depth=True)
     offsets = torch.arange(size) - size // 2
     squares = (offsets[:, None] ** 2 + offsets[None, :] ** 2).float()
     variance = (focal * scale / depth) ** 2 + 0.3
     alpha = opacity * torch.exp(-0.5 * squares / variance)
     alpha = torch.where(alpha >= 1 / 255, alpha, 0)
-    assert torch.allclose(picture.alphas[0, ..., 0], alpha, atol=1e-6)
-    assert torch.allclose(picture.features[0, ..., 0], 1 + alpha, atol=1e-6)
-    assert torch.allclose(picture.depths[0, ..., 0], torch.where(alpha > 0, depth, 0.0), atol=1e-4)
-    assert picture.radii.tolist() == [[math.ceil(3 * math.sqrt(variance + 0.1))]]
-    assert picture.ids.tolist() == [7]
-    assert picture.means2d.tolist() == [[[size / 2, size / 2]]]
+    assert torch.allclose(rendering.alphas[0, ..., 0], alpha, atol=1e-6)
+    assert torch.allclose(rendering.features[0, ..., 0], 1 + alpha, atol=1e-6)
+    assert torch.allclose(rendering.depths[0, ..., 0], torch.where(alpha > 0, depth, 0.0), atol=1e-4)
+    assert rendering.radii.tolist() == [[math.ceil(3 * math.sqrt(variance + 0.1))]]
+    assert rendering.ids.tolist() == [7]
+    assert rendering.means2d.tolist() == [[[size / 2, size / 2]]]
 
 
 def test_alpha_stops_at_its_clamp():
@@ -215,9 +215,9 @@ def test_alpha_stops_at_its_clamp():
     parameters["means"] = torch.tensor([[0.0, 0.0, 4.0]])
     parameters["opacities"] = torch.ones(1, requires_grad=True)
     parameters["scales"] = torch.full((1, 3), 1000.0)
-    picture = rasterize(make_slice(parameters), make_cameras(1, 8, 8))
-    assert torch.allclose(picture.alphas, torch.tensor(0.999), atol=1e-6)
-    picture.alphas.sum().backward()
+    rendering = rasterize(make_slice(parameters), make_cameras(1, 8, 8))
+    assert torch.allclose(rendering.alphas, torch.tensor(0.999), atol=1e-6)
+    rendering.alphas.sum().backward()
     assert parameters["opacities"].grad.item() == 0.0
 
 

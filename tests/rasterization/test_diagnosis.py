@@ -50,7 +50,7 @@ def test_a_newer_gsplat_that_was_tried_is_no_problem():
         ({"gsplat": None}, "gsplat is not installed", "pip install"),
         ({"gsplat": "1.6.0"}, "gsplat 1.6.0", "1.4.0"),
         ({"nerfstudio": None}, "nerfstudio", "pip install"),
-        ({"kernels": "gsplat cannot draw on the GPU because X: install Y"}, "because X", "install Y"),
+        ({"kernels": "gsplat cannot rasterize on the GPU because X: install Y"}, "because X", "install Y"),
     ],
 )
 def test_problems_are_named_with_a_way_out(changes, found, remedy):

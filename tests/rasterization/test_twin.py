@@ -11,18 +11,16 @@ def test_gradients_match_finite_differences():
     parameters = make_parameters(6, channels=4, seed=3, pixels=2.0, width=12)
     inputs = [parameters[name].double().requires_grad_() for name in NAMES]
     inputs.append(torch.rand(2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_())
-    pictures = dense_rasterize(*inputs, cameras)
-    assert (pictures.radii > 0).sum() == 10
-    assert 0.1 < pictures.alphas.mean() < 0.95
-    shapes = [tuple(picture.shape) for picture in pictures[:3]]
+    images = dense_rasterize(*inputs, cameras)
+    assert (images.radii > 0).sum() == 10
+    assert 0.1 < images.alphas.mean() < 0.95
+    shapes = [tuple(image.shape) for image in images[:3]]
     generator = torch.Generator().manual_seed(1)
     directions = [torch.randn(3, *shape, dtype=torch.float64, generator=generator) for shape in shapes]
 
     def projections(*args):
-        """Three random linear functions of everything that is drawn."""
-        drawn = dense_rasterize(*args, cameras)[:3]
-        return sum(
-            (direction * picture).flatten(1).sum(1) for direction, picture in zip(directions, drawn, strict=True)
-        )
+        """Three random linear functions of everything that is rendered."""
+        rendered = dense_rasterize(*args, cameras)[:3]
+        return sum((direction * image).flatten(1).sum(1) for direction, image in zip(directions, rendered, strict=True))
 
     assert torch.autograd.gradcheck(projections, inputs)

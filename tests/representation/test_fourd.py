@@ -161,8 +161,8 @@ def test_initial_rows_show_the_points_and_their_motion():
         name: spec.shape for name, spec in representation.parameters.items()
     }
     for i, t in enumerate(points.times.tolist()):
-        moment = 0.5 if i < 4 else t
-        g = representation.at(rows, moment, torch.tensor([i]))
+        own = 0.5 if i < 4 else t
+        g = representation.at(rows, own, torch.tensor([i]))
         torch.testing.assert_close(g.means[0], points.positions[i])
         torch.testing.assert_close(g.covariances[0], 0.0004 * torch.eye(3), rtol=1e-4, atol=1e-7)
         expected = torch.zeros(3) if i < 4 else points.velocities[i]

@@ -17,7 +17,7 @@ from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.synth.generate import build_renderer, build_rig, generate
 from fourdgs_ns.synth.ground_truth import DEPTH_UNIT_METRES
-from fourdgs_ns.synth.rig import late_frames
+from fourdgs_ns.synth.rigs import late_frames
 from fourdgs_ns.synth.writers import dnerf_splits, llff_row, num_views
 
 
@@ -94,7 +94,7 @@ def test_video_has_every_frame_at_the_exact_rate_and_close_to_the_render(recipe,
     fine = replace(recipe, cameras=2, frames=4, width=256, height=192, fps=25.0, chroma=chroma, ground_truth=False)
     out = _generate(fine, tmp_path / "capture")
     renderer = build_renderer(fine)
-    view = renderer.view(build_rig(fine, renderer)[0])
+    view = renderer.for_camera(build_rig(fine, renderer)[0])
     rate, frames = _video(out / "cam00.mp4")
     assert rate == 25 and len(frames) == 4
     quality = [_psnr(view.render(i).image, frame) for i, frame in enumerate(frames)]
@@ -152,7 +152,7 @@ def test_easyvolcap_reads_back_and_masks_are_the_actors(small, tmp_path, images)
         assert np.mean((mask > 0) & (mask < 255)) < 0.2
     if images:
         image = cv2.imread(str(out / "images" / "01" / "000004.jpg"))[..., ::-1]
-        assert _psnr(image, renderer.view(cameras[1]).render(4).image) > 36
+        assert _psnr(image, renderer.for_camera(cameras[1]).render(4).image) > 36
     cloud = PlyData.read(str(out / "points3d.ply"))["vertex"]
     assert [p.name for p in cloud.properties] == ["x", "y", "z", "red", "green", "blue", "time"]
     assert cloud["time"].min() == 0 and cloud["time"].max() == 1
@@ -276,11 +276,13 @@ def test_a_late_camera_shows_later_instants(small):
     plain = build_rig(small, renderer)
     late = build_rig(replace(small, late=(f"{plain[1].name}=2",)), renderer)
     assert [late_frames(camera, small.fps) for camera in late] == [0.0, 2.0, 0.0]
-    np.testing.assert_array_equal(renderer.view(late[1]).render(1).image, renderer.view(plain[1]).render(3).image)
+    np.testing.assert_array_equal(
+        renderer.for_camera(late[1]).render(1).image, renderer.for_camera(plain[1]).render(3).image
+    )
     half = replace(late[1], time_offset_seconds=0.5 / small.fps)
-    between = renderer.view(half).render(1).image
-    assert not np.array_equal(between, renderer.view(plain[1]).render(1).image)
-    assert not np.array_equal(between, renderer.view(plain[1]).render(2).image)
+    between = renderer.for_camera(half).render(1).image
+    assert not np.array_equal(between, renderer.for_camera(plain[1]).render(1).image)
+    assert not np.array_equal(between, renderer.for_camera(plain[1]).render(2).image)
 
 
 @pytest.mark.parametrize(("word", "complaint"), [("cam01", "says no number"), ("cam9=1", "names no camera")])

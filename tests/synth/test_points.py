@@ -146,7 +146,7 @@ def test_static_points_have_the_same_colour_in_two_cameras(renderer, scene_recip
     world = surface.positions(scene, points, 0.0)
     looks = []
     for camera in build_rig(replace(scene_recipe, cameras=16, width=480, height=360), renderer)[:2]:
-        image = renderer.view(camera).render(0).image.astype(np.float32)
+        image = renderer.for_camera(camera).render(0).image.astype(np.float32)
         truth = renderer.ground_truth(camera, 0)
         pixels, depth = camera.project(world)
         ok = _in_image(camera, pixels, depth)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.synth import shading, trace
-from fourdgs_ns.synth.render import sample_positions
+from fourdgs_ns.synth.renderer import sample_positions
 from fourdgs_ns.synth.scene import Clip, Material, Part, Placement, Scene, Thing, turn
 
 _PAINT = Material(shading.FLAT, ("#ffffff",) * 4, 1.0)
@@ -105,10 +105,10 @@ def test_sample_positions_are_unbiased_and_spread():
 
 def test_retraced_tiles_equal_tracing_everything(renderer, cameras):
     for camera in cameras[:2]:
-        view = renderer.view(camera)
+        view = renderer.for_camera(camera)
         for frame in (0, 5, 11):
-            picture = view.render(frame)
-            full = view._picture()
+            rendered = view.render(frame)
+            full = view._empty_image()
             samples = renderer._trace(camera, renderer.table(frame), renderer.offsets, lit=True)
             view.paint[:] = 0
             shading.paint_samples(
@@ -124,23 +124,23 @@ def test_retraced_tiles_equal_tracing_everything(renderer, cameras):
             )
             every = np.arange(len(view.spheres))
             view._shade(every, samples, trace.allocate_samples(0), full)
-            view = renderer.view(camera)
-            np.testing.assert_array_equal(picture.matte, full.matte)
-            assert np.abs(picture.image.astype(int) - full.image).max() <= 1
-            assert (picture.image != view.empty.image).mean() > 0.1  # the actors do change the picture
+            view = renderer.for_camera(camera)
+            np.testing.assert_array_equal(rendered.matte, full.matte)
+            assert np.abs(rendered.image.astype(int) - full.image).max() <= 1
+            assert (rendered.image != view.empty.image).mean() > 0.1  # the actors do change the image
 
 
 def test_number_of_threads_does_not_matter(renderer, cameras, monkeypatch):
-    many = renderer.view(cameras[0]).render(5)
-    monkeypatch.setattr("fourdgs_ns.synth.render.available_cores", lambda: 1)
-    one = renderer.view(cameras[0]).render(5)
+    many = renderer.for_camera(cameras[0]).render(5)
+    monkeypatch.setattr("fourdgs_ns.synth.renderer.available_cores", lambda: 1)
+    one = renderer.for_camera(cameras[0]).render(5)
     np.testing.assert_array_equal(many.image, one.image)
     np.testing.assert_array_equal(many.matte, one.matte)
 
 
-def test_pictures_are_textured_and_well_exposed(renderer, cameras):
+def test_images_are_textured_and_well_exposed(renderer, cameras):
     for camera in cameras:
-        image = renderer.view(camera).render(3).image.astype(float)
+        image = renderer.for_camera(camera).render(3).image.astype(float)
         assert 60 < image.mean() < 170
         assert (image.max(axis=2) >= 254).mean() < 0.05
         assert (image.max(axis=2) < 8).mean() < 0.05

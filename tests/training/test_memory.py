@@ -57,24 +57,24 @@ def test_as_many_gaussians_as_fit():
 
 def test_the_line_says_what_was_there_and_what_to_lower(gpu):
     use = memory.Use(2_000_000, 2576, 4, 1352, 1014, frame_bytes=3 * GB)
-    with pytest.raises(memory.OutOfMemory) as caught, memory.one_line("drawing", lambda: use):
+    with pytest.raises(memory.OutOfMemory) as caught, memory.one_line("rendering", lambda: use):
         out_of_memory()
     line = str(caught.value)
     assert "\n" not in line
-    for words in ("while drawing", "2,000,000 Gaussians (4.8 GB)", "4 picture(s) of 1352x1014", "3.0 GB of frames",
+    for words in ("while rendering", "2,000,000 Gaussians (4.8 GB)", "4 image(s) of 1352x1014", "3.0 GB of frames",
                   "1.0 of 24.0 GB are free", "other programs hold 3.0 GB", "max-gaussians"):  # fmt: skip
         assert words in line, words
     assert "residency disk" in memory.Use(1000, 2576, 4, 1352, 1014, frame_bytes=3 * GB).advice().split(", or ")[0]
     assert "batch-size" in memory.Use(1000, 2576, 4, 1352, 1014).advice().split(", or ")[0]
     assert "downscale" in memory.Use(1000, 2576, 1, 1352, 1014).advice().split(", or ")[0]
-    assert "size of the picture" in memory.Use(1000, 644, 1, 8000, 6000, training=False).advice().split(", or ")[0]
+    assert "size of the image" in memory.Use(1000, 644, 1, 8000, 6000, training=False).advice().split(", or ")[0]
 
 
 def test_cuda_s_plain_message_counts_and_other_errors_do_not(gpu):
     use = memory.Use(1, 1, 0, 0, 0)
-    with pytest.raises(memory.OutOfMemory), memory.one_line("drawing", lambda: use):
+    with pytest.raises(memory.OutOfMemory), memory.one_line("rendering", lambda: use):
         raise RuntimeError("CUDA error: out of memory")
-    with pytest.raises(RuntimeError, match="shapes"), memory.one_line("drawing", lambda: use):
+    with pytest.raises(RuntimeError, match="shapes"), memory.one_line("rendering", lambda: use):
         raise RuntimeError("shapes differ")
 
 

@@ -11,7 +11,7 @@ from fourdgs_ns.representation.fourd import FourDConfig
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 from fourdgs_ns.representation.types import Clip, PointsOverTime
-from fourdgs_ns.training.pruning import best_rows, contributions, steadiness, variation_scores, volumes
+from fourdgs_ns.training.pruning import contributions, highest_scores, steadiness, variation_scores, volumes
 from tests.rasterization.dense_twin import dense_rasterize
 from tests.rasterization.random_scenes import NAMES, make_cameras, make_parameters, make_slice
 
@@ -20,7 +20,7 @@ METHODS = [SpacetimeConfig(), FreeTimeConfig(), FourDConfig()]
 
 
 def test_contributions_are_the_sums_of_the_blending_weights():
-    """One channel per Gaussian in the twin: each picture is that Gaussian's weights."""
+    """One channel per Gaussian in the twin: each image is that Gaussian's weights."""
     cameras, parameters = make_cameras(2, 24, 20), make_parameters(30, 3, seed=3, width=24)
     exact = {name: value.double() for name, value in parameters.items()}
     exact["features"] = torch.eye(30, dtype=torch.float64)
@@ -87,6 +87,6 @@ def test_scores_of_every_method_prefer_what_is_seen_and_lasts(config):
 
 def test_the_best_share_is_kept_and_what_nobody_sees_never():
     scores = torch.tensor([0.0, 3.0, 1.0, 0.0, 2.0])
-    assert best_rows(scores, 0.4).tolist() == [False, True, False, False, True]
-    assert best_rows(scores, 0.8).tolist() == [False, True, True, False, True]
-    assert best_rows(scores, 0.01).tolist() == [False, True, False, False, False]
+    assert highest_scores(scores, 0.4).tolist() == [False, True, False, False, True]
+    assert highest_scores(scores, 0.8).tolist() == [False, True, True, False, True]
+    assert highest_scores(scores, 0.01).tolist() == [False, True, False, False, False]

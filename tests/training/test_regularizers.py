@@ -7,9 +7,9 @@ import torch
 from fourdgs_ns.representation.freetime import FreeTimeConfig
 from fourdgs_ns.representation.spacetime import SpacetimeConfig
 from fourdgs_ns.training.regularizers import (
-    MOST_ROWS,
+    MOST_GAUSSIANS,
     paths,
-    sample_rows,
+    sample_gaussians,
     temporal_consistency,
     trajectory_smoothness,
     velocity_smoothness,
@@ -67,7 +67,7 @@ def test_true_change_is_consistent_and_flicker_is_not():
 
 
 def test_samples_are_bounded_and_reproducible():
-    ids = torch.arange(3 * MOST_ROWS)
-    picks = sample_rows(ids, 5)
-    assert len(picks.unique()) == MOST_ROWS and torch.equal(picks, sample_rows(ids, 5))
-    assert torch.equal(sample_rows(ids[:7], 5), ids[:7])
+    ids = torch.arange(3 * MOST_GAUSSIANS)
+    picks = sample_gaussians(ids, 5)
+    assert len(picks.unique()) == MOST_GAUSSIANS and torch.equal(picks, sample_gaussians(ids, 5))
+    assert torch.equal(sample_gaussians(ids[:7], 5), ids[:7])

@@ -39,7 +39,7 @@ def test_a_step_depends_on_nothing_but_seed_and_step():
     assert any((first.views(s) != other.views(s)).any() for s in range(10))
 
 
-def test_batches_hold_one_picture_size_and_shrink_when_there_are_not_enough():
+def test_batches_hold_one_image_size_and_shrink_when_there_are_not_enough():
     groups = np.repeat([0, 0, 1, 0], 6)
     sampler, _ = make(batch=4, groups=groups)
     sizes = set()
@@ -52,7 +52,7 @@ def test_batches_hold_one_picture_size_and_shrink_when_there_are_not_enough():
 
 @pytest.mark.parametrize("missing", [None, 2])
 def test_neighbors_of_a_batch_share_an_instant_even_where_a_camera_lacks_a_frame(missing):
-    """A batch is drawn at the time of its first view, so the others must be of that time, too."""
+    """A batch is rendered at the time of its first view, so the others must be of that time, too."""
     frames = [np.arange(6), np.delete(np.arange(6), [] if missing is None else [missing])]
     dataset = SimpleNamespace(
         camera_ids=np.repeat([0, 1], [len(own) for own in frames]), frame_ids=np.concatenate(frames)

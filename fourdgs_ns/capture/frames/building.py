@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from rich.filesize import decimal
 
 from fourdgs_ns.capture.capture import VideoFrames
-from fourdgs_ns.capture.frames.file import CameraFile, Shape, Sidecar, frame_is_sound, write_at
+from fourdgs_ns.capture.frames.file import CameraFile, Shape, Sidecar, frame_is_intact, write_at
 from fourdgs_ns.capture.sources import read_frames, read_masks
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
@@ -70,10 +70,10 @@ def _begin(file: CameraFile) -> Sidecar:
         return Sidecar(_shape(file), str(getattr(file.recorded.frames, "path", file.recorded.frames.describe(0))))
     whole = min(len(progress.crc32), part.stat().st_size // progress.frame_bytes)
     with open(part, "rb", buffering=0) as data:
-        sound = 0
-        while sound < whole and frame_is_sound(data.fileno(), part, progress, sound):
-            sound += 1
-    progress.crc32 = progress.crc32[:sound]
+        intact = 0
+        while intact < whole and frame_is_intact(data.fileno(), part, progress, intact):
+            intact += 1
+    progress.crc32 = progress.crc32[:intact]
     return progress
 
 

@@ -1,4 +1,4 @@
-"""The file that holds one camera's frames in the frame store: its name, its sidecar, its soundness."""
+"""The file that holds one camera's frames in the frame store: its name, its sidecar, and whether it is intact."""
 
 from __future__ import annotations
 
@@ -131,12 +131,12 @@ def damage_of(path: Path, sidecar: Sidecar) -> str | None:
         return f"{size} bytes instead of {n * sidecar.frame_bytes}"
     with open(path, "rb", buffering=0) as file:
         for index in sorted({0, n // 2, n - 1}):
-            if not frame_is_sound(file.fileno(), path, sidecar, index):
+            if not frame_is_intact(file.fileno(), path, sidecar, index):
                 return f"wrong checksum of frame {index}"
     return None
 
 
-def frame_is_sound(fd: int, path: Path, sidecar: Sidecar, index: int) -> bool:
+def frame_is_intact(fd: int, path: Path, sidecar: Sidecar, index: int) -> bool:
     """True when frame ``index`` of the open file has the checksum that the sidecar recorded."""
     frame = np.empty(sidecar.frame_bytes, np.uint8)
     read_into(fd, frame, index * sidecar.frame_bytes, path)

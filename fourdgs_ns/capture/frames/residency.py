@@ -15,7 +15,7 @@ from fourdgs_ns.common.machine_memory import free_host_memory, is_out_of_memory
 
 GIB = 1024**3
 GPU_SHARE = 0.85
-"""Share of the free GPU memory that frames and Gaussians may be planned to take: pictures and losses need the rest."""
+"""Share of the free GPU memory that frames and Gaussians may be planned to take: images and losses need the rest."""
 
 
 class FrameResidency(Protocol):

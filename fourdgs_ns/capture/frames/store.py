@@ -120,7 +120,7 @@ def open_frame_store(
 
 
 def _open_finished(files: Sequence[CameraFile]) -> tuple[dict[str, StoredCamera], list[str]]:
-    """The cameras whose files are there and sound, and sentences about them and about damaged ones."""
+    """The cameras whose files are there and intact, and sentences about them and about damaged ones."""
     stored, notes = {}, []
     for file in files:
         sidecar = Sidecar.load(file.path(".json"))

@@ -1,4 +1,4 @@
-// Plays moving Gaussians: unpack, then per picture cull by time, sort by depth, draw one quad per Gaussian from back to front.
+// Plays moving Gaussians: unpack, then per image cull by time, sort by depth, render one quad per Gaussian from back to front.
 // The URL's fragment pauses and poses: #t=0.5&pose=12 numbers (camera from world, rows)&focal=pixels&size=WxH&ui=0
 
 const TEXTURE_WIDTH = 4096;
@@ -152,9 +152,9 @@ function texels(count) {
   return new Float32Array(4 * TEXTURE_WIDTH * Math.max(Math.ceil(count / TEXTURE_WIDTH), 1));
 }
 
-// ------------------------------------------------------------------ drawing
+// ------------------------------------------------------------------ rendering
 
-class Painter {
+class Renderer {
   constructor(canvas, scene) {
     const gl = (this.gl = canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: true }));
     if (!gl) fail("This browser has no WebGL 2; open the page in a current Chrome, Firefox, Edge or Safari.");
@@ -220,20 +220,20 @@ class Painter {
     this.canvas.height = height;
     if (!this.deep) return;
     if (this.target) {
-      gl.deleteTexture(this.picture);
+      gl.deleteTexture(this.image);
       gl.deleteFramebuffer(this.target);
     }
     gl.activeTexture(gl.TEXTURE2);
-    gl.bindTexture(gl.TEXTURE_2D, (this.picture = gl.createTexture()));
+    gl.bindTexture(gl.TEXTURE_2D, (this.image = gl.createTexture()));
     gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA16F, width, height);
     this.nearest();
     gl.bindFramebuffer(gl.FRAMEBUFFER, (this.target = gl.createFramebuffer()));
-    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, this.picture, 0);
+    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, this.image, 0);
     if (gl.checkFramebufferStatus(gl.FRAMEBUFFER) !== gl.FRAMEBUFFER_COMPLETE) this.target = this.deep = null;
   }
 
   // view: rows of the camera from world matrix [3, 4]
-  draw(t, view, focal) {
+  render(t, view, focal) {
     const gl = this.gl, program = this.program, { width, height } = this.canvas;
     const near = header.near;
     const count = this.scene.sort(t, [view[0], view[1], view[2], view[4], view[5], view[6], view[8], view[9], view[10], view[3], view[7], view[11]], near);
@@ -265,7 +265,7 @@ class Painter {
     if (!this.target) return;
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.useProgram(this.copy);
-    gl.uniform1i(gl.getUniformLocation(this.copy, "picture"), 2);
+    gl.uniform1i(gl.getUniformLocation(this.copy, "image"), 2);
     gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
   }
 }
@@ -328,7 +328,7 @@ async function main() {
   const wanted = new URLSearchParams(location.hash.slice(1));
   if (typeof DecompressionStream === "undefined") fail("This browser is too old to unpack the scene; use a current one.");
   const scene = new Scene(decodeColumns(await unpack()));
-  const canvas = byId("canvas"), painter = new Painter(canvas, scene), orbit = new Orbit();
+  const canvas = byId("canvas"), renderer = new Renderer(canvas, scene), orbit = new Orbit();
   const fixed = (wanted.get("size") || "").match(/^(\d+)x(\d+)$/);
   const pose = wanted.has("pose") ? wanted.get("pose").split(",").map(Number) : null;
   const seconds = header.seconds > 0 ? header.seconds : 1;
@@ -366,9 +366,9 @@ async function main() {
     const width = fixed ? +fixed[1] : Math.max(Math.round(innerWidth * ratio), 1);
     const height = fixed ? +fixed[2] : Math.max(Math.round(innerHeight * ratio), 1);
     if (dirty || width !== canvas.width || height !== canvas.height) {
-      painter.resize(width, height);
+      renderer.resize(width, height);
       const focal = wanted.has("focal") ? Number(wanted.get("focal")) : (0.5 * height) / Math.tan((header.fov * Math.PI) / 360);
-      painter.draw(t, pose && pose.length === 12 ? pose : orbit.view(), focal);
+      renderer.render(t, pose && pose.length === 12 ? pose : orbit.view(), focal);
       dirty = false;
       document.body.dataset.ready = "1";
     }

@@ -1,4 +1,4 @@
-// GLSL ES 3.0: one quad per Gaussian, evaluated at the time of the picture with the formulas of the rasterisers in Python.
+// GLSL ES 3.0: one quad per Gaussian, evaluated at the time of the image with the formulas of the rasterizers in Python.
 
 const VERTEX = `#version 300 es
 precision highp float; precision highp int; precision highp sampler2D;
@@ -55,7 +55,7 @@ void main() {
     1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y + w * z), 2.0 * (x * z - w * y),
     2.0 * (x * y - w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z + w * x),
     2.0 * (x * z + w * y), 2.0 * (y * z - w * x), 1.0 - 2.0 * (x * x + y * y));
-  // The Jacobian is taken within the picture and 15 % beyond it, as our other rasterisers do.
+  // The Jacobian is taken within the image and 15 % beyond it, as our other rasterizers do.
   vec2 limit = 0.65 * size / focal;
   vec2 slope = clamp(p.xy / p.z, -limit, limit);
   mat3 axes = rotation * turn * mat3(scale.x, 0, 0, 0, scale.y, 0, 0, 0, scale.z);
@@ -92,6 +92,6 @@ layout(location = 0) in vec2 corner;
 void main() { gl_Position = vec4(corner, 0.0, 1.0); }`;
 const COPY_FRAGMENT = `#version 300 es
 precision highp float;
-uniform sampler2D picture;
+uniform sampler2D image;
 out vec4 pixel;
-void main() { pixel = vec4(texelFetch(picture, ivec2(gl_FragCoord.xy), 0).rgb, 1.0); }`;
+void main() { pixel = vec4(texelFetch(image, ivec2(gl_FragCoord.xy), 0).rgb, 1.0); }`;

@@ -14,18 +14,18 @@ from fourdgs_ns.representation.base import Representation
 from fourdgs_ns.representation.types import GaussiansAtTime, Parameters
 
 ROOM = 1.1, 4096
-"""Places in a list of ids, as a multiple of how many rows were alive lately and beyond that: empty ones cost next to nothing, a
-list that is too short a second drawing."""
+"""Places in a list of ids, as a multiple of how many were alive lately and beyond that: empty ones cost next to nothing, a
+list that is too short a second rendering."""
 FORGETTING = 0.99
-"""How fast the number alive lately falls from one drawing to the next."""
+"""How fast the number alive lately falls from one rendering to the next."""
 
 REHEARSALS = 4
-"""Drawings of the same rows before a slice is recorded."""
+"""Renderings of the same Gaussians before a slice is recorded."""
 
 
 @dataclass
 class ActiveRows:
-    """Ids of the rows alive at one t; -1 behind the last one."""
+    """Ids of the Gaussians alive at one t; -1 behind the last one."""
 
     ids: Int[Tensor, " b"]
     total: Int[Tensor, " 1"] | None
@@ -73,17 +73,17 @@ class RecordedSlice:
 
 
 class ActiveSet:
-    """Slices for somebody who draws many moments one after the other.
+    """Slices for a caller that renders at one time after another.
 
-    Only the GPU knows how many rows are alive, and it tells when all earlier work is done: asking before each drawing makes it
+    Only the GPU knows how many Gaussians are alive, once all earlier work is done: asking before each rendering makes it
     idle while the host prepares what comes next. Where the fused kernels slice, the list of ids is therefore as long as earlier
-    drawings suggest, and its length is checked once the drawing is under way. Who draws the same rows again and again without
+    renderings suggest, and its length is checked once the rendering is under way. Who renders the same ones often without
     gradients gets the slice from a recording.
     """
 
     def __init__(self) -> None:
         self.lately: float | None = None
-        """The most rows alive in recent drawings; None before the first."""
+        """The most Gaussians alive in recent renderings; None before the first."""
         self._totals: Tensor | None = None
         self._turns = itertools.count()
         self._of_thread = threading.local()
@@ -91,7 +91,7 @@ class ActiveSet:
     def slice(
         self, representation: Representation, params: Parameters, t: float | Tensor, eyes: Float[Tensor, "c 3"]
     ) -> tuple[GaussiansAtTime, ActiveRows]:
-        """The rows alive at ``t``, and room for some more, as cameras at ``eyes`` see them."""
+        """The Gaussians alive at ``t``, and room for some more, as cameras at ``eyes`` see them."""
         if self.lately is None or not representation.fused(params, t):
             ids = representation.active(params, float(t))
             self._learn(len(ids))
@@ -109,9 +109,9 @@ class ActiveSet:
         return representation.at(params, t, ids, eyes), ActiveRows(ids, total)
 
     def count(self, rows: ActiveRows) -> int | None:
-        """How many rows were alive; None when the list had no room for all of them, and the drawing has to be made again.
+        """How many Gaussians were alive; None when the list had no room for all of them, and the rendering has to be made again.
 
-        To be called after work that waited for the GPU, as rasterising does: else this waits.
+        To be called after work that waited for the GPU, as rasterizing does: else this waits.
         """
         if rows.total is None:
             return len(rows.ids)
@@ -127,13 +127,13 @@ class ActiveSet:
     def _recording(
         self, representation: Representation, params: Parameters, eyes: Float[Tensor, "c 3"]
     ) -> RecordedSlice | None:
-        """This thread's recording for these rows and as many cameras, once they were drawn often enough to be worth one."""
+        """This thread's recording for these parameters and as many cameras, once rendered often enough to be worth one."""
         key = (representation, representation.degrees, eyes.shape, *((v.data_ptr(), v.shape) for v in params.values()))
         mine = self._of_thread
         if getattr(mine, "key", None) != key:
-            mine.key, mine.drawn, mine.recording = key, 0, None
-        mine.drawn += 1
-        if mine.recording is None and mine.drawn > REHEARSALS and eyes.is_cuda:
+            mine.key, mine.rendered, mine.recording = key, 0, None
+        mine.rendered += 1
+        if mine.recording is None and mine.rendered > REHEARSALS and eyes.is_cuda:
             mine.recording = RecordedSlice(representation, params, self._capacity(len(params["means"])), eyes)
         return mine.recording
 
@@ -142,7 +142,7 @@ class ActiveSet:
         return min(int(ROOM[0] * self.lately) + ROOM[1], rows)
 
     def _next_total(self, pinned: bool) -> Int[Tensor, " 1"]:
-        """A number in host memory that a kernel can write, one of several in turn: threads may draw at the same time."""
+        """A number in host memory that a kernel can write, one of several in turn: threads may render at the same time."""
         if self._totals is None:
             with torch.inference_mode(False):
                 self._totals = torch.empty(64, dtype=torch.int32, pin_memory=pinned)

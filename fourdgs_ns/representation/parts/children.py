@@ -1,4 +1,4 @@
-"""Rows that densification adds: at another moment of their parent's life, on the parent's own path."""
+"""Gaussians that densification adds: at another time of their parent's life, on the parent's own path."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def make_children(
 ) -> dict[str, Tensor]:
     """One child per entry of ``ids``.
 
-    * clone and split: the moment is uniform over the visible part of the parent's life within the clip; a split also moves the
-      child by a draw from the parent's own Gaussian and shrinks it by 1.6.
-    * relocate: moment and place are drawn around the parent with half its standard deviations, and the child is that much smaller
+    * clone and split: its centre is uniform over the visible part of the parent's life within the clip; a split also moves the
+      child by a sample of the parent's own Gaussian and shrinks it by 1.6.
+    * relocate: centre and place are sampled around the parent with half its standard deviations, the child is that much smaller
       and shorter-lived: many such children together have their parent's mean and covariance in space and time, and hide as much.
     """
     child = {name: value[ids].detach().clone() for name, value in params.items()}
@@ -51,10 +51,10 @@ def make_children(
     if kind == "relocate":
         noise = torch.randn(m, 4, generator=generator).to(child["means"])
         durations = torch.exp(child["log_durations"])
-        # A row that outlives the clip has no other moment: nothing beyond the clip is ever looked at.
+        # A row that outlives the clip has no other time: nothing beyond the clip is ever looked at.
         short = durations < 1.0
-        moment = (center + RELOCATED_SPREAD * noise[:, 3:] * durations).clamp(0.0, 1.0)
-        shift = torch.where(short, moment - center, torch.zeros_like(center))
+        moved = (center + RELOCATED_SPREAD * noise[:, 3:] * durations).clamp(0.0, 1.0)
+        shift = torch.where(short, moved - center, torch.zeros_like(center))
         offset = RELOCATED_SPREAD * noise[:, :3] * torch.exp(child["scales"])
         kept = math.sqrt(1 - RELOCATED_SPREAD**2)
         child["scales"] += math.log(kept)
@@ -64,8 +64,8 @@ def make_children(
         child["opacities"] = depth.expm1().log().clamp_max(MAX_LOGIT)
     else:
         start, stop = (bound[ids].clamp(0.0, 1.0)[:, None] for bound in representation.lifespan(params))
-        draw = torch.rand(m, 1, generator=generator).to(start)
-        shift = start + draw * (stop - start).clamp_min(0.0) - center
+        uniform = torch.rand(m, 1, generator=generator).to(start)
+        shift = start + uniform * (stop - start).clamp_min(0.0) - center
         offset = torch.zeros_like(child["means"])
         if kind == "split":
             offset = torch.exp(child["scales"]) * torch.randn(m, 3, generator=generator).to(start)

@@ -60,14 +60,15 @@ class MovingGaussians:
 
     @property
     def sh_degree(self) -> int:
+        """Degree of the view-dependent colours; 0 for plain RGB."""
         return 0 if self.colors.dim() == 2 else math.isqrt(self.colors.shape[1]) - 1
 
     def select(self, rows: Int[Tensor, " m"] | Bool[Tensor, " n"]) -> MovingGaussians:
-        """Some of the rows."""
+        """Some of the Gaussians."""
         return MovingGaussians(**{name: value[rows] for name, value in vars(self).items()})
 
     def reach(self) -> Float[Tensor, " n"]:
-        """Largest |dt| at which a row can colour a pixel (opacity at least 1/255); negative where there is none."""
+        """Largest |dt| at which a Gaussian can colour a pixel (opacity at least 1/255); negative where there is none."""
         needed = ALPHA_THRESHOLD / torch.sigmoid(self.opacities).clamp_min(1e-12)
         remaining = (needed - self.gates) / (1 - self.gates).clamp_min(1e-12)
         fading = torch.exp(self.log_durations) * (-torch.log(remaining.clamp(1e-38, 1.0))).sqrt()
@@ -75,7 +76,7 @@ class MovingGaussians:
         return torch.where(needed <= 1, reach, torch.full_like(fading, -1.0))
 
     def visible(self, start: float = 0.0, stop: float = 1.0) -> Bool[Tensor, " n"]:
-        """Rows that can colour a pixel somewhere in [start, stop]."""
+        """Gaussians that can colour a pixel somewhere in [start, stop]."""
         reach = self.reach()
         return (reach >= 0) & (self.centers - reach <= stop) & (self.centers + reach >= start)
 
@@ -140,7 +141,7 @@ class MovingGaussians:
         return MovingGaussians(**{**vars(self), "colors": self.colors[:, : num_harmonics(degree)]})
 
     def has_plain_window(self) -> bool:
-        """Whether every row fades as exp(-(dt / s)^2) and nothing else."""
+        """Whether every Gaussian fades as exp(-(dt / s)^2) and nothing else."""
         return not (bool((self.plateaus > 0).any()) or bool((self.gates > 0).any()))
 
 

@@ -1,4 +1,4 @@
-"""Real spherical harmonics up to degree 3, with the order and signs that 3DGS files and rasterisers share."""
+"""Real spherical harmonics up to degree 3, with the order and signs that 3DGS files and rasterizers share."""
 
 from __future__ import annotations
 
@@ -84,5 +84,5 @@ def rotate_sh(coefficients: Float[Tensor, "n k 3"], rotation: Float[Tensor, "3 3
 
 
 def harmonics_to_capture(coefficients: Float[Tensor, "n k 3"], world: WorldFromCapture) -> Float[Tensor, "n k 3"]:
-    """Coefficients for directions of the scene -> for directions of the capture's world."""
+    """Coefficients for directions of the training's world -> for those of the capture's."""
     return rotate_sh(coefficients, torch.from_numpy(world.rotation.T.copy()))

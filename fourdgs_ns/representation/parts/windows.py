@@ -1,7 +1,7 @@
 """Temporal windows: how visible a Gaussian is, as a share of its peak, dt away from its temporal centre.
 
 Each window is a weight in [0, 1] and its inverse, the reach: the |dt| at which opacity times weight falls to the threshold below
-which rasterisers skip a Gaussian. ``shape`` is the window's own extra parameter (raw), empty for the plain Gaussian.
+which rasterizers skip a Gaussian. ``shape`` is the window's own extra parameter (raw), empty for the plain Gaussian.
 """
 
 from __future__ import annotations

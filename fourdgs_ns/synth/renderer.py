@@ -15,14 +15,14 @@ from fourdgs_ns.common.compiled import spread
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import shading, tiles, trace
-from fourdgs_ns.synth.rig import kernel_view, late_frames
+from fourdgs_ns.synth.rigs import kernel_view, late_frames
 from fourdgs_ns.synth.scene import Scene
 
 _CHUNK = 32  # tiles that a thread takes at a time
 
 
 @dataclass(frozen=True)
-class Picture:
+class RenderedImage:
     """One rendered view."""
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -75,9 +75,9 @@ class Renderer:
         frame = min(max(frame, 0), len(self.tables) - 1)
         return self.tables[int(frame)] if frame == int(frame) else self.scene.primitives(frame)
 
-    def view(self, camera: Camera) -> View:
+    def for_camera(self, camera: Camera) -> CameraRenderer:
         """Start rendering a camera."""
-        return View(self, camera)
+        return CameraRenderer(self, camera)
 
     def ground_truth(self, camera: Camera, frame: int) -> GroundTruth:
         """Depth and object ids of a view."""
@@ -156,7 +156,7 @@ def _num_tiles(camera: Camera) -> int:
     return across * down
 
 
-class View:
+class CameraRenderer:
     """One camera of a :class:`Renderer`; holds what it sees without actors."""
 
     def __init__(self, renderer: Renderer, camera: Camera) -> None:
@@ -192,18 +192,18 @@ class View:
             self.still.position,
             self.spheres,
         )
-        self.empty = self._picture()
+        self.empty = self._empty_image()
         self._shade(np.arange(len(self.spheres)), self.still, trace.allocate_samples(0), self.empty)
 
-    def render(self, frame: int) -> Picture:
+    def render(self, frame: int) -> RenderedImage:
         """The view at a frame."""
         renderer, camera = self.renderer, self.camera
         table = renderer.table(frame + late_frames(camera, renderer.scene.clip.fps))
         near, shadow, crowd = renderer._tile_lists(camera, table, self.num_still, self.spheres)
         touched = np.flatnonzero(near[:, 0] | shadow[:, 0] | crowd[:, 0])
-        picture = Picture(self.empty.image.copy(), self.empty.matte.copy())
+        rendered = RenderedImage(self.empty.image.copy(), self.empty.matte.copy())
         if len(touched) == 0:
-            return picture
+            return rendered
         spread(
             available_cores(),
             trace.trace_tiles,
@@ -224,14 +224,16 @@ class View:
             self.still,
             self.moving,
         )
-        self._shade(touched, self.moving, self.still, picture)
-        return picture
+        self._shade(touched, self.moving, self.still, rendered)
+        return rendered
 
-    def _picture(self) -> Picture:
+    def _empty_image(self) -> RenderedImage:
         shape = (self.camera.height, self.camera.width)
-        return Picture(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8))
+        return RenderedImage(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8))
 
-    def _shade(self, touched: np.ndarray, samples: trace.Samples, still: trace.Samples, picture: Picture) -> None:
+    def _shade(
+        self, touched: np.ndarray, samples: trace.Samples, still: trace.Samples, rendered: RenderedImage
+    ) -> None:
         renderer = self.renderer
         spread(
             available_cores(),
@@ -252,6 +254,6 @@ class View:
             samples,
             still,
             self.paint,
-            picture.image,
-            picture.matte,
+            rendered.image,
+            rendered.matte,
         )

@@ -1,4 +1,4 @@
-"""The view that exporters share is exactly what each method draws."""
+"""The view that exporters share is exactly what each method renders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.formats.moving import moving_gaussians, plain_windows, refuse_unless
+from fourdgs_ns.formats.to_moving import moving_gaussians, plain_windows, refuse_unless
 from tests.formats import scenes
 
 MODELS = {
@@ -33,8 +33,8 @@ def test_renders_as_the_method(name, world):
         expected = scenes.truth(scene, t, cameras)
         assert expected.max() > 0.2
         # The worst pixel may lose a Gaussian that lies at the threshold of 1/255.
-        torch.testing.assert_close(scenes.draw(moving.at(t), seen), expected, atol=6e-3, rtol=0)
-        assert scenes.psnr(scenes.draw(moving.at(t), seen), expected) > 65
+        torch.testing.assert_close(scenes.image_of(moving.at(t), seen), expected, atol=6e-3, rtol=0)
+        assert scenes.psnr(scenes.image_of(moving.at(t), seen), expected) > 65
 
 
 @pytest.mark.parametrize("world", ["scene", "capture"])
@@ -48,7 +48,7 @@ def test_4d_gaussians_render_as_the_method(world):
             scenes.capture_camera(cameras, scene.world_from_capture),
         )
     for t in [0.0, 1.0, *scenes.random_times()]:
-        assert scenes.psnr(scenes.draw(moving.at(t), seen), scenes.truth(scene, t, cameras)) > 60
+        assert scenes.psnr(scenes.image_of(moving.at(t), seen), scenes.truth(scene, t, cameras)) > 60
 
 
 def test_colours_that_vary_over_time_are_refused_unless_agreed_to():

@@ -18,21 +18,26 @@ FIELD_OF_VIEW = 50.0
 
 
 @dataclass(frozen=True)
-class View:
+class StartView:
     """A camera in the capture's world that looks at ``target``."""
 
     eye: Float[np.ndarray, "3"]
     target: Float[np.ndarray, "3"]
     up: Float[np.ndarray, "3"]
     near: float
-    """Gaussians nearer than this are not drawn, capture units."""
+    """Gaussians nearer than this are not rendered, capture units."""
 
     def rotation(self) -> Float[np.ndarray, "3 3"]:
         """Axes of the camera as rows: right, down, forward (camera from world)."""
         return self._pose()[:3, :3].T
 
+<<<<<<< HEAD:fourdgs_ns/formats/view.py
     def camera(self, width: int, height: int) -> Camera:
         """In the capture's world."""
+=======
+    def cameras(self, width: int, height: int) -> PinholeCameras:
+        """For our own rasterizer."""
+>>>>>>> w-wlow:fourdgs_ns/formats/start_view.py
         focal = 0.5 * height / np.tan(np.radians(FIELD_OF_VIEW) / 2)
         return Camera("view", width, height, pinhole(focal, focal, width / 2, height / 2), self._pose())
 
@@ -49,6 +54,7 @@ class View:
         return look_at(self.eye, self.target, self.up)
 
 
+<<<<<<< HEAD:fourdgs_ns/formats/view.py
 def start_view(scene: TrainedScene) -> View:
     """From the training camera nearest to the middle of the rig to the middle of what is visible halfway through the clip."""
     seen = scene.at(0.5).means
@@ -57,18 +63,31 @@ def start_view(scene: TrainedScene) -> View:
     means = (means / frame.scale - frame.translation) @ frame.rotation
     target = np.median(means, axis=0)
     radius = max(float(np.quantile(np.linalg.norm(means - target, axis=1), 0.75)), 1e-6)
+=======
+def start_view(scene: TrainedScene, moving: MovingGaussians) -> StartView:
+    """From the training camera nearest to the middle of the rig to the middle of what is visible halfway through the clip.
+
+    Args:
+        moving: the scene's Gaussians in the capture's world.
+    """
+    seen = moving.at(0.5)
+    means = (seen.means if len(seen.ids) else moving.means).double().numpy()
+    target = np.median(means, axis=0)
+    radius = max(float(np.quantile(np.linalg.norm(means - target, axis=1), 0.75)), 1e-6)
+    world = scene.world_from_capture or WorldFromCapture(np.eye(3), np.zeros(3), 1.0)
+>>>>>>> w-wlow:fourdgs_ns/formats/start_view.py
     # The dataparser turns scenes so that up is z. Files of other programs have COLMAP's axes, in which y points down.
     up = (
-        frame.rotation.T @ np.array([0.0, 0.0, 1.0])
+        world.rotation.T @ np.array([0.0, 0.0, 1.0])
         if scene.world_from_capture is not None
         else np.array([0.0, -1.0, 0.0])
     )
     if scene.camera_centers is not None:
-        centers = (scene.camera_centers.double().numpy() / frame.scale - frame.translation) @ frame.rotation
+        centers = (scene.camera_centers.double().numpy() / world.scale - world.translation) @ world.rotation
         eye = centers[np.argmin(np.linalg.norm(centers - centers.mean(axis=0), axis=1))]
     else:
         side = np.array([0.0, -1.0, 0.0]) if scene.world_from_capture is not None else np.array([0.0, 0.0, -1.0])
-        eye = target + 2.5 * radius * (frame.rotation.T @ side)
+        eye = target + 2.5 * radius * (world.rotation.T @ side)
     if np.linalg.norm(np.cross(target - eye, up)) < 1e-6 * radius:
-        eye = eye + 1e-2 * radius * (frame.rotation.T @ np.array([1.0, 0.7, 0.3])) + 1e-6
-    return View(eye, target, up, max(scene.near / frame.scale, 1e-6))
+        eye = eye + 1e-2 * radius * (world.rotation.T @ np.array([1.0, 0.7, 0.3])) + 1e-6
+    return StartView(eye, target, up, max(scene.near / world.scale, 1e-6))

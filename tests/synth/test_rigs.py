@@ -9,7 +9,7 @@ import pytest
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.synth.generate import build_renderer
-from fourdgs_ns.synth.rig import moving_camera, rig
+from fourdgs_ns.synth.rigs import moving_camera, rig
 
 
 @pytest.mark.parametrize("count", [2, 3, 8, 20])

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.corrections.clocks import CameraTimes
+from fourdgs_ns.corrections.clocks import CameraClocks
 from fourdgs_ns.corrections.colors import CameraColors
 from fourdgs_ns.corrections.poses import CameraPoses
 from fourdgs_ns.representation.types import GaussiansAtTime
@@ -20,7 +20,7 @@ class CameraCorrections(nn.Module):
     def __init__(self, num_cameras: int, *, colors: bool, clocks: bool, poses: bool) -> None:
         super().__init__()
         self.colors = CameraColors(num_cameras) if colors else None
-        self.clocks = CameraTimes(num_cameras) if clocks else None
+        self.clocks = CameraClocks(num_cameras) if clocks else None
         self.poses = CameraPoses(num_cameras) if poses else None
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
