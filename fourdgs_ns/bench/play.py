@@ -29,11 +29,11 @@ PATIENCE_SECONDS = 60.0
 class PlayRate:
     """What was delivered."""
 
-    pictures_per_second: float
+    images_per_second: float
     width: int
     """Median size: the viewer draws smaller pictures when it cannot keep up."""
     height: int
-    drawn_per_second: float
+    rendered_per_second: float
     """The same pictures at full size, drawn only: neither copied to the host nor encoded."""
 
 
@@ -96,7 +96,7 @@ def measure(run: LoadedRun, size: tuple[int, int], repeats: int) -> PlayRate:
             rows, columns = np.median(np.array(scene.sizes), axis=0).astype(int)
             statistics = controls.inspector.statistics
             assert statistics.total == pipeline.gaussians.num_points
-            return PlayRate(rate, int(columns), int(rows), _drawn_per_second(run, state, size, repeats))
+            return PlayRate(rate, int(columns), int(rows), _rendered_per_second(run, state, size, repeats))
         finally:
             machine.running = False
             machine.join(PATIENCE_SECONDS)
@@ -104,7 +104,7 @@ def measure(run: LoadedRun, size: tuple[int, int], repeats: int) -> PlayRate:
             viewer.viser_server.stop()
 
 
-def _drawn_per_second(run: LoadedRun, state: CameraState, size: tuple[int, int], repeats: int) -> float:
+def _rendered_per_second(run: LoadedRun, state: CameraState, size: tuple[int, int], repeats: int) -> float:
     from nerfstudio.viewer.utils import get_camera
 
     from fourdgs_ns.bench.timing import median_ms

@@ -113,7 +113,7 @@ def frozen(gaussians: GaussiansAtTime) -> GaussiansAtTime:
     return replace(gaussians, **fields)
 
 
-def plainly_drawn(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Tensor:
+def rasterize_plainly(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Tensor:
     """The picture of a slice by gsplat as its users call it; where there is none, on the CPU, by our own rasteriser."""
     if not gaussians.means.is_cuda:
         return rasterize(gaussians, cameras).features
@@ -138,7 +138,7 @@ def measure(
     instants, active_set = iter_instants(), ActiveSet()
 
     def forward_floor() -> Tensor:
-        return plainly_drawn(still, cameras)
+        return rasterize_plainly(still, cameras)
 
     def forward_ours() -> Tensor:
         return render_at(representation, leaves, next(instants), cameras, active_set)[1].features

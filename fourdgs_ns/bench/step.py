@@ -13,7 +13,7 @@ import torch
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.engine.trainer import TrainerConfig
 
-from fourdgs_ns.bench.render import frozen, plainly_drawn, spread_lifespans
+from fourdgs_ns.bench.render import frozen, rasterize_plainly, spread_lifespans
 from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer
 from fourdgs_ns.rasterization import rasterize
 
@@ -135,7 +135,7 @@ def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float
         model.rendered = None
         still = frozen(gaussians)
         watch.lap(None)
-        plainly_drawn(still, cameras).sum().backward()
+        rasterize_plainly(still, cameras).sum().backward()
         watch.lap("floor")
         alive += len(gaussians.ids)
     return parts, alive

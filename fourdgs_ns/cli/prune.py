@@ -85,8 +85,9 @@ class Prune:
 
     def _config(self) -> tuple[DynamicGaussiansTrainerConfig, int]:
         """The run's configuration, changed to go on for ``steps`` steps in a run of its own; and the step it has reached."""
+        from fourdgs_ns.plugin.checkpoints import latest_checkpoint
         from fourdgs_ns.plugin.runs import read_config
-        from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainerConfig, latest_checkpoint
+        from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainerConfig
 
         if not self.load_config.is_file():
             raise UserError(f"{self.load_config} is no file; give the config.yml of a run to --load-config")
@@ -116,9 +117,9 @@ class Prune:
 
 def summary(pipeline: DynamicGaussiansPipeline, scores: dict[str, Any]) -> dict[str, Any]:
     """Count, size of the parameters, and the scores that a report shows."""
-    model = pipeline.gaussians
-    size = sum(value.numel() * 4 for value in model.gauss_params.values()) / 1e6
-    return {"gaussians": model.num_points, "megabytes": size, **{k: scores[k] for k in ("psnr", "ssim", "fps")}}
+    from fourdgs_ns.plugin.summary import size_of
+
+    return {**size_of(pipeline.gaussians), **{name: scores[name] for name in ("psnr", "ssim", "fps")}}
 
 
 def training_views(pipeline: DynamicGaussiansPipeline, instants: int) -> Iterator[tuple[float, PinholeCameras]]:

@@ -48,7 +48,7 @@ def select_cameras(cameras: Cameras, indices: Int[Tensor, " b"]) -> Cameras:
     return chosen
 
 
-def draw_again(viewer: Viewer) -> None:
+def rerender(viewer: Viewer) -> None:
     """Draw every browser's picture again (nerfstudio 1.1)."""
     viewer._trigger_rerender()
 

@@ -27,8 +27,8 @@ from fourdgs_ns.densification.registry import chosen
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.world import WorldFromCapture, check_same_world
 from fourdgs_ns.plugin import checkpoints
-from fourdgs_ns.plugin.cameras import TrainingViews, pinhole_cameras
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
+from fourdgs_ns.plugin.nerfstudio_cameras import TrainingViews, pinhole_cameras
 from fourdgs_ns.plugin.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
 from fourdgs_ns.rasterization.render import RenderedViews, SliceEdit, Views, render_views
 from fourdgs_ns.representation.base import RepresentationConfig
@@ -286,7 +286,7 @@ class DynamicGaussiansModel(SplatfactoView):
         )  # fmt: skip
 
     def pinhole_cameras(self, camera: Cameras) -> PinholeCameras:
-        """See :func:`fourdgs_ns.plugin.cameras.pinhole_cameras`."""
+        """See :func:`fourdgs_ns.plugin.nerfstudio_cameras.pinhole_cameras`."""
         if self.training:
             return self.training_views.get(camera, self.near, self.device)
         return pinhole_cameras(camera, self.near, self.device)

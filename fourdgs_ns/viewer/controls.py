@@ -105,7 +105,7 @@ class TimeControls(compat.AttachedControl):
         viewer.viser_server.on_client_connect(lambda client: self.stand_at(client, 0))
         self.thread = threading.Thread(target=self._run, name="playback", daemon=True)
         self.thread.start()
-        atexit.register(self._finish_drawing)
+        atexit.register(self._finish_rendering)
 
     def _build_playback(self, gui: viser.GuiApi) -> None:
         last = max(len(self.times) - 1, 1)
@@ -172,7 +172,7 @@ class TimeControls(compat.AttachedControl):
     def _ask(self, **wishes: object) -> None:
         for name, value in wishes.items():
             setattr(self.inspector, name, value)
-        compat.draw_again(self.viewer)
+        compat.rerender(self.viewer)
 
     def _locked(self, change: Callable[[], None]) -> None:
         with self.lock:
@@ -252,7 +252,7 @@ class TimeControls(compat.AttachedControl):
         self.busy.set()
         self.thread.join(timeout=5)
 
-    def _finish_drawing(self) -> None:
+    def _finish_rendering(self) -> None:
         """At the process's end: a thread that is torn away while it draws would abort the process, after all else went well."""
         self.stop()
         for machine in list(self.viewer.render_statemachines.values()):

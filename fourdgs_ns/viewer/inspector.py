@@ -16,9 +16,9 @@ from fourdgs_ns.common.palette import ValueRange
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.inspection.colorings import InspectedSlice, recolored, visible
 from fourdgs_ns.inspection.comparison import Layout, compose, resized
-from fourdgs_ns.plugin.cameras import fitted
 from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
 from fourdgs_ns.plugin.model import DynamicGaussiansModel
+from fourdgs_ns.plugin.nerfstudio_cameras import fitted
 from fourdgs_ns.rasterization.render import SliceEdit
 from fourdgs_ns.representation.types import GaussiansAtTime
 from fourdgs_ns.training.memory import one_line

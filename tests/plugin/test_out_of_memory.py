@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fourdgs_ns.plugin import model
-from fourdgs_ns.plugin.trainer import check_checkpoint
+from fourdgs_ns.plugin.checkpoints import check_checkpoint
 from fourdgs_ns.rasterization import render
 from fourdgs_ns.training import memory
 from fourdgs_ns.viewer.inspector import Inspector

@@ -1,4 +1,4 @@
-"""Nerfstudio's cameras as the rasterisers want them."""
+"""Nerfstudio's cameras as the rasterizers want them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _packed(camera: Cameras, device: torch.device | str) -> Float[Tensor, "b 28"
     kind = int(camera.camera_type.flatten()[0])
     if kind != CameraType.PERSPECTIVE.value:
         raise UserError(
-            f"this method draws perspective cameras only, not {CameraType(kind).name.lower()}; choose Perspective in the "
+            f"this method renders perspective cameras only, not {CameraType(kind).name.lower()}; choose Perspective in the "
             "viewer's render tab or set camera_type to perspective in the camera path"
         )
     pose = camera.camera_to_worlds.float().cpu()
