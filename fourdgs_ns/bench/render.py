@@ -1,4 +1,4 @@
-"""What does drawing a moment cost beyond drawing a still? Every representation against the rasteriser alone, in one run."""
+"""What does rendering at time t cost beyond rasterizing a frozen slice? Every representation, in one run with the rasterizer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RenderTimes:
     rows: int
     alive: int
     floor: float
-    """Plain gsplat on a frozen slice, forward; on the CPU the package's own rasteriser."""
+    """Plain gsplat on a frozen slice, forward; on the CPU the package's own rasterizer."""
     ours: float
     """From canonical parameters at a random t, forward."""
     floor_both: float
@@ -114,7 +114,7 @@ def frozen(gaussians: GaussiansAtTime) -> GaussiansAtTime:
 
 
 def rasterize_plainly(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Tensor:
-    """The picture of a slice by gsplat as its users call it; where there is none, on the CPU, by our own rasteriser."""
+    """The image of a slice by gsplat as its users call it; where there is none, on the CPU, by our own rasterizer."""
     if not gaussians.means.is_cuda:
         return rasterize(gaussians, cameras).features
     import gsplat

@@ -114,7 +114,7 @@ class Bench:
 
         table = Table(title=f"{self.size[0]}x{self.size[1]}, median of {self.repeats}; {hardware(device)}")
         for column in (
-            "representation", "rows", "alive", "forward ratio", "fwd+bwd ratio",
+            "representation", "Gaussians", "alive", "forward ratio", "fwd+bwd ratio",
             "rasterizer ms", "ours ms", "rasterizer fwd+bwd ms", "ours fwd+bwd ms",
         ):  # fmt: skip
             table.add_column(column, justify="left" if column == "representation" else "right")

@@ -69,7 +69,7 @@ class Init:
             downscale_factor=self.downscale_factor,
         ).setup()
         capture = parser.capture()
-        stage = find_points(
+        found = find_points(
             capture,
             [camera for camera in capture.cameras if camera.name not in capture.eval_cameras],
             downscale=self.downscale_factor or automatic_downscale(capture),
@@ -78,10 +78,10 @@ class Init:
             max_points=self.max_points,
             velocities=self.velocities,
         )
-        print_report(capture, stage)
+        print_report(capture, found)
         if self.check or has_truth(capture):
-            print_truth(check_against_truth(capture, stage))
+            print_truth(check_against_truth(capture, found))
         if self.out is not None:
-            cloud = stage.cloud
+            cloud = found.cloud
             write_points_ply(self.out, cloud.positions, cloud.colors, cloud.times, cloud.velocities, cloud.static)
             say(f"wrote {self.out}")

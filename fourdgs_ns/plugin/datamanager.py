@@ -47,7 +47,7 @@ class MultiViewVideoDatamanagerConfig(FullImageDatamanagerConfig):
     cache_gb: Optional[float] = None  # noqa: UP045  (tyro on Python 3.10)
     """Most host memory for frames, in GB. Default: a quarter of what is free, at most 4."""
     seed: int = 0
-    """Seed of the order in which views are drawn."""
+    """Seed of the order in which views are trained on."""
 
 
 class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
@@ -74,7 +74,7 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             self.train_dataset.start_from(self._initial_points())
 
     def _initial_points(self) -> PointsOverTime:
-        """Points over time in the scene's frame, from the capture or triangulated or random."""
+        """Points over time in the training's world, from the capture or triangulated or random."""
         facts, options = self.train_dataset.facts, self.config.dataparser
         assert isinstance(options, MultiViewVideoDataParserConfig)
         capture, world = facts.require_capture(), facts.world_from_capture
@@ -236,7 +236,7 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
     def train_pixel_sampler(self) -> None:
         """What ns-export pointcloud and poisson take from a datamanager of rays; asking for it ends them in one line."""
         raise UserError(
-            "this command of Nerfstudio asks for rays, but this method draws whole pictures; export with ns-export gaussian-splat"
+            "this command of Nerfstudio asks for rays, but this method renders whole images; export with ns-export gaussian-splat"
         )
 
     def get_train_rays_per_batch(self) -> int:
@@ -262,6 +262,6 @@ class EvalViews:
 
 
 def _size_groups(cameras: Cameras) -> np.ndarray:
-    """A number per view that is equal for views of equal picture size (only those can share a batch)."""
+    """A number per view that is equal for views of equal image size (only those can share a batch)."""
     sizes = torch.cat([cameras.height, cameras.width], dim=1).numpy()
     return np.unique(sizes, axis=0, return_inverse=True)[1].reshape(-1)

@@ -12,8 +12,8 @@ import torch
 from fourdgs_ns.common.console import say
 from fourdgs_ns.common.files import write_text
 from fourdgs_ns.corrections.report import refined_calibration
-from fourdgs_ns.plugin.nerfstudio_cameras import pinhole_cameras
 from fourdgs_ns.plugin.model import DynamicGaussiansModel
+from fourdgs_ns.plugin.nerfstudio_cameras import pinhole_cameras
 from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
 
 

@@ -72,7 +72,7 @@ class PanelRenderer:
                 panels.append(palette(self.ranges.depth.share(rendered["depth"][..., 0] / _scale(model, self.runs[0]))))
             elif output == "motion":
                 assert self.ranges is not None
-                # Velocities are in the units of the run's own scene, and so must be what they are compared with.
+                # Velocities are in the units of the run's own world, and so must be what they are compared with.
                 highest = self.ranges.speed.high * _scale(model, self.runs[0])
                 ranges = replace(self.ranges, speed=ValueRange(0.0, highest))
                 edit = coloring_edit(model, model.time_of(here), ranges, "motion speed", 0.0, 0.0)
@@ -128,13 +128,13 @@ def _check_comparable(first: LoadedRun, other: LoadedRun) -> None:
 
 
 def _scale(model: DynamicGaussiansModel, first: LoadedRun) -> float:
-    """Length in ``model``'s scene of what is 1 in the first run's."""
+    """Length in ``model``'s world of what is 1 in the first run's."""
     mine, theirs = model.world_from_capture, first.pipeline.gaussians.world_from_capture
     return 1.0 if mine is None or theirs is None else mine.scale / theirs.scale
 
 
 def _moved(camera: Cameras, source: DynamicGaussiansModel, target: DynamicGaussiansModel) -> Cameras:
-    """The same camera in another run's scene: runs with other training cameras have other scene frames."""
+    """The same camera in another run's world: runs with other training cameras have other worlds."""
     if source.world_from_capture is None or target.world_from_capture is None or source is target:
         return camera
     a, b = source.world_from_capture, target.world_from_capture
