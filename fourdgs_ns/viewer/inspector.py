@@ -96,7 +96,7 @@ class Statistics:
     refusal: str = ""
     """Why the last image could not be rendered."""
     rendered_at: deque[float] = field(default_factory=lambda: deque(maxlen=600))
-    """Readings of the clock, one per image."""
+    """When the last images were, in seconds of ``perf_counter``."""
 
     def rate(self) -> float:
         """Images rendered per second over the last second."""

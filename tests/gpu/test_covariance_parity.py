@@ -1,4 +1,4 @@
-"""Slices that state covariances: gsplat on the GPU and the package's kernels on the CPU draw the same scenes."""
+"""Slices that state covariances: gsplat on the GPU and the package's kernels on the CPU render the same scenes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 def test_backends_agree(channels):
     cameras, parameters = make_cameras(2, 60, 45), covariance_parameters(200, channels, seed=5, width=60)
     v_features = torch.randn(2, 45, 60, 3 if channels != 1 else 1, generator=torch.Generator().manual_seed(1))
-    pictures, gradients = [], []
+    renderings, gradients = [], []
     for device in ("cpu", "cuda"):
         inputs = {name: parameters[name].detach().clone().to(device).requires_grad_() for name in NAMES}
-        picture = rasterize(covariance_slice(inputs), to_device(cameras, device))
-        (picture.features * v_features.to(device)).sum().backward()
-        pictures.append(picture)
+        rendering = rasterize(covariance_slice(inputs), to_device(cameras, device))
+        (rendering.features * v_features.to(device)).sum().backward()
+        renderings.append(rendering)
         gradients.append({name: value.grad for name, value in inputs.items()})
-    ours, theirs = pictures
+    ours, theirs = renderings
     radii_agree(theirs.radii.cpu(), ours.radii)
     differences = error(theirs.features, ours.features)
     assert (differences > 1e-4).float().mean() < 1e-3 and differences.max() < 2e-2

@@ -1,4 +1,4 @@
-"""The two backends against each other: gsplat on the GPU and the package's kernels on the CPU draw the same scenes."""
+"""The two backends against each other: gsplat on the GPU and the package's kernels on the CPU render the same scenes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def to_device(cameras: PinholeCameras, device: str) -> PinholeCameras:
     )
 
 
-def draw(parameters, background, cameras, device, depth) -> tuple[Rendering, list[torch.Tensor]]:
+def render(parameters, background, cameras, device, depth) -> tuple[Rendering, list[torch.Tensor]]:
     inputs = [
         t.detach().clone().to(device).requires_grad_() for t in (*(parameters[name] for name in NAMES), background)
     ]
@@ -37,7 +37,7 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
 
 def radii_agree(theirs: torch.Tensor, ours: torch.Tensor) -> None:
     """A radius is rounded up: the two may fall on different sides of a whole number. gsplat 1.5 does not see needles whose
-    square of the radius touches the picture but which themselves do not."""
+    square of the radius touches the image but which themselves do not."""
     if not version("gsplat").startswith("1.4."):
         ours = torch.where(theirs > 0, ours, 0)
     radii_differ = (theirs - ours).abs()
@@ -69,24 +69,24 @@ def test_backends_agree(count, channels, views, width, height, pixels, opaque, d
     v_features = torch.randn(views, height, width, channels, generator=generator)
     v_alphas, v_depths = torch.randn(2, views, height, width, 1, generator=generator)
 
-    pictures, gradients = [], []
+    renderings, gradients = [], []
     for device in ("cpu", "cuda"):
-        picture, inputs = draw(parameters, background, cameras, device, depth)
-        loss = (picture.features * v_features.to(device)).sum() + (picture.alphas * v_alphas.to(device)).sum()
+        rendering, inputs = render(parameters, background, cameras, device, depth)
+        loss = (rendering.features * v_features.to(device)).sum() + (rendering.alphas * v_alphas.to(device)).sum()
         if depth:
-            loss = loss + (picture.depths * v_depths.to(device)).sum()
+            loss = loss + (rendering.depths * v_depths.to(device)).sum()
         loss.backward()
-        pictures.append(picture)
+        renderings.append(rendering)
         gradients.append([t.grad for t in inputs])
-    ours, theirs = pictures
+    ours, theirs = renderings
 
     assert theirs.features.shape == ours.features.shape
     assert (theirs.depths is None) == (not depth)
     radii_agree(theirs.radii.cpu(), ours.radii)
     # One in a thousand pixels may hold an alpha on the other side of 1/255, or finish one Gaussian earlier: gsplat
     # computes with the GPU's fast exponential.
-    drawn = [("features", 1e-4, 2e-2), ("alphas", 1e-4, 1e-2), *([("depths", 1e-4, 2e-2)] if depth else [])]
-    for name, usual, worst in drawn:
+    compared = [("features", 1e-4, 2e-2), ("alphas", 1e-4, 1e-2), *([("depths", 1e-4, 2e-2)] if depth else [])]
+    for name, usual, worst in compared:
         differences = error(getattr(theirs, name), getattr(ours, name))
         assert (differences > usual).float().mean() < 1e-3, name
         assert differences.max() < worst, name
@@ -104,8 +104,8 @@ def test_backends_agree(count, channels, views, width, height, pixels, opaque, d
 def test_one_background_serves_all_cameras():
     cameras, parameters = make_cameras(2, 40, 30), make_parameters(50, 3, seed=2)
     background = torch.tensor([0.2, 0.5, 0.9])
-    shared, _ = draw(parameters, background, cameras, "cuda", True)
-    each, _ = draw(parameters, background.repeat(2, 1), cameras, "cuda", True)
+    shared, _ = render(parameters, background, cameras, "cuda", True)
+    each, _ = render(parameters, background.repeat(2, 1), cameras, "cuda", True)
     assert torch.equal(shared.features, each.features)
 
 
@@ -125,12 +125,12 @@ def test_nothing_visible_gives_the_background(count):
     parameters["means"][:, 2] = -4.0
     parameters = {name: value[:count] for name, value in parameters.items()}
     background = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
-    picture, inputs = draw(parameters, background, make_cameras(2, 20, 10), "cuda", True)
-    assert torch.equal(picture.features.cpu(), background[:, None, None].expand(2, 10, 20, 3))
-    assert not picture.alphas.any()
-    assert not picture.depths.any()
-    (picture.features.sum() + picture.depths.sum()).backward()
+    rendering, inputs = render(parameters, background, make_cameras(2, 20, 10), "cuda", True)
+    assert torch.equal(rendering.features.cpu(), background[:, None, None].expand(2, 10, 20, 3))
+    assert not rendering.alphas.any()
+    assert not rendering.depths.any()
+    (rendering.features.sum() + rendering.depths.sum()).backward()
     assert torch.equal(inputs[-1].grad.cpu(), torch.full((2, 3), 200.0))
     assert all(not t.grad.any() for t in inputs[:-1])
-    assert picture.radii.shape == (2, count)
-    assert not picture.radii.any()
+    assert rendering.radii.shape == (2, count)
+    assert not rendering.radii.any()

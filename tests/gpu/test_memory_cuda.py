@@ -18,17 +18,17 @@ def test_a_step_takes_the_rows_and_what_is_alive_and_growth_no_more(name):
     need = bench.measured(name, rows, 0.3, (640, 480), torch.device("cuda"))
     assert need.peak_step is not None and need.peak_growth is not None and need.alive is not None
     assert 0.25 < need.alive / rows < 0.35
-    own, pictures = need.peak_step - before, 400 * 640 * 480
+    own, images = need.peak_step - before, 400 * 640 * 480
     assert own >= rows * need.per_row.total, "parameters, gradients and two moments"
     # What is planned with is right to a half.
-    assert own <= rows * need.per_row.total + 1.5 * need.alive * memory.ALIVE_BYTES + pictures
+    assert own <= rows * need.per_row.total + 1.5 * need.alive * memory.ALIVE_BYTES + images
     assert need.peak_growth <= 1.05 * need.peak_step
 
 
 def test_the_line_has_the_numbers_of_this_gpu():
     total = torch.cuda.get_device_properties(0).total_memory
     use = memory.Use(1_000_000, 1024, 2, 640, 480)
-    with pytest.raises(memory.OutOfMemory) as caught, memory.one_line("drawing", lambda: use):
+    with pytest.raises(memory.OutOfMemory) as caught, memory.one_line("rendering", lambda: use):
         torch.empty(2 * total, dtype=torch.uint8, device="cuda")
     assert f"of {torch.cuda.mem_get_info()[1] / memory.GB:.1f} GB are free" in str(caught.value)
     assert "\n" not in str(caught.value)

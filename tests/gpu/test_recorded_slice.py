@@ -1,4 +1,4 @@
-"""Slices from a recording against slices made anew: pictures stay right when t, rows, degrees and their number change."""
+"""Slices from a recording against slices made anew: images stay right when t, rows, degrees and their number change."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def agree(representation, params, cameras, alive):
 
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
-def test_pictures(name, monkeypatch):
+def test_images(name, monkeypatch):
     recorded = []
     monkeypatch.setattr(
         module, "RecordedSlice", lambda *arguments: recorded.append(RecordedSlice(*arguments)) or recorded[-1]
@@ -48,7 +48,7 @@ def test_pictures(name, monkeypatch):
     alive = ActiveSet()
     agree(representation, params, cameras, alive)
     assert len(recorded) == 1
-    params["means"] += 0.05  # in place, as optimisers do: the recording goes on
+    params["means"] += 0.05  # in place, as optimizers do: the recording goes on
     params["opacities"] -= 0.5
     agree(representation, params, cameras, alive)
     assert len(recorded) == 1

@@ -1,4 +1,4 @@
-"""Pictures and gradients by our shorter lists against gsplat's own, drawn by gsplat alone."""
+"""Images and gradients by our shorter lists against gsplat's own, rendered by gsplat alone."""
 
 from __future__ import annotations
 
@@ -52,38 +52,38 @@ def test_blending_by_shorter_lists(config, size):
     radii = radii.amax(-1) if radii.dim() == 3 else radii
     generator = torch.Generator().manual_seed(1)
     colors = torch.rand(1, len(still.means), 3, generator=generator).cuda()
-    v_picture = torch.randn(1, size[1], size[0], 3, generator=generator).cuda()
+    v_image = torch.randn(1, size[1], size[0], 3, generator=generator).cuda()
 
-    def draw(side, begins, order):
+    def render(side, begins, order):
         leaves = [x.detach().clone().requires_grad_() for x in (means2d, conics, colors, still.opacities[None])]
-        picture, alphas = gsplat.rasterize_to_pixels(*leaves, *size, side, begins, order)
-        return picture.detach(), alphas.detach(), torch.autograd.grad(picture, leaves, v_picture)
+        image, alphas = gsplat.rasterize_to_pixels(*leaves, *size, side, begins, order)
+        return image.detach(), alphas.detach(), torch.autograd.grad(image, leaves, v_image)
 
-    picture, alphas, gradients = draw(*theirs)
+    image, alphas, gradients = render(*theirs)
     for side in (8, 16):
         lists = tile_lists(means2d, conics, depths, still.opacities, radii, *size, [side])
         assert len(lists[2]) < (1.0 if side == 16 else 4.0) * len(order)
-        ours, our_alphas, our_gradients = draw(*lists)
-        assert torch.equal(ours, picture) and torch.equal(our_alphas, alphas)
+        ours, our_alphas, our_gradients = render(*lists)
+        assert torch.equal(ours, image) and torch.equal(our_alphas, alphas)
         for found, expected in zip(our_gradients, gradients, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
-            # Drawn twice by the same lists they differ by up to 4e-7.
+            # Rendered twice by the same lists they differ by up to 4e-7.
             assert float((found - expected).norm()) < 1e-5 * float(expected.norm())
 
 
-@pytest.mark.skipif(not version("gsplat").startswith("1.4."), reason="gsplat 1.5 itself draws Gaussians farther out")
+@pytest.mark.skipif(not version("gsplat").startswith("1.4."), reason="gsplat 1.5 itself renders Gaussians farther out")
 @CONFIGS
 @SIZES
-def test_same_pictures_and_gradients(config, size):
+def test_same_images_and_gradients(config, size):
     still, cameras = needles_and_discs(config, size)
     results = []
-    for draw in (lambda g: rasterize(g, cameras).features, lambda g: rasterize_plainly(g, cameras)):
+    for render in (lambda g: rasterize(g, cameras).features, lambda g: rasterize_plainly(g, cameras)):
         leaves = frozen(still)
-        picture = draw(leaves)
-        weights = torch.randn(picture.shape, generator=torch.Generator().manual_seed(1)).to(picture)
-        (picture * weights).sum().backward()
+        image = render(leaves)
+        weights = torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).to(image)
+        (image * weights).sum().backward()
         gradients = {name: value.grad for name, value in leaves.tensors().items() if value.grad is not None}
-        results.append((picture.detach(), gradients))
+        results.append((image.detach(), gradients))
     (ours, our_gradients), (theirs, their_gradients) = results
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     assert our_gradients.keys() == their_gradients.keys() and "means" in our_gradients

@@ -1,4 +1,4 @@
-"""Training on a GPU: it learns, and its checkpoint opens on the CPU with the same picture."""
+"""Training on a GPU: it learns, and its checkpoint opens on the CPU with the same image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_learns_and_opens_on_the_cpu(tmp_path, method, residency):
     before = train(first).pipeline.sampled_scores(4)["psnr"]
     trainer = train(config)
     after = trainer.pipeline.sampled_scores(4)["psnr"]
-    # Those that start with colours seen from nowhere in particular start nearer to the pictures than what is left of them.
+    # Those that start with colours seen from nowhere in particular start nearer to the images than what is left of them.
     assert after > before + (1 if method in ("freetime", "fourd") else 3)
 
     model: DynamicGaussiansModel = trainer.pipeline.gaussians
@@ -38,8 +38,8 @@ def test_learns_and_opens_on_the_cpu(tmp_path, method, residency):
     state = torch.load(path, map_location="cpu", weights_only=True)
     on_cpu.pipeline.load_pipeline(state["pipeline"], state["step"])
     on_cpu.pipeline.eval()
-    picture = on_cpu.pipeline.gaussians.get_outputs_for_camera(camera)["rgb"]
-    assert float((picture - on_gpu).abs().mean()) < 1e-3
+    image = on_cpu.pipeline.gaussians.get_outputs_for_camera(camera)["rgb"]
+    assert float((image - on_gpu).abs().mean()) < 1e-3
 
 
 def test_resume_continues_on_cuda(tmp_path):
