@@ -41,7 +41,7 @@ class Errors:
 def record(
     folder: Path, cameras: int, frames: int, size: tuple[int, int], fps: float, unique: int, advance: Callable[[], None]
 ) -> list[Camera]:
-    """Recordings with sound. Only ``unique`` instants are rendered and played forth and back, because rendering is slow.
+    """Recordings with sound. Only ``unique`` frames are rendered and played forth and back, because rendering is slow.
 
     Cameras are late by the whole frames of ``LATE_FRAMES``, in image and sound.
     """

@@ -135,13 +135,13 @@ def measure(
     representation, params, cameras = make_scene(REPRESENTATIONS[name](), rows, share, size, device)
     leaves = {key: value.requires_grad_() for key, value in params.items()}
     still = frozen(representation.at(params, 0.5, representation.active(params, 0.5)))
-    instants, active_set = iter_instants(), ActiveSet()
+    times, active_set = random_times(), ActiveSet()
 
     def forward_floor() -> Tensor:
         return rasterize_plainly(still, cameras)
 
     def forward_ours() -> Tensor:
-        return render_at(representation, leaves, next(instants), cameras, active_set)[1].features
+        return render_at(representation, leaves, next(times), cameras, active_set)[1].features
 
     def backward(forward: Callable[[], Tensor]) -> Callable[[], None]:
         weights = torch.rand_like(forward_floor().detach())
@@ -165,7 +165,7 @@ def measure(
     return RenderTimes(name, rows, len(still.ids), floor, ours, floor_both, ours_both, pairs)
 
 
-def iter_instants() -> Iterator[float]:
+def random_times() -> Iterator[float]:
     """Endless random t, the same in every run."""
     g = torch.Generator().manual_seed(1)
     while True:

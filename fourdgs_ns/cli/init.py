@@ -15,7 +15,7 @@ from fourdgs_ns.common.console import say
 class Init:
     """Find the points that a training of a capture starts from: where, when, in which colour and how fast.
 
-    Matches between the training cameras at several instants are triangulated with the known poses; velocities come from
+    Matches between the training cameras at several key frames are triangulated with the known poses; velocities come from
     optical flow; what rests is kept once. The result is kept with the capture: a training with the same options finds it.
     """
 
@@ -25,7 +25,7 @@ class Init:
     """sift: fewer, exact points. dense: a plane sweep, many points on all textured surfaces; about ten times slower. roma: a
     pretrained network, needs pip install 'fourdgs-ns[roma]', its weights and better a GPU."""
     key_frames: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
-    """Instants at which points are found, spread evenly over the clip. Default: three per second, 10 to 30."""
+    """Number of key frames, at which points are found, spread evenly over the clip. Default: three per second, 10 to 30."""
     max_points: Optional[int] = None  # noqa: UP045
     """Most points per key frame. Default: all of sift, 30000 of dense and roma."""
     velocities: Literal["flow", "neighbors", "none"] = "flow"

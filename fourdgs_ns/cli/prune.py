@@ -33,7 +33,7 @@ class Prune:
     steps: int = 2_000
     """Training steps afterwards, without densification. Published: 5000. 0 shows what pruning alone does."""
     instants: int = 60
-    """Most instants of the clip at which Gaussians are scored, spread evenly; each is seen from all training cameras."""
+    """Most frames of the clip at which Gaussians are scored, spread evenly; each is seen from all training cameras."""
 
     def run(self) -> None:
         """Score, prune, fine-tune, report."""
@@ -125,7 +125,7 @@ def size_and_scores(pipeline: DynamicGaussiansPipeline, scores: dict[str, Any]) 
 
 
 def training_views(pipeline: DynamicGaussiansPipeline, instants: int) -> Iterator[tuple[float, PinholeCameras]]:
-    """Training cameras instant by instant, those of one image size together."""
+    """Training cameras frame by frame, those of one image size together."""
     import torch
 
     cameras = pipeline.datamanager.train_dataset.cameras

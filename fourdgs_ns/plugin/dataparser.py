@@ -57,14 +57,14 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     """Where triangulated points come from. sift: features, few and exact. dense: a plane sweep, many points on all textured
     surfaces, about ten times slower. roma: a pretrained network (pip install 'fourdgs-ns[roma]', weights, better a GPU)."""
     key_frames: Optional[int] = None  # noqa: UP045
-    """Instants at which points are triangulated, spread evenly over the clip. Default: three per second, 10 to 30."""
+    """Number of key frames, at which points are triangulated, spread evenly over the clip. Default: three per second, 10 to 30."""
     max_points: Optional[int] = None  # noqa: UP045
     """Most triangulated points per key frame. Default: all of sift, 30000 of dense and roma."""
     velocities: Literal["flow", "neighbors", "none"] = "flow"
     """How triangulated points get their velocity. flow: optical flow to the frames around a key frame. neighbors: the nearest
     points of the next key frame. none: all start at rest."""
     thin_points: Literal["none", "static", "sparse"] = "none"
-    """What later key frames add to triangulated or given points. none: all their points, so that each instant has its own
+    """What later key frames add to triangulated or given points. none: all their points, so that each frame has its own
     (triangulated ones that rest come once in any case). static: only those without a twin of the same colour at the same place,
     for long-lived Gaussians. sparse: the loneliest 25 % of each, as published for the lite variant."""
     num_random_points: int = 50_000

@@ -322,7 +322,7 @@ class DynamicGaussiansModel(SplatfactoView):
         return self.capture_background
 
     def get_outputs(self, camera: Cameras, edit: SliceEdit | None = None) -> dict[str, Any]:  # type: ignore[override]
-        """Renders one or more cameras of one instant; ``edit`` changes the slice first.
+        """Renders one or more cameras at one t; ``edit`` changes the slice first.
 
         Returns rgb, accumulation and (outside training) depth, each [h, w, ...] for one camera and [b, h, w, ...] for a batch
         in training; depth is the expected z in world units; background is the colour used.

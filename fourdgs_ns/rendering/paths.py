@@ -20,7 +20,7 @@ Poses = Float[np.ndarray, "n 3 4"]
 
 
 def checked_seconds(seconds: float, clip: Clip, option: str) -> float:
-    """t of an instant that the user gave in seconds.
+    """t of a time that the user gave in seconds.
 
     Raises:
         UserError: it lies outside the clip.

@@ -31,7 +31,7 @@ from fourdgs_ns.rendering.paths import (
 )
 
 ON_FRAME = 0.02
-"""An instant this share of a frame interval away from a frame counts as that frame."""
+"""A time this share of a frame interval away from a frame counts as that frame."""
 
 
 @dataclass(frozen=True)
