@@ -25,7 +25,7 @@ class Init:
     """sift: fewer, exact points. dense: a plane sweep, many points on all textured surfaces; about ten times slower. roma: a
     pretrained network, needs pip install 'fourdgs-ns[roma]', its weights and better a GPU."""
     key_frames: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
-    """Number of key frames, at which points are found, spread evenly over the clip. Default: three per second, 10 to 30."""
+    """Key frames at which points are found, spread evenly over the clip. Default: three per second, 10 to 30."""
     max_points: Optional[int] = None  # noqa: UP045
     """Most points per key frame. Default: all of sift, 30000 of dense and roma."""
     velocities: Literal["flow", "neighbors", "none"] = "flow"

@@ -57,7 +57,7 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     """Where triangulated points come from. sift: features, few and exact. dense: a plane sweep, many points on all textured
     surfaces, about ten times slower. roma: a pretrained network (pip install 'fourdgs-ns[roma]', weights, better a GPU)."""
     key_frames: Optional[int] = None  # noqa: UP045
-    """Number of key frames, at which points are triangulated, spread evenly over the clip. Default: three per second, 10 to 30."""
+    """Key frames at which points are triangulated, spread evenly over the clip. Default: three per second, 10 to 30."""
     max_points: Optional[int] = None  # noqa: UP045
     """Most triangulated points per key frame. Default: all of sift, 30000 of dense and roma."""
     velocities: Literal["flow", "neighbors", "none"] = "flow"
