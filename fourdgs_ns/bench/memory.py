@@ -24,9 +24,7 @@ GROWTH = 0.05
 """Share of rows that the growth adds; as many are removed."""
 
 
-CAPTION = (
-    "GB; peak (on a GPU): of all tensors in training steps with one picture, and while 1/20 of the rows is replaced"
-)
+CAPTION = "GB; peak (on a GPU): of all tensors in training steps with one image, and while 1/20 of the rows is replaced"
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def stated(name: str, rows: int) -> MemoryNeed:
 
 
 def measured(name: str, rows: int, share: float, size: tuple[int, int], device: torch.device) -> MemoryNeed:
-    """Some training steps and a growth of ``rows`` Gaussians of which ``share`` are alive, one picture of ``size`` each.
+    """Some training steps and a growth of ``rows`` Gaussians of which ``share`` are alive, one image of ``size`` each.
 
     Only a GPU's allocator tells its peaks; on the CPU the same work is done and they stay None.
 

@@ -1,4 +1,4 @@
-"""How many pictures per second Play delivers: the viewer's whole way from slider to encoded picture, without a browser."""
+"""How many images per second Play delivers: the viewer's whole way from slider to encoded image, without a browser."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from fourdgs_ns.plugin import compat
 from fourdgs_ns.plugin.runs import LoadedRun
 
 PATIENCE_SECONDS = 60.0
-"""A picture that takes longer means that drawing failed."""
+"""An image that takes longer means that rendering failed."""
 
 
 @dataclass(frozen=True)
 class PlayRate:
     """What was delivered."""
 
-    pictures_per_second: float
+    images_per_second: float
     width: int
-    """Median size: the viewer draws smaller pictures when it cannot keep up."""
+    """Median size: the viewer renders smaller images when it cannot keep up."""
     height: int
-    drawn_per_second: float
-    """The same pictures at full size, drawn only: neither copied to the host nor encoded."""
+    rendered_per_second: float
+    """The same images at full size, rendered only: neither copied to the host nor encoded."""
 
 
 class _CountingScene:
-    """Takes pictures as a browser's scene does, through viser's own encoder."""
+    """Takes images as a browser's scene does, through viser's own encoder."""
 
     def __init__(self, scene: Any) -> None:
         self.scene = scene
@@ -52,10 +52,10 @@ class _CountingScene:
 
 
 def measure(run: LoadedRun, size: tuple[int, int], repeats: int) -> PlayRate:
-    """Play ``repeats`` pictures of ``size`` = width, height, each of the next frame, from the first held-out camera.
+    """Play ``repeats`` images of ``size`` = width, height, each of the next frame, from the first held-out camera.
 
-    Every picture passes Nerfstudio's render thread, its adaptive resolution and viser's JPEG encoder. A first round of as many
-    pictures, at least 20, warms up.
+    Every image passes Nerfstudio's render thread, its adaptive resolution and viser's JPEG encoder. A first round of as many
+    images, at least 20, warms up.
     """
     pipeline, (width, height) = run.pipeline, size
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +86,7 @@ def measure(run: LoadedRun, size: tuple[int, int], repeats: int) -> PlayRate:
                 controls.step("+1")
                 machine.action(RenderAction("move", state))
                 if not scene.arrived.wait(PATIENCE_SECONDS):
-                    raise TimeoutError(f"no picture in {PATIENCE_SECONDS:g} s; its error is printed above")
+                    raise TimeoutError(f"no image in {PATIENCE_SECONDS:g} s; its error is printed above")
             return count / (perf_counter() - start)
 
         try:
@@ -96,7 +96,7 @@ def measure(run: LoadedRun, size: tuple[int, int], repeats: int) -> PlayRate:
             rows, columns = np.median(np.array(scene.sizes), axis=0).astype(int)
             statistics = controls.inspector.statistics
             assert statistics.total == pipeline.gaussians.num_points
-            return PlayRate(rate, int(columns), int(rows), _drawn_per_second(run, state, size, repeats))
+            return PlayRate(rate, int(columns), int(rows), _rendered_per_second(run, state, size, repeats))
         finally:
             machine.running = False
             machine.join(PATIENCE_SECONDS)
@@ -104,7 +104,7 @@ def measure(run: LoadedRun, size: tuple[int, int], repeats: int) -> PlayRate:
             viewer.viser_server.stop()
 
 
-def _drawn_per_second(run: LoadedRun, state: CameraState, size: tuple[int, int], repeats: int) -> float:
+def _rendered_per_second(run: LoadedRun, state: CameraState, size: tuple[int, int], repeats: int) -> float:
     from nerfstudio.viewer.utils import get_camera
 
     from fourdgs_ns.bench.timing import median_ms
@@ -113,8 +113,8 @@ def _drawn_per_second(run: LoadedRun, state: CameraState, size: tuple[int, int],
     frames = max(model.clip.num_frames - 1, 1)
     played = iter(range(10**9))
 
-    def draw() -> None:
+    def render() -> None:
         state.time = (next(played) % (frames + 1)) / frames
         model.get_outputs_for_camera(get_camera(state, height, width))
 
-    return 1000.0 / median_ms(draw, model.device, repeats)
+    return 1000.0 / median_ms(render, model.device, repeats)

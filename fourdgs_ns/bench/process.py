@@ -41,9 +41,9 @@ class Errors:
 def record(
     folder: Path, cameras: int, frames: int, size: tuple[int, int], fps: float, unique: int, advance: Callable[[], None]
 ) -> list[Camera]:
-    """Recordings with sound. Only ``unique`` instants are rendered and played forth and back, because rendering is slow.
+    """Recordings with sound. Only ``unique`` frames are rendered and played forth and back, because rendering is slow.
 
-    Cameras are late by the whole frames of ``LATE_FRAMES``, in picture and sound.
+    Cameras are late by the whole frames of ``LATE_FRAMES``, in image and sound.
     """
     recipe = Recipe(
         cameras=cameras,
@@ -82,7 +82,7 @@ def record(
 
 
 def errors_of(outcome: Outcome, rig: list[Camera], fps: float) -> Errors:
-    """Compare the results of the stages with the rig that was recorded."""
+    """Compare the results of the steps with the rig that was recorded."""
     offsets = outcome.results["synchronise"]["offsets"]
     late = np.array([camera.time_offset_seconds for camera in rig])
     found = np.array([offsets[camera.name] for camera in rig])
@@ -129,7 +129,7 @@ def benchmark(
     seconds = {**outcome.seconds}
     extracting = seconds.get("extract", float("nan"))
     result = {"seconds": seconds, "decoding_seconds": decoded, **vars(errors)}
-    say(f"minutes per stage: {', '.join(f'{k} {v / 60:.2f}' for k, v in seconds.items())}")
+    say(f"minutes per step: {', '.join(f'{k} {v / 60:.2f}' for k, v in seconds.items())}")
     say(f"extraction {extracting:.1f} s, plain decoding {decoded:.1f} s ({extracting / decoded:.2f} times)")
     say(
         f"audio sync error at most {errors.sync_milliseconds:.2f} ms; {errors.calibrated} of {cameras} cameras calibrated, "

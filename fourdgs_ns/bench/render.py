@@ -1,4 +1,4 @@
-"""What does drawing a moment cost beyond drawing a still? Every representation against the rasteriser alone, in one run."""
+"""What does rendering at time t cost beyond rasterizing a frozen slice? Every representation, in one run with the rasterizer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RenderTimes:
     rows: int
     alive: int
     floor: float
-    """Plain gsplat on a frozen slice, forward; on the CPU the package's own rasteriser."""
+    """Plain gsplat on a frozen slice, forward; on the CPU the package's own rasterizer."""
     ours: float
     """From canonical parameters at a random t, forward."""
     floor_both: float
@@ -113,8 +113,8 @@ def frozen(gaussians: GaussiansAtTime) -> GaussiansAtTime:
     return replace(gaussians, **fields)
 
 
-def plainly_drawn(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Tensor:
-    """The picture of a slice by gsplat as its users call it; where there is none, on the CPU, by our own rasteriser."""
+def rasterize_plainly(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Tensor:
+    """The image of a slice by gsplat as its users call it; where there is none, on the CPU, by our own rasterizer."""
     if not gaussians.means.is_cuda:
         return rasterize(gaussians, cameras).features
     import gsplat
@@ -135,13 +135,13 @@ def measure(
     representation, params, cameras = make_scene(REPRESENTATIONS[name](), rows, share, size, device)
     leaves = {key: value.requires_grad_() for key, value in params.items()}
     still = frozen(representation.at(params, 0.5, representation.active(params, 0.5)))
-    instants, active_set = iter_instants(), ActiveSet()
+    times, active_set = random_times(), ActiveSet()
 
     def forward_floor() -> Tensor:
-        return plainly_drawn(still, cameras)
+        return rasterize_plainly(still, cameras)
 
     def forward_ours() -> Tensor:
-        return render_at(representation, leaves, next(instants), cameras, active_set)[1].features
+        return render_at(representation, leaves, next(times), cameras, active_set)[1].features
 
     def backward(forward: Callable[[], Tensor]) -> Callable[[], None]:
         weights = torch.rand_like(forward_floor().detach())
@@ -165,7 +165,7 @@ def measure(
     return RenderTimes(name, rows, len(still.ids), floor, ours, floor_both, ours_both, pairs)
 
 
-def iter_instants() -> Iterator[float]:
+def random_times() -> Iterator[float]:
     """Endless random t, the same in every run."""
     g = torch.Generator().manual_seed(1)
     while True:

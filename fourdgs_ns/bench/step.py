@@ -13,7 +13,7 @@ import torch
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.engine.trainer import TrainerConfig
 
-from fourdgs_ns.bench.render import frozen, plainly_drawn, spread_lifespans
+from fourdgs_ns.bench.render import frozen, rasterize_plainly, spread_lifespans
 from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainer
 from fourdgs_ns.rasterization import rasterize
 
@@ -31,7 +31,7 @@ class StepTimes:
     parts: dict[str, float]
     """Each part alone, the device idle before and after; together they are more than the whole, which overlaps them."""
     floor: float
-    """Plain gsplat, forward and backward, on the same slices and cameras; on the CPU the package's own rasteriser."""
+    """Plain gsplat, forward and backward, on the same slices and cameras; on the CPU the package's own rasterizer."""
     peak_gb: float
     frames_per_second: float
     """What the data path alone serves."""
@@ -99,9 +99,9 @@ def measure(trainer: DynamicGaussiansTrainer, steps: int) -> StepTimes:
 
 
 def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float]) -> tuple[dict[str, float], int]:
-    """Milliseconds of each part of a step, the rasteriser alone ("floor") among them, and the Gaussians alive in all steps."""
+    """Milliseconds of each part of a step, the rasterizer alone ("floor") among them, and the Gaussians alive in all steps."""
     model, data = trainer.pipeline.gaussians, trainer.pipeline.datamanager
-    names = "framework", "data", "slice", "rasterise", "loss", "backward", "optimiser", "statistics", "floor"
+    names = "framework", "data", "slice", "rasterize", "loss", "backward", "optimizer", "statistics", "floor"
     parts = dict.fromkeys(names, 0.0)
     alive = 0
     for step in range(2 * steps, 3 * steps):
@@ -120,7 +120,7 @@ def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float
         cameras, backdrop = views.cameras, None if views.decoder is not None else views.background
         watch.lap(None)
         rasterize(gaussians, cameras, background=backdrop)
-        watch.lap("rasterise")
+        watch.lap("rasterize")
         outputs = model.get_outputs(camera)
         watch.lap(None)
         loss = torch.stack(list(model.get_loss_dict(outputs, batch).values())).sum()
@@ -128,14 +128,14 @@ def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float
         loss.backward()
         watch.lap("backward")
         trainer.optimizers.step_all()
-        watch.lap("optimiser")
+        watch.lap("optimizer")
         assert model.rendered is not None
         model.densifier.observe(model.statistics, model.rendered.rendering, model.canonical())
         watch.lap("statistics")
         model.rendered = None
         still = frozen(gaussians)
         watch.lap(None)
-        plainly_drawn(still, cameras).sum().backward()
+        rasterize_plainly(still, cameras).sum().backward()
         watch.lap("floor")
         alive += len(gaussians.ids)
     return parts, alive

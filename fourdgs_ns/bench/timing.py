@@ -14,7 +14,7 @@ WARM_UP = 10
 def median_ms(work: Callable[[], object], device: torch.device, repeats: int) -> float:
     """Median milliseconds of ``work`` on ``device``, by CUDA events on a GPU and by the wall clock on the CPU.
 
-    On a GPU the time runs from the moment the work is given to an idle device until it is done, so launches that the host cannot
+    On a GPU the time runs from when the work is given to an idle device until it is done, so launches that the host cannot
     hide count, as they do in a training step.
     """
     for _ in range(min(WARM_UP, repeats)):

@@ -1,4 +1,4 @@
-"""``fourdgs-ns bench``: measured speed, as ratios against the rasteriser alone in the same run."""
+"""``fourdgs-ns bench``: measured speed, as ratios against the rasterizer alone in the same run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 class Bench:
     """Measure speed on this machine.
 
-    render: drawing a moment from canonical parameters against drawing a frozen still, for every representation. step: a whole
-    training step of a method on a capture, by parts, and the frames per second that the data path serves. play: pictures per
+    render: rendering at random t from canonical parameters against rasterizing a frozen slice, for every representation. step: a
+    whole training step of a method on a capture, by parts, and the frames per second that the data path serves. play: images per
     second that the viewer's Play delivers of a trained run, encoded. export: seconds per frame of a PLY sequence, beside
     Nerfstudio's writer. memory: bytes per Gaussian of every representation and, on a GPU, what real training steps take. data:
     decoding, building the frame store and serving frames, and the host memory for that.
     """
 
-    room: tyro.conf.Positional[Literal["render", "step", "play", "export", "memory", "data"]] = "render"
+    measurement: tyro.conf.Positional[Literal["render", "step", "play", "export", "memory", "data"]] = "render"
     """What is measured."""
     rows: tuple[int, ...] = ()
     """render, memory, export: numbers of Gaussians. Default: 0.1, 0.3 and 1 million; for memory 0.5, 1 and 3 million; for export
@@ -66,12 +66,12 @@ class Bench:
         if self.repeats < 1:
             raise UserError(f"--repeats is {self.repeats}; give at least 1")
         device = torch.device(name)
-        if self.room == "export":
+        if self.measurement == "export":
             self._export()
-        elif self.room in ("render", "play", "memory"):
-            {"render": self._render, "play": self._play, "memory": self._memory}[self.room](device)
+        elif self.measurement in ("render", "play", "memory"):
+            {"render": self._render, "play": self._play, "memory": self._memory}[self.measurement](device)
         else:
-            {"step": self._step, "data": self._data}[self.room](name)
+            {"step": self._step, "data": self._data}[self.measurement](name)
 
     def _play(self, device) -> None:  # type: ignore[no-untyped-def]
 
@@ -85,8 +85,8 @@ class Bench:
         loaded = load_run(self.trained)
         rate = play.measure(loaded, self.size, self.repeats)
         say(
-            f"{loaded.name}, {loaded.pipeline.gaussians.num_points:,} Gaussians: Play delivers {rate.pictures_per_second:.1f} "
-            f"pictures/s of {rate.width}x{rate.height}, encoded; drawing alone {rate.drawn_per_second:.1f}/s at "
+            f"{loaded.name}, {loaded.pipeline.gaussians.num_points:,} Gaussians: Play delivers {rate.images_per_second:.1f} "
+            f"images/s of {rate.width}x{rate.height}, encoded; rendering alone {rate.rendered_per_second:.1f}/s at "
             f"{self.size[0]}x{self.size[1]}; {hardware(device)}"
         )
 
@@ -114,14 +114,14 @@ class Bench:
 
         table = Table(title=f"{self.size[0]}x{self.size[1]}, median of {self.repeats}; {hardware(device)}")
         for column in (
-            "representation", "rows", "alive", "forward ratio", "fwd+bwd ratio",
-            "rasteriser ms", "ours ms", "rasteriser fwd+bwd ms", "ours fwd+bwd ms",
+            "representation", "Gaussians", "alive", "forward ratio", "fwd+bwd ratio",
+            "rasterizer ms", "ours ms", "rasterizer fwd+bwd ms", "ours fwd+bwd ms",
         ):  # fmt: skip
             table.add_column(column, justify="left" if column == "representation" else "right")
         if device.type == "cpu":
             for column in ("pixel pairs, millions", "ns/pair forward", "ns/pair fwd+bwd"):
                 table.add_column(column, justify="right")
-            table.caption = "ns/pair: of one core, for each pixel at which the rasteriser has to evaluate a Gaussian"
+            table.caption = "ns/pair: of one core, for each pixel at which the rasterizer has to evaluate a Gaussian"
         for name in render.REPRESENTATIONS:
             for rows in self.rows or (100_000, 300_000, 1_000_000):
                 for share in self.alive:
@@ -182,7 +182,7 @@ class Bench:
         say(f"{self.method}, {times.rows:,} Gaussians, {times.alive:,} alive, batch {batch}")
         say(
             f"whole step {times.whole:.2f} ms ({1000 / times.whole:.0f} per second), {times.whole / times.floor:.2f} times the "
-            f"rasteriser alone ({times.floor:.2f} ms forward and backward); peak {times.peak_gb:.2f} GB"
+            f"rasterizer alone ({times.floor:.2f} ms forward and backward); peak {times.peak_gb:.2f} GB"
         )
         say("by parts: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.parts.items()))
         say(

@@ -24,7 +24,7 @@ class BenchmarkProcess:
     fps: float = 30.0
     """Frames per second."""
     unique: int = 6
-    """Instants that are rendered; the recordings play them forth and back."""
+    """Frames that are rendered; the recordings play them forth and back."""
 
     def run(self) -> None:
         """Record, process, compare, print."""

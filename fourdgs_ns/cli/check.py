@@ -23,7 +23,7 @@ class Check:
     layout: str = "auto"
     """Convention of the folder; auto recognises it."""
     contact_sheet: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
-    """Where to write the picture of all cameras at one instant. Default: contact_sheet.png in the capture's cache."""
+    """Where to write the image of all cameras at one frame. Default: contact_sheet.png in the capture's cache."""
     iterations: int = 30_000
     """Of the training whose minutes are predicted."""
 

@@ -35,7 +35,7 @@ class Convert:
     data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
     """--to run: folder of the capture whose cameras Nerfstudio's commands show. Its world must be the model's."""
     time: float = 0.0
-    """--to ply: the instant, t from 0 to 1."""
+    """--to ply: the time t, from 0 to 1."""
     sh_degree: Optional[int] = None  # noqa: UP045
     """Highest degree of view-dependent colour to write. Default: the model's."""
     approximate: bool = False

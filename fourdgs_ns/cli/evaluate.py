@@ -13,7 +13,7 @@ from fourdgs_ns.common.console import say
 
 @dataclass
 class Evaluate:
-    """Score a run on its held-out cameras: whole pictures, moving regions, colours, flicker; per camera and frame."""
+    """Score a run on its held-out cameras: whole images, moving regions, colours, flicker; per camera and frame."""
 
     run_path: tyro.conf.Positional[Path]
     """Folder of the run, or its config.yml."""

@@ -18,13 +18,13 @@ class Export:
     source: tyro.conf.Positional[Path]
     """config.yml of a run, the run's folder, a checkpoint, or an .npz that this command wrote."""
     format: str
-    """ply: Gaussians of one instant (3DGS), for any viewer. ply-sequence: a folder of them, for editors. html: one file that
+    """ply: Gaussians at one time t (3DGS), for any viewer. ply-sequence: a folder of them, for editors. html: one file that
     plays in a browser. splatv: for splaTV and gsplat.js. spacetime-ply: SpacetimeGaussian's own. 4dgs: of 4dgs.dev (pip install
     fourdgs). npz: archive of everything. ply4d: one PLY with named time columns, for converters."""
     out: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
     """File or, for ply-sequence, folder to write. Default: export/ beside the model."""
     time: float = 0.0
-    """ply: the instant, t from 0 (first frame) to 1 (last frame)."""
+    """ply: the time t, from 0 (first frame) to 1 (last frame)."""
     frames: Optional[str] = None  # noqa: UP045
     """ply-sequence: part of the clip as start:stop:step, like a Python slice."""
     sh_degree: Optional[int] = None  # noqa: UP045

@@ -15,7 +15,7 @@ from fourdgs_ns.common.console import say
 class Init:
     """Find the points that a training of a capture starts from: where, when, in which colour and how fast.
 
-    Matches between the training cameras at several instants are triangulated with the known poses; velocities come from
+    Matches between the training cameras at several key frames are triangulated with the known poses; velocities come from
     optical flow; what rests is kept once. The result is kept with the capture: a training with the same options finds it.
     """
 
@@ -25,7 +25,7 @@ class Init:
     """sift: fewer, exact points. dense: a plane sweep, many points on all textured surfaces; about ten times slower. roma: a
     pretrained network, needs pip install 'fourdgs-ns[roma]', its weights and better a GPU."""
     key_frames: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
-    """Instants at which points are found, spread evenly over the clip. Default: three per second, 10 to 30."""
+    """Key frames at which points are found, spread evenly over the clip. Default: three per second, 10 to 30."""
     max_points: Optional[int] = None  # noqa: UP045
     """Most points per key frame. Default: all of sift, 30000 of dense and roma."""
     velocities: Literal["flow", "neighbors", "none"] = "flow"
@@ -69,7 +69,7 @@ class Init:
             downscale_factor=self.downscale_factor,
         ).setup()
         capture = parser.capture()
-        stage = find_points(
+        found = find_points(
             capture,
             [camera for camera in capture.cameras if camera.name not in capture.eval_cameras],
             downscale=self.downscale_factor or automatic_downscale(capture),
@@ -78,10 +78,10 @@ class Init:
             max_points=self.max_points,
             velocities=self.velocities,
         )
-        print_report(capture, stage)
+        print_report(capture, found)
         if self.check or has_truth(capture):
-            print_truth(check_against_truth(capture, stage))
+            print_truth(check_against_truth(capture, found))
         if self.out is not None:
-            cloud = stage.cloud
+            cloud = found.cloud
             write_points_ply(self.out, cloud.positions, cloud.colors, cloud.times, cloud.velocities, cloud.static)
             say(f"wrote {self.out}")

@@ -14,7 +14,7 @@ import tyro
 class Process:
     """Turn the videos of several cameras that stood still into a capture that trains.
 
-    Stages: probe, synchronise, extract, calibrate, undistort, masks, points, check, write. Each keeps its result, so that an
+    Steps: probe, synchronise, extract, calibrate, undistort, masks, points, check, write. Each keeps its result, so that an
     interrupted run goes on where it was; typing the command again with other options redoes only what depends on them.
     """
 
@@ -64,12 +64,12 @@ class Process:
         Optional[  # noqa: UP045
             Literal["probe", "synchronise", "extract", "calibrate", "undistort", "masks", "points", "check", "write"]
         ],
-        tyro.conf.arg(name="from", metavar="STAGE"),
+        tyro.conf.arg(name="from", metavar="STEP"),
     ] = None
-    """Redo this stage and those after it."""
+    """Redo this step and those after it."""
 
     def run(self) -> None:
-        """Run all stages; exit code 1 when the check ends in red, although the capture is written."""
+        """Run all steps; exit code 1 when the check ends in red, although the capture is written."""
 
         from fourdgs_ns.process.steps import ProcessOptions, process
 

@@ -24,7 +24,7 @@ CAMERAS_AT_ONCE = 8
 @dataclass
 class Prune:
     """Keep the Gaussians that matter most to the training views over the whole clip (4DGS-1K), fine-tune the rest, and report
-    size, PSNR and pictures per second before and after. The run itself stays as it is: the result is a run beside it."""
+    size, PSNR and images per second before and after. The run itself stays as it is: the result is a run beside it."""
 
     load_config: Path
     """config.yml of the run."""
@@ -33,7 +33,7 @@ class Prune:
     steps: int = 2_000
     """Training steps afterwards, without densification. Published: 5000. 0 shows what pruning alone does."""
     instants: int = 60
-    """Most instants of the clip at which Gaussians are scored, spread evenly; each is drawn from all training cameras."""
+    """Most frames of the clip at which Gaussians are scored, spread evenly; each is seen from all training cameras."""
 
     def run(self) -> None:
         """Score, prune, fine-tune, report."""
@@ -49,7 +49,7 @@ class Prune:
         trainer: DynamicGaussiansTrainer = config.setup(local_rank=0, world_size=1)
         trainer.setup(test_mode="test")
         pipeline, model = trainer.pipeline, trainer.pipeline.gaussians
-        before = summary(pipeline, pipeline.get_average_eval_image_metrics())
+        before = size_and_scores(pipeline, pipeline.get_average_eval_image_metrics())
 
         views = list(training_views(pipeline, self.instants))
         with progress_bar(ERR, transient=False) as bar:
@@ -63,30 +63,33 @@ class Prune:
         edit_rows(model.gauss_params, trainer.optimizers.optimizers, keep=kept)
         for name, zeros in model.densifier.empty_statistics(model.num_points, model.device).items():
             setattr(model, name, zeros)
-        pruned = summary(pipeline, pipeline.get_average_eval_image_metrics())
+        pruned = size_and_scores(pipeline, pipeline.get_average_eval_image_metrics())
         report: dict[str, Any] = {"keep": self.keep, "steps": self.steps, "before": before, "pruned": pruned}
         if self.steps:
             trainer.train()
             if trainer.interrupted:
                 return
-            report["fine-tuned"] = summary(pipeline, json.loads((trainer.base_dir / "scores.json").read_text("utf8")))
+            report["fine-tuned"] = size_and_scores(
+                pipeline, json.loads((trainer.base_dir / "scores.json").read_text("utf8"))
+            )
         else:
             trainer.finished_step = start
             trainer.save_checkpoint(start)
         write_text(trainer.base_dir / "pruning.json", json.dumps(report, indent=2))
-        for stage in ("before", "pruned", "fine-tuned"):
-            if stage in report:
-                n = report[stage]
+        for name in ("before", "pruned", "fine-tuned"):
+            if name in report:
+                n = report[name]
                 status(
-                    f"{stage:>10}: {n['gaussians']:>9,} Gaussians {n['megabytes']:8.1f} MB {n['psnr']:6.2f} dB "
-                    f"{n['fps']:7.1f} pictures/s"
+                    f"{name:>10}: {n['gaussians']:>9,} Gaussians {n['megabytes']:8.1f} MB {n['psnr']:6.2f} dB "
+                    f"{n['fps']:7.1f} images/s"
                 )
         status(f"  see it      ns-viewer --load-config {trainer.base_dir / 'config.yml'}")
 
     def _config(self) -> tuple[DynamicGaussiansTrainerConfig, int]:
         """The run's configuration, changed to go on for ``steps`` steps in a run of its own; and the step it has reached."""
+        from fourdgs_ns.plugin.checkpoints import latest_checkpoint
         from fourdgs_ns.plugin.runs import read_config
-        from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainerConfig, latest_checkpoint
+        from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainerConfig
 
         if not self.load_config.is_file():
             raise UserError(f"{self.load_config} is no file; give the config.yml of a run to --load-config")
@@ -114,26 +117,26 @@ class Prune:
         return config, start
 
 
-def summary(pipeline: DynamicGaussiansPipeline, scores: dict[str, Any]) -> dict[str, Any]:
+def size_and_scores(pipeline: DynamicGaussiansPipeline, scores: dict[str, Any]) -> dict[str, Any]:
     """Count, size of the parameters, and the scores that a report shows."""
-    model = pipeline.gaussians
-    size = sum(value.numel() * 4 for value in model.gauss_params.values()) / 1e6
-    return {"gaussians": model.num_points, "megabytes": size, **{k: scores[k] for k in ("psnr", "ssim", "fps")}}
+    from fourdgs_ns.plugin.summary import size_of
+
+    return {**size_of(pipeline.gaussians), **{name: scores[name] for name in ("psnr", "ssim", "fps")}}
 
 
 def training_views(pipeline: DynamicGaussiansPipeline, instants: int) -> Iterator[tuple[float, PinholeCameras]]:
-    """Training cameras instant by instant, those of one picture size together."""
+    """Training cameras frame by frame, those of one image size together."""
     import torch
 
     cameras = pipeline.datamanager.train_dataset.cameras
     assert cameras.times is not None
     times = cameras.times[:, 0]
-    moments = times.unique()
-    picks = torch.linspace(0, len(moments) - 1, min(instants, len(moments))).round().long().unique()
+    distinct = times.unique()
+    picks = torch.linspace(0, len(distinct) - 1, min(instants, len(distinct))).round().long().unique()
     sizes = torch.cat([cameras.height, cameras.width], dim=1)
-    for moment in moments[picks]:
-        views = torch.nonzero(times == moment).squeeze(-1)
+    for t in distinct[picks]:
+        views = torch.nonzero(times == t).squeeze(-1)
         for size in sizes[views].unique(dim=0):
             same = views[(sizes[views] == size).all(dim=1)]
             for part in same.split(CAMERAS_AT_ONCE):
-                yield float(moment), pipeline.gaussians.pinhole_cameras(cameras[part])
+                yield float(t), pipeline.gaussians.pinhole_cameras(cameras[part])

@@ -25,20 +25,20 @@ class PathOptions(ABC):
     out: Path
     """Video to write (a name that ends in .mp4), or a folder for PNG files. Interrupted, the same command goes on."""
     outputs: tuple[Literal["rgb", "depth", "motion", "truth", "difference"], ...] = ("rgb",)
-    """Panels of each picture. depth and motion (speed) keep their colour range over the whole video; truth and difference
+    """Panels of each image. depth and motion (speed) keep their colour range over the whole video; truth and difference
     need the path fixed at the capture's own frames, all or some."""
     seconds: Optional[tuple[float, float]] = None  # noqa: UP045  (tyro on Python 3.10)
     """Part of the clip, from and to in seconds; to before from runs backwards. Default: all of it."""
     at: Optional[float] = None  # noqa: UP045
     """Freeze time at this second."""
     speed: float = 1.0
-    """Speed of time; below 1 is slow motion, for which instants between frames are drawn."""
+    """Speed of time; below 1 is slow motion, for which times between frames are rendered."""
     fps: Optional[float] = None  # noqa: UP045
-    """Pictures per second of the video. Default: the capture's."""
+    """Images per second of the video. Default: the capture's."""
     length: float = 4.0
     """Seconds of video while time is frozen."""
     scale: float = 1.0
-    """Size of the pictures, as a multiple of the training resolution."""
+    """Size of the images, as a multiple of the training resolution."""
     strip: bool = False
     """A strip with names and scores below, also for a single run; runs that are compared always have it."""
     overwrite: bool = False
@@ -46,14 +46,14 @@ class PathOptions(ABC):
 
     @abstractmethod
     def plan(self, pipeline: DynamicGaussiansPipeline, timing: Timing) -> Plan:
-        """The cameras of every picture."""
+        """The cameras of every image."""
 
     def run(self) -> None:
-        """Load the runs, draw with a progress bar, report the file."""
+        """Load the runs, render with a progress bar, report the file."""
 
         from fourdgs_ns.common.errors import UserError
         from fourdgs_ns.plugin.runs import load_run
-        from fourdgs_ns.rendering.pictures import Painter
+        from fourdgs_ns.rendering.panels import PanelRenderer
         from fourdgs_ns.rendering.plans import Timing
         from fourdgs_ns.rendering.sequence import Sequence, write_sequence
 
@@ -65,7 +65,7 @@ class PathOptions(ABC):
             raise UserError(f"--scale is {self.scale:g}; give a number above 0")
         runs = [load_run(path) for path in self.runs]
         plan = self.plan(runs[0].pipeline, Timing(self.seconds, self.at, self.speed, self.fps, self.length))
-        painter = Painter(runs, plan, self.outputs, self.strip or len(runs) > 1)
+        renderer = PanelRenderer(runs, plan, self.outputs, self.strip or len(runs) > 1)
         aside = {"out", "overwrite", "runs"}
         recipe = {
             "path": type(self).__name__,
@@ -74,8 +74,8 @@ class PathOptions(ABC):
             "checkpoints": [f"{run.checkpoint.resolve()} {run.checkpoint.stat().st_mtime_ns}" for run in runs],
         }
         sequence = Sequence(self.out, len(plan.cameras), plan.fps, recipe, self.overwrite)
-        write_sequence(sequence, painter.draw)
-        say(f"wrote {self.out}: {len(plan.cameras)} pictures, {plan.fps:g} per second")
+        write_sequence(sequence, renderer.render)
+        say(f"wrote {self.out}: {len(plan.cameras)} images, {plan.fps:g} per second")
 
 
 @dataclass

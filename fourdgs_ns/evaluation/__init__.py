@@ -1,0 +1,1 @@
+"""Scores of a run on its held-out views, as files, tables and heat maps."""

@@ -1,4 +1,4 @@
-"""Scores of every held-out view of a run: pictures, moving regions, colours per camera, and flicker."""
+"""Scores of every held-out view of a run: whole images, moving regions, colours per camera, and flicker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from fourdgs_ns.training.perceptual import Perceptual
 MOVING_DEVIATION = 0.04
 """A pixel whose truth deviates this much over the clip counts as moving; noise and compression stay below 0.02."""
 SSIM_RANGES = {"ssim": 1.0, "ssim_range2": 2.0}
-"""Score -> data range: papers compute SSIM of pictures in [0, 1] with either."""
+"""Score -> data range: papers compute SSIM of images in [0, 1] with either."""
 
 
 class MovingRegions:
@@ -85,7 +85,7 @@ def evaluate_pipeline(pipeline: DynamicGaussiansPipeline) -> dict[str, Any]:
     * psnr_affine: PSNR after one affine colour map per camera, fitted to all its frames (least squares, not clamped);
     * ssim_range2: SSIM with data range 2; lpips_vgg where VGG's weights are at hand;
     * psnr_moving, ssim_moving, lpips_moving: where the scene moves (LPIPS: the rest is replaced by the truth); moving: that
-      region's share of the picture;
+      region's share of the image;
     * flicker: see :func:`fourdgs_ns.evaluation.scores.flicker`, from the second frame on;
     * change: mean absolute difference between the truth and the truth of the frame before.
     """

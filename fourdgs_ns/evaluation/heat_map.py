@@ -1,4 +1,4 @@
-"""Scores of cameras over time as one picture, in which a bad camera or a bad second is seen at once."""
+"""Scores of cameras over time as one image, in which a bad camera or a bad second is seen at once."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def heat_map(per_view: PerView, score: str, seconds: dict[str, float]) -> UInt8[
     cell_width, cell_height = max(3, min(24, 900 // max(len(frames), 1))), max(14, min(40, 700 // max(len(cameras), 1)))
     grid = cells.repeat(cell_height, axis=0).repeat(cell_width, axis=1)
     width = max(LABEL_WIDTH * 2 + grid.shape[1], 640)
-    picture = np.full((HEAD + grid.shape[0] + FOOT, width, 3), BACKGROUND, np.uint8)
-    picture[HEAD : HEAD + grid.shape[0], LABEL_WIDTH : LABEL_WIDTH + grid.shape[1]] = grid
+    image = np.full((HEAD + grid.shape[0] + FOOT, width, 3), BACKGROUND, np.uint8)
+    image[HEAD : HEAD + grid.shape[0], LABEL_WIDTH : LABEL_WIDTH + grid.shape[1]] = grid
     ends = (f"red {low:.4g}", f"blue {high:.4g}") if good_high else (f"blue {low:.4g}", f"red {high:.4g}")
     grey = "" if np.isfinite(values).all() else ", grey: none"
-    _write(picture, f"{score}: {ends[0]} to {ends[1]}{grey}", 10, 22)
+    _write(image, f"{score}: {ends[0]} to {ends[1]}{grey}", 10, 22)
     for row, camera in enumerate(cameras):
         y = HEAD + row * cell_height + cell_height // 2 + 5
-        _write(picture, camera[-13:], 6, y)
+        _write(image, camera[-13:], 6, y)
         mean = values[row][np.isfinite(values[row])]
         if len(mean):
-            _write(picture, f"{mean.mean():.4g}", LABEL_WIDTH + grid.shape[1] + 8, y)
+            _write(image, f"{mean.mean():.4g}", LABEL_WIDTH + grid.shape[1] + 8, y)
     if frames:
-        _write(picture, f"frame {frames[0]} ({seconds.get(frames[0], 0.0):.2f} s)", LABEL_WIDTH, picture.shape[0] - 14)
+        _write(image, f"frame {frames[0]} ({seconds.get(frames[0], 0.0):.2f} s)", LABEL_WIDTH, image.shape[0] - 14)
         _write(
-            picture, f"to {frames[-1]} ({seconds.get(frames[-1], 0.0):.2f} s)",
-            max(LABEL_WIDTH + 160, LABEL_WIDTH + grid.shape[1] - 130), picture.shape[0] - 14,
+            image, f"to {frames[-1]} ({seconds.get(frames[-1], 0.0):.2f} s)",
+            max(LABEL_WIDTH + 160, LABEL_WIDTH + grid.shape[1] - 130), image.shape[0] - 14,
         )  # fmt: skip
-    return picture
+    return image
 
 
-def _write(picture: np.ndarray, text: str, x: int, y: int) -> None:
-    cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
+def _write(image: np.ndarray, text: str, x: int, y: int) -> None:
+    cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)

@@ -15,8 +15,9 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import make_folder, write_text
 from fourdgs_ns.evaluation.evaluate import evaluate_pipeline
 from fourdgs_ns.evaluation.heat_map import LOWER_IS_BETTER, heat_map
+from fourdgs_ns.plugin.checkpoints import latest_checkpoint
 from fourdgs_ns.plugin.runs import LoadedRun, find_config, load_run, read_config
-from fourdgs_ns.plugin.trainer import latest_checkpoint
+from fourdgs_ns.plugin.summary import size_of
 from fourdgs_ns.rendering.sequence import write_png
 
 HEAT_MAPS = ("psnr", "psnr_moving", "ssim", "lpips", "flicker")
@@ -38,13 +39,12 @@ def evaluate_run(path: Path, output: Path | None = None) -> tuple[dict[str, Any]
         raise UserError(f"--output {folder} is a file; give a folder")
     make_folder(folder)  # before the long work, not after it
     run = load_run(path)
-    model = run.pipeline.gaussians
     report: dict[str, Any] = {
         "run": run.name,
         "data": str(run.pipeline.datamanager.eval_dataset.capture.root.resolve()),
         "step": run.step,
         "checkpoint_bytes": run.checkpoint.stat().st_size,
-        "megabytes": sum(value.numel() * 4 for value in model.gauss_params.values()) / 1e6,
+        "megabytes": size_of(run.pipeline.gaussians)["megabytes"],
         **evaluate_pipeline(run.pipeline),
     }
     _write_all(report, run, folder)

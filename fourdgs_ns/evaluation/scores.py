@@ -17,7 +17,7 @@ PerView = Mapping[str, Mapping[str, Scores]]
 
 
 def mean_scores(scores: Sequence[Scores]) -> dict[str, float]:
-    """Mean of every score over those views that have it; the median for ``fps``, the rate of drawing."""
+    """Mean of every score over those views that have it; the median for ``fps``, the rate of rendering."""
     result = {}
     for key in {key: None for view in scores for key in view}:
         values = np.array([view[key] for view in scores if key in view])
@@ -54,7 +54,7 @@ def fastest_scores(per_view: PerView) -> dict[str, float]:
 
 @dataclass
 class ColorMoments:
-    """Sums over pixels from which the best affine colour map, and the error it leaves, follow without the pictures."""
+    """Sums over pixels from which the best affine colour map, and the error it leaves, follow without the images."""
 
     pixels: int
     source: Float[np.ndarray, "4 4"]

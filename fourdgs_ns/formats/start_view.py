@@ -31,13 +31,8 @@ class StartView:
         """Axes of the camera as rows: right, down, forward (camera from world)."""
         return self._pose()[:3, :3].T
 
-<<<<<<< HEAD:fourdgs_ns/formats/view.py
     def camera(self, width: int, height: int) -> Camera:
         """In the capture's world."""
-=======
-    def cameras(self, width: int, height: int) -> PinholeCameras:
-        """For our own rasterizer."""
->>>>>>> w-wlow:fourdgs_ns/formats/start_view.py
         focal = 0.5 * height / np.tan(np.radians(FIELD_OF_VIEW) / 2)
         return Camera("view", width, height, pinhole(focal, focal, width / 2, height / 2), self._pose())
 
@@ -45,7 +40,7 @@ class StartView:
         """The same for the rasterizers."""
         return PinholeCameras.of([self.camera(width, height)], self.near)
 
-    def orbited(self, degrees: float) -> View:
+    def orbited(self, degrees: float) -> StartView:
         """The view after a turn about its target and its up direction."""
         turn = Rotation.from_rotvec(np.radians(degrees) * self.up / np.linalg.norm(self.up)).as_matrix()
         return replace(self, eye=self.target + turn @ (self.eye - self.target))
@@ -54,28 +49,14 @@ class StartView:
         return look_at(self.eye, self.target, self.up)
 
 
-<<<<<<< HEAD:fourdgs_ns/formats/view.py
-def start_view(scene: TrainedScene) -> View:
+def start_view(scene: TrainedScene) -> StartView:
     """From the training camera nearest to the middle of the rig to the middle of what is visible halfway through the clip."""
     seen = scene.at(0.5).means
-    frame = scene.world_from_capture or WorldFromCapture(np.eye(3), np.zeros(3), 1.0)
-    means = (seen if len(seen) else scene.parameters["means"]).double().numpy()
-    means = (means / frame.scale - frame.translation) @ frame.rotation
-    target = np.median(means, axis=0)
-    radius = max(float(np.quantile(np.linalg.norm(means - target, axis=1), 0.75)), 1e-6)
-=======
-def start_view(scene: TrainedScene, moving: MovingGaussians) -> StartView:
-    """From the training camera nearest to the middle of the rig to the middle of what is visible halfway through the clip.
-
-    Args:
-        moving: the scene's Gaussians in the capture's world.
-    """
-    seen = moving.at(0.5)
-    means = (seen.means if len(seen.ids) else moving.means).double().numpy()
-    target = np.median(means, axis=0)
-    radius = max(float(np.quantile(np.linalg.norm(means - target, axis=1), 0.75)), 1e-6)
     world = scene.world_from_capture or WorldFromCapture(np.eye(3), np.zeros(3), 1.0)
->>>>>>> w-wlow:fourdgs_ns/formats/start_view.py
+    means = (seen if len(seen) else scene.parameters["means"]).double().numpy()
+    means = (means / world.scale - world.translation) @ world.rotation
+    target = np.median(means, axis=0)
+    radius = max(float(np.quantile(np.linalg.norm(means - target, axis=1), 0.75)), 1e-6)
     # The dataparser turns scenes so that up is z. Files of other programs have COLMAP's axes, in which y points down.
     up = (
         world.rotation.T @ np.array([0.0, 0.0, 1.0])

@@ -15,7 +15,7 @@ from fourdgs_ns.representation.types import Clip, GaussiansAtTime
 
 @dataclass(frozen=True)
 class InspectedSlice:
-    """A slice with what its rows do before and after ``t``."""
+    """A slice with what its Gaussians do before and after ``t``."""
 
     gaussians: GaussiansAtTime
     t: float
@@ -40,31 +40,31 @@ class InspectedSlice:
         return self.start.clamp(0.0, 1.0), self.stop.clamp(0.0, 1.0)
 
 
-def motion_speed(view: InspectedSlice) -> Float[Tensor, " m"]:
+def motion_speed(inspected: InspectedSlice) -> Float[Tensor, " m"]:
     """Speed at t, as a share of the range's upper end."""
-    return view.speed_range.share(view.speeds())
+    return inspected.speed_range.share(inspected.speeds())
 
 
-def duration(view: InspectedSlice) -> Float[Tensor, " m"]:
+def duration(inspected: InspectedSlice) -> Float[Tensor, " m"]:
     """Share of the clip over which a Gaussian can be seen: 1 for a permanent one."""
-    first, last = view.visible_span()
+    first, last = inspected.visible_span()
     return last - first
 
 
-def temporal_center(view: InspectedSlice) -> Float[Tensor, " m"]:
+def temporal_center(inspected: InspectedSlice) -> Float[Tensor, " m"]:
     """Middle of the lifespan in t; not a number, hence grey, for those that live for ever."""
-    return (view.start + view.stop) / 2
+    return (inspected.start + inspected.stop) / 2
 
 
-def age(view: InspectedSlice) -> Float[Tensor, " m"]:
+def age(inspected: InspectedSlice) -> Float[Tensor, " m"]:
     """Share of the life inside the clip that has passed at t: 0 when it appears, 1 when it goes."""
-    first, last = view.visible_span()
-    return (view.t - first) / (last - first).clamp_min(1e-9)
+    first, last = inspected.visible_span()
+    return (inspected.t - first) / (last - first).clamp_min(1e-9)
 
 
-def depth(view: InspectedSlice) -> Float[Tensor, " m"]:
+def depth(inspected: InspectedSlice) -> Float[Tensor, " m"]:
     """Depth in the camera, as a share of the range."""
-    return view.depth_range.share(view.depths)
+    return inspected.depth_range.share(inspected.depths)
 
 
 COLORINGS: dict[str, Callable[[InspectedSlice], Float[Tensor, " m"]]] = {
@@ -77,23 +77,23 @@ COLORINGS: dict[str, Callable[[InspectedSlice], Float[Tensor, " m"]]] = {
 """Name in the viewer -> share of the palette."""
 
 
-def recolored(view: InspectedSlice, coloring: str) -> GaussiansAtTime:
+def recolored(inspected: InspectedSlice, coloring: str) -> GaussiansAtTime:
     """The slice with RGB of the palette as its features."""
-    return replace(view.gaussians, features=palette(COLORINGS[coloring](view)))
+    return replace(inspected.gaussians, features=palette(COLORINGS[coloring](inspected)))
 
 
-def visible(view: InspectedSlice, min_seconds: float, min_speed: float) -> Bool[Tensor, " m"]:
+def visible(inspected: InspectedSlice, min_seconds: float, min_speed: float) -> Bool[Tensor, " m"]:
     """Which Gaussians stay when short lives and slow ones are hidden.
 
     Args:
         min_seconds: shortest life, as seen inside the clip, that stays; 0 keeps all.
         min_speed: slowest speed that stays, world units per second; 0 keeps all.
     """
-    seconds = view.clip.duration_seconds or 1.0
-    keep = torch.ones_like(view.depths, dtype=torch.bool)
+    seconds = inspected.clip.duration_seconds or 1.0
+    keep = torch.ones_like(inspected.depths, dtype=torch.bool)
     if min_seconds > 0:
         # A hair of tolerance: a Gaussian that lives over the whole clip must pass a threshold of exactly that.
-        keep &= duration(view) * seconds >= min_seconds - 1e-6
+        keep &= duration(inspected) * seconds >= min_seconds - 1e-6
     if min_speed > 0:
-        keep &= view.speeds() / seconds >= min_speed
+        keep &= inspected.speeds() / seconds >= min_speed
     return keep

@@ -26,7 +26,7 @@ def resized(image: Float[Tensor, "h w 3"], height: int, width: int) -> Float[Ten
 def compose(
     render: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"], layout: Layout, position: float
 ) -> Float[Tensor, "h w2 3"]:
-    """One picture of two.
+    """One image of two.
 
     Args:
         layout: wipe: truth left of ``position``, render right of it, a white line between. side by side: truth, then render,
@@ -42,7 +42,7 @@ def compose(
     if layout == "side by side":
         return torch.cat([truth, render], dim=1)
     column = min(max(round(position * render.shape[1]), 0), render.shape[1])
-    picture = torch.cat([truth[:, :column], render[:, column:]], dim=1)
+    image = torch.cat([truth[:, :column], render[:, column:]], dim=1)
     if 0 < column < render.shape[1]:
-        picture[:, column] = 1.0
-    return picture
+        image[:, column] = 1.0
+    return image

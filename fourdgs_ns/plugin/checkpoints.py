@@ -1,15 +1,75 @@
-"""What a checkpoint says about the model in it, and what is wrong with one that cannot be loaded."""
+"""Checkpoints: found, written, saying what model they hold, and refused where they cannot be loaded."""
 
 from __future__ import annotations
 
+import pickle
+import zipfile
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import replacing
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.representation.base import RepresentationConfig
+
+
+def latest_checkpoint(directory: Path, step: int | None) -> Path:
+    """The checkpoint that ``--load-dir`` means: that of ``step``, or the last one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not directory.is_dir():
+        raise UserError(f"--load-dir {directory} is no directory; give the nerfstudio_models folder of a run")
+    if step is not None:
+        path = directory / f"step-{step:09d}.ckpt"
+        if not path.exists():
+            raise UserError(
+                f"{directory} holds no checkpoint of step {step}; leave --load-step away for the latest one"
+            )
+        return path
+    found = sorted(directory.glob("step-*.ckpt"))
+    if not found:
+        raise UserError(f"{directory} holds no step-*.ckpt; give the nerfstudio_models folder of a run to --load-dir")
+    return found[-1]
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse files that are no checkpoint of this package before anything is built around them.
+
+    Raises:
+        UserError: the file is missing, unreadable or another package's.
+    """
+    if not path.exists():
+        raise UserError(f"checkpoint {path} does not exist; give a file named step-*.ckpt")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(f"{path} is no readable checkpoint ({reason}); use another one with --load-step") from error
+    wanted = {"step", "pipeline", "optimizers", "schedulers", "scalers"}
+    if not isinstance(state, dict) or not wanted <= set(state) or "_model._extra_state" not in state["pipeline"]:
+        raise UserError(f"{path} was not written by a fourdgs-ns method; give the checkpoint of a run of this method")
+
+
+def write_checkpoint(state: Mapping[str, Any], path: Path, part_folder: Path) -> None:
+    """Write into ``part_folder`` and rename, so that a crash or a full disk never damages what is there.
+
+    ``part_folder`` is not the checkpoints' own: Nerfstudio takes every file there for one.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        with replacing(path, part_folder=part_folder) as part, open(part, "wb") as file:
+            torch.save(state, file)  # given a name instead, it says nothing of a full disk
+    except UserError as error:
+        raise UserError(f"{error}; earlier checkpoints are intact: go on with --load-dir {path.parent}") from error
 
 
 def describe(

@@ -48,13 +48,13 @@ def select_cameras(cameras: Cameras, indices: Int[Tensor, " b"]) -> Cameras:
     return chosen
 
 
-def draw_again(viewer: Viewer) -> None:
-    """Draw every browser's picture again (nerfstudio 1.1)."""
+def rerender(viewer: Viewer) -> None:
+    """Render the image of every browser again (nerfstudio 1.1)."""
     viewer._trigger_rerender()
 
 
 def hide_time_slider(viewer: Viewer) -> None:
-    """Put Nerfstudio's slider of 101 positions away; ``control_panel.time`` still is what is drawn (nerfstudio 1.1)."""
+    """Put Nerfstudio's slider of 101 positions away; ``control_panel.time`` still is what is rendered (nerfstudio 1.1)."""
     panel = viewer.control_panel
     panel._time_enabled = False
     panel._time.set_hidden(True)
@@ -79,7 +79,7 @@ def mend_ns_render(datamanager: type) -> None:
             module.get_spiral_path = upright(spiral)  # type: ignore[attr-defined]
         accepted: Any = getattr(module, "RandomCamerasDataManager", None)
         if isinstance(accepted, type):
-            # isinstance takes tuples inside tuples: the assertion now also knows whole pictures.
+            # isinstance takes tuples inside tuples: the assertion now also knows whole images.
             module.RandomCamerasDataManager = (accepted, datamanager)  # type: ignore[attr-defined]
 
 
@@ -105,7 +105,7 @@ def carrying_times(stock: Callable[..., Cameras]) -> Callable[..., Cameras]:
 
 def upright(stock: Callable[..., Cameras]) -> Callable[..., Cameras]:
     """Nerfstudio's ``get_spiral_path`` with the start camera's own up direction: it takes an axis of the world for one of the
-    camera, so that pictures come out rolled, by half a turn for a camera that looks along y."""
+    camera, so that images come out rolled, by half a turn for a camera that looks along y."""
 
     def spiral(camera: Cameras, *args: Any, **options: Any) -> Cameras:
         path = stock(camera, *args, **options)
@@ -178,7 +178,7 @@ def mend_paths_of_two_keyframes() -> None:
 
 
 def keep_viewer_local() -> None:
-    """Have ``ns-viewer`` listen on this machine only unless a host was typed: it shows the capture's pictures (nerfstudio 1.1).
+    """Have ``ns-viewer`` listen on this machine only unless a host was typed: it shows the capture's images (nerfstudio 1.1).
 
     Its default, all interfaces, is not that of the run's config, which it does not read. Called by our pipeline: a process that
     shows another method's run never gets here.

@@ -1,4 +1,4 @@
-"""Streams batches of one instant's views to training without ever holding the clip in host memory."""
+"""Streams batches of one frame's views to training without ever holding the clip in host memory."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ PREFETCH_BATCHES = 3
 
 @dataclass
 class MultiViewVideoDatamanagerConfig(FullImageDatamanagerConfig):
-    """Batches of several cameras at one instant, streamed from the frame store."""
+    """Batches of several cameras at one frame, streamed from the frame store."""
 
     _target: type = field(default_factory=lambda: MultiViewVideoDatamanager)
     dataparser: AnnotatedDataParserUnion = field(default_factory=MultiViewVideoDataParserConfig)
     """Reader of the capture; to change its options, end the command with multiview-video-data and the options."""
     batch_size: int = 2
-    """Cameras per step, all at the same instant (a Gaussian's state at t is computed once for all of them)."""
+    """Cameras per step, all at the same frame (a Gaussian's state at t is computed once for all of them)."""
     residency: Literal["auto", "gpu", "ram", "disk"] = "auto"
     """Where decoded frames wait: on the GPU (fastest), in host memory, or on disk with read-ahead. auto takes the first that
     fits and says so."""
     cache_gb: Optional[float] = None  # noqa: UP045  (tyro on Python 3.10)
     """Most host memory for frames, in GB. Default: a quarter of what is free, at most 4."""
     seed: int = 0
-    """Seed of the order in which views are drawn."""
+    """Seed of the order in which views are trained on."""
 
 
 class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
@@ -74,7 +74,7 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             self.train_dataset.start_from(self._initial_points())
 
     def _initial_points(self) -> PointsOverTime:
-        """Points over time in the scene's frame, from the capture or triangulated or random."""
+        """Points over time in the training's world, from the capture or triangulated or random."""
         facts, options = self.train_dataset.facts, self.config.dataparser
         assert isinstance(options, MultiViewVideoDataParserConfig)
         capture, world = facts.require_capture(), facts.world_from_capture
@@ -143,7 +143,7 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         self.reserved_bytes = 0
         """GPU memory that the Gaussians may come to need; the trainer fills it in."""
         self.neighbor_window = 0
-        """Frames; above 0 batches also hold the same cameras at another, near instant."""
+        """Frames; above 0 batches also hold the same cameras at another frame nearby."""
 
     def setup_eval(self) -> None:
         """Evaluation reads single views on demand."""
@@ -170,7 +170,7 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         return self.frames.batch([(dataset.camera_name(v), int(dataset.store_index[v])) for v in views])
 
     def next_train(self, step: int) -> tuple[Cameras, dict]:
-        """Views of one instant.
+        """Views of one frame.
 
         Returns cameras [b] on the CPU (their scalars steer the render; the model moves what it needs) and a batch with
         ``image`` uint8 [b, h, w, 3 or 4] on the training device, ``image_idx`` [b] and ``camera_ids`` [b].
@@ -193,16 +193,16 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
         return select_cameras(self.train_cameras, torch.from_numpy(views)), batch
 
     def _neighbors(self, views: np.ndarray, step: int) -> np.ndarray:
-        """For every view of a batch the same camera a few frames later or earlier, all at one instant; else the views."""
-        ids, instants = self.train_dataset.camera_ids, self.train_dataset.frame_ids
+        """For every view of a batch the same camera a few frames later or earlier, all at one frame; else the views."""
+        ids, frames = self.train_dataset.camera_ids, self.train_dataset.frame_ids
         rng = np.random.default_rng([self.config.seed, 2, step])
         offset = int(rng.integers(1, self.neighbor_window + 1)) * int(rng.choice([-1, 1]))
         for shift in (offset, -offset):
-            # Views lie camera by camera and frame by frame; where cameras lack frames these may be of different instants.
+            # Views lie camera by camera and frame by frame; where cameras lack frames these may be of different frames.
             others = views + shift
             if others.min() < 0 or others.max() >= len(ids) or bool((ids[others] != ids[views]).any()):
                 continue
-            if bool((instants[others] == instants[others[0]]).all()):
+            if bool((frames[others] == frames[others[0]]).all()):
                 return others
         return views
 
@@ -236,7 +236,7 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
     def train_pixel_sampler(self) -> None:
         """What ns-export pointcloud and poisson take from a datamanager of rays; asking for it ends them in one line."""
         raise UserError(
-            "this command of Nerfstudio asks for rays, but this method draws whole pictures; export with ns-export gaussian-splat"
+            "this command of Nerfstudio asks for rays, but this method renders whole images; export with ns-export gaussian-splat"
         )
 
     def get_train_rays_per_batch(self) -> int:
@@ -262,6 +262,6 @@ class EvalViews:
 
 
 def _size_groups(cameras: Cameras) -> np.ndarray:
-    """A number per view that is equal for views of equal picture size (only those can share a batch)."""
+    """A number per view that is equal for views of equal image size (only those can share a batch)."""
     sizes = torch.cat([cameras.height, cameras.width], dim=1).numpy()
     return np.unique(sizes, axis=0, return_inverse=True)[1].reshape(-1)

@@ -45,11 +45,11 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     """alpha: masks cut the subject out (RGBA training). ignore: train on whole frames, without images' own alpha. auto: alpha
     when the layout's masks are mattes, ignore when they only label the foreground; images' own alpha counts."""
     orientation: Literal["up", "none"] = "up"
-    """up: turn the scene so that the cameras' mean up direction is +z, as the viewer expects. Undone on export."""
+    """up: turn the world so that the cameras' mean up direction is +z, as the viewer expects. Undone on export."""
     center: Literal["attention", "cameras", "none"] = "attention"
-    """Origin of the scene: the point the cameras look at, their mean position, or unchanged. Undone on export."""
+    """Origin of the world: the point the cameras look at, their mean position, or unchanged. Undone on export."""
     scale_scene: bool = True
-    """Scale the scene so that the rig's extent is 1. Undone on export."""
+    """Scale the world so that the rig's extent is 1. Undone on export."""
     initial_points: Literal["auto", "ply", "triangulate", "random"] = "auto"
     """Where the first Gaussians come from: a PLY in the capture, triangulation of matches with the known poses (cached in the
     capture), or random in the common view volume. auto tries them in this order."""
@@ -57,14 +57,14 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     """Where triangulated points come from. sift: features, few and exact. dense: a plane sweep, many points on all textured
     surfaces, about ten times slower. roma: a pretrained network (pip install 'fourdgs-ns[roma]', weights, better a GPU)."""
     key_frames: Optional[int] = None  # noqa: UP045
-    """Instants at which points are triangulated, spread evenly over the clip. Default: three per second, 10 to 30."""
+    """Key frames at which points are triangulated, spread evenly over the clip. Default: three per second, 10 to 30."""
     max_points: Optional[int] = None  # noqa: UP045
     """Most triangulated points per key frame. Default: all of sift, 30000 of dense and roma."""
     velocities: Literal["flow", "neighbors", "none"] = "flow"
     """How triangulated points get their velocity. flow: optical flow to the frames around a key frame. neighbors: the nearest
     points of the next key frame. none: all start at rest."""
     thin_points: Literal["none", "static", "sparse"] = "none"
-    """What later key frames add to triangulated or given points. none: all their points, so that each instant has its own
+    """What later key frames add to triangulated or given points. none: all their points, so that each frame has its own
     (triangulated ones that rest come once in any case). static: only those without a twin of the same colour at the same place,
     for long-lived Gaussians. sparse: the loneliest 25 % of each, as published for the lite variant."""
     num_random_points: int = 50_000
@@ -109,7 +109,7 @@ class MultiViewVideoDataParser(DataParser):
         poses = np.concatenate([c.poses for c in train])
         extent = camera_extent(poses)
         focus = attention_point(poses)
-        frame = make_world_from_capture(
+        world = make_world_from_capture(
             poses,
             orient=self.config.orientation,
             center=self.config.center,
@@ -117,7 +117,7 @@ class MultiViewVideoDataParser(DataParser):
             extent=extent if self.config.scale_scene else 1.0,
         )
         sizes = {c.name: c.camera.undistorted(downscale) for c in chosen}
-        cameras, filenames = assemble_cameras(capture, chosen, sizes, frame)
+        cameras, filenames = assemble_cameras(capture, chosen, sizes, world)
         masks = self.config.masks == "alpha" or (self.config.masks == "auto" and capture.masks_are_mattes)
         return DataparserOutputs(
             image_filenames=filenames,
@@ -131,18 +131,18 @@ class MultiViewVideoDataParser(DataParser):
                 masks_as_alpha=masks,
                 camera_names=tuple(c.name for c in chosen),
                 train_camera_names=tuple(c.name for c in train),
-                world_from_capture=frame,
-                extent=extent * frame.scale,
-                train_camera_centers=torch.from_numpy(frame.points_from_capture(poses[:, :3, 3])),
-                focus_distance=float(np.median(np.linalg.norm(poses[:, :3, 3] - focus, axis=1))) * frame.scale,
+                world_from_capture=world,
+                extent=extent * world.scale,
+                train_camera_centers=torch.from_numpy(world.points_from_capture(poses[:, :3, 3])),
+                focus_distance=float(np.median(np.linalg.norm(poses[:, :3, 3] - focus, axis=1))) * world.scale,
             ).as_metadata(),
-            dataparser_transform=torch.from_numpy(frame.as_matrix()),
-            dataparser_scale=frame.scale,
+            dataparser_transform=torch.from_numpy(world.as_matrix()),
+            dataparser_scale=world.scale,
         )
 
 
 def assemble_cameras(
-    capture: Capture, chosen: list[RecordedCamera], sizes: dict[str, Camera], frame: WorldFromCapture
+    capture: Capture, chosen: list[RecordedCamera], sizes: dict[str, Camera], world: WorldFromCapture
 ) -> tuple[Cameras, list[Path]]:
     """All views of the chosen cameras, camera by camera and frame by frame.
 
@@ -156,7 +156,7 @@ def assemble_cameras(
     for camera_id, camera in enumerate(chosen):
         size = sizes[camera.name]
         opencv = np.stack([camera.at(i).world_from_camera for i in range(len(camera.frames))])
-        opengl = frame.poses_from_capture(opencv)[:, :3] * np.array([1.0, -1.0, -1.0, 1.0])
+        opengl = world.poses_from_capture(opencv)[:, :3] * np.array([1.0, -1.0, -1.0, 1.0])
         poses.append(opengl)
         k = size.intrinsics
         count = len(camera.frames)
@@ -168,7 +168,7 @@ def assemble_cameras(
         frame_ids.append(camera.frame_ids)
         as_they_are = camera.camera.undistortion is None and (size.width, size.height) == (camera.width, camera.height)
         if isinstance(camera.frames, ImageFrames) and as_they_are:
-            # Pictures that are used as they lie on disk: methods that read files by name can train on them, too.
+            # Images that are used as they lie on disk: methods that read files by name can train on them, too.
             names += camera.frames.paths
         else:
             numbers = capture.numbers()[camera.frame_ids]

@@ -79,7 +79,7 @@ class MultiViewVideoDataset(InputDataset):
         """The view that comes closest to a camera at ``t``: first the physical camera, then its frame.
 
         Args:
-            pose: world from camera, OpenGL axes, in the scene.
+            pose: world from camera, OpenGL axes, in the training's world.
         """
         poses = self.cameras.camera_to_worlds.numpy()
         assert self.cameras.times is not None

@@ -1,4 +1,4 @@
-"""The Nerfstudio model around any representation: slice at t, rasterise, compare, densify, save, export."""
+"""The Nerfstudio model around any representation: slice at t, rasterize, compare, densify, save, export."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from fourdgs_ns.densification.registry import chosen
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.geometry.world import WorldFromCapture, check_same_world
 from fourdgs_ns.plugin import checkpoints
-from fourdgs_ns.plugin.cameras import TrainingViews, pinhole_cameras
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
+from fourdgs_ns.plugin.nerfstudio_cameras import TrainingViews, pinhole_cameras
 from fourdgs_ns.plugin.splatfacto_view import EXPORT_TIME_VARIABLE, SplatfactoView
 from fourdgs_ns.rasterization.render import RenderedViews, SliceEdit, Views, render_views
 from fourdgs_ns.representation.base import RepresentationConfig
@@ -59,7 +59,7 @@ class DynamicGaussiansModelConfig(ModelConfig, LossOptions):
     """Extra Gaussians along the rays of badly reconstructed pixels."""
     background_color: Literal["capture", "black", "white", "random"] = "capture"
     """Colour behind the Gaussians. capture: what the layout prescribes, else black. random: another one each step, which keeps
-    RGBA captures from painting their background; evaluation then uses the capture's."""
+    RGBA captures from learning their background; evaluation then uses the capture's."""
     near: float = 0.3
     """Gaussians closer to a camera than this share of the cameras' distance to what they look at are not rendered. Training
     cameras carve the space in front of themselves free, held-out and new ones do not: what is left there would cover the image.
@@ -204,7 +204,7 @@ class DynamicGaussiansModel(SplatfactoView):
         self.step = step
         self.representation.set_step(step)
 
-    # ------------------------------------------------------------------ optimisation
+    # ------------------------------------------------------------------ optimization
 
     def get_gaussian_param_groups(self) -> dict[str, list[Parameter]]:
         return {name: [value] for name, value in self.gauss_params.items()}
@@ -231,7 +231,7 @@ class DynamicGaussiansModel(SplatfactoView):
         self.optimizers = optimizers.optimizers
 
     def step_post_backward(self, step: int) -> None:
-        """Statistics, growth and pruning after the optimiser's step, so that no step is lost."""
+        """Statistics, growth and pruning after the optimizer's step, so that no step is lost."""
         assert self.rendered is not None
         self.representation.confine(self.canonical())
         if step < self.densifier.last_step:
@@ -261,14 +261,14 @@ class DynamicGaussiansModel(SplatfactoView):
             if not self._warned_about_time:
                 warn(
                     f"These cameras carry no time: rendering t = {self.default_time():g}. Set "
-                    f"{EXPORT_TIME_VARIABLE}=0..1 for another instant, or save the camera path with times."
+                    f"{EXPORT_TIME_VARIABLE}=0..1 for another one, or save the camera path with times."
                 )
                 self._warned_about_time = True
             return self.default_time()
         return min(max(float(camera.times.flatten()[0]), 0.0), 1.0)
 
     def canonical(self) -> dict[str, Tensor]:
-        """The learned rows by name."""
+        """The canonical parameters by name."""
         return dict(self.gauss_params.items())
 
     def slice(self, t: float | Tensor) -> GaussiansAtTime:
@@ -286,7 +286,7 @@ class DynamicGaussiansModel(SplatfactoView):
         )  # fmt: skip
 
     def pinhole_cameras(self, camera: Cameras) -> PinholeCameras:
-        """See :func:`fourdgs_ns.plugin.cameras.pinhole_cameras`."""
+        """See :func:`fourdgs_ns.plugin.nerfstudio_cameras.pinhole_cameras`."""
         if self.training:
             return self.training_views.get(camera, self.near, self.device)
         return pinhole_cameras(camera, self.near, self.device)
@@ -322,7 +322,7 @@ class DynamicGaussiansModel(SplatfactoView):
         return self.capture_background
 
     def get_outputs(self, camera: Cameras, edit: SliceEdit | None = None) -> dict[str, Any]:  # type: ignore[override]
-        """Renders one or more cameras of one instant; ``edit`` changes the slice first.
+        """Renders one or more cameras at one t; ``edit`` changes the slice first.
 
         Returns rgb, accumulation and (outside training) depth, each [h, w, ...] for one camera and [b, h, w, ...] for a batch
         in training; depth is the expected z in world units; background is the colour used.

@@ -73,7 +73,7 @@ class DynamicGaussiansPipeline(VanillaPipeline):
 
     @torch.no_grad()
     def score(self, camera: Cameras, batch: dict[str, Any]) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Scores and pictures of one held-out view; ``fps`` is the rate of drawing it, slice included."""
+        """Scores and images of one held-out view; ``fps`` is the rate of rendering it, slice included."""
         _synchronize(self.device)
         start = perf_counter()
         outputs = self.gaussians.get_outputs_for_camera(camera)

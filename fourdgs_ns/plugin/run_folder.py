@@ -35,7 +35,7 @@ def write_run(
 ) -> Path:
     """Write a model into the new folder ``out`` as a finished run of ``method``.
 
-    The run's scene is the capture's own world, neither turned nor scaled, and ``parameters`` must be in it.
+    The run's world is the capture's own, neither turned nor scaled, and ``parameters`` must be in it.
 
     Args:
         parameters: every canonical parameter of ``representation``, name -> [n, ...].

@@ -12,8 +12,8 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.eval_utils import eval_load_checkpoint
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.plugin.checkpoints import check_checkpoint, latest_checkpoint
 from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline, DynamicGaussiansPipelineConfig
-from fourdgs_ns.plugin.trainer import check_checkpoint, latest_checkpoint
 
 HELP = "give the config.yml of a run, or its folder (outputs/<name>/<method>/<date>)"
 

@@ -22,7 +22,7 @@ EXPORT_TIME_VARIABLE = "FOURDGS_TIME"
 
 class SplatfactoView(SplatfactoModel):
     """Splatfacto's properties. While ``exporting`` they show the slice at the default time in the capture's own world, else the
-    canonical rows in the scene's frame."""
+    canonical parameters in the training's world."""
 
     config: Any
     """With ``default_time``, t in [0, 1]."""
@@ -39,7 +39,7 @@ class SplatfactoView(SplatfactoModel):
         """The Gaussians alive at ``t``."""
 
     def default_time(self) -> float:
-        """t that is drawn or exported when nothing else says."""
+        """t that is rendered or exported when nothing else says."""
         text = os.environ.get(EXPORT_TIME_VARIABLE)
         if text is None:
             return self.config.default_time

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
-import pickle
 import signal
 import threading
-import zipfile
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
@@ -23,15 +19,14 @@ from nerfstudio.utils import writer
 from fourdgs_ns.common.console import say, warn
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import replacing, write_text
 from fourdgs_ns.common.machine_memory import peak_host_memory
-from fourdgs_ns.corrections.report import refined_calibration
 from fourdgs_ns.plugin import compat
-from fourdgs_ns.plugin.cameras import pinhole_cameras
+from fourdgs_ns.plugin.checkpoints import check_checkpoint, latest_checkpoint, write_checkpoint
 from fourdgs_ns.plugin.model import DynamicGaussiansModelConfig
 from fourdgs_ns.plugin.optimizers import JointOptimizers
 from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
 from fourdgs_ns.plugin.schedulers import LogLinearSchedulerConfig
+from fourdgs_ns.plugin.summary import write_summary
 from fourdgs_ns.training import memory
 
 EVAL_VIEWS_WHILE_TRAINING = 8
@@ -217,7 +212,7 @@ class DynamicGaussiansTrainer(Trainer):
     # ------------------------------------------------------------------ checkpoints
 
     def save_checkpoint(self, step: int) -> None:
-        """Writes beside the final name and renames, so that a crash or a full disk never damages what is there."""
+        """The state after ``step``, or after the last step that was finished."""
         step = min(step, self.finished_step)
         if step < 0:
             return
@@ -229,14 +224,7 @@ class DynamicGaussiansTrainer(Trainer):
             "schedulers": {k: v.state_dict() for k, v in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
         }
-        try:
-            # Not beside the checkpoints: Nerfstudio takes every file there for one.
-            with replacing(path, part_folder=self.base_dir) as part, open(part, "wb") as file:
-                torch.save(state, file)  # given a name instead, it says nothing of a full disk
-        except UserError as error:
-            raise UserError(
-                f"{error}; earlier checkpoints are intact: go on with --load-dir {self.checkpoint_dir}"
-            ) from error
+        write_checkpoint(state, path, part_folder=self.base_dir)
         if self.config.save_only_latest_checkpoint:
             for other in self.checkpoint_dir.glob("*.ckpt"):
                 if other != path:
@@ -245,8 +233,7 @@ class DynamicGaussiansTrainer(Trainer):
     # ------------------------------------------------------------------ the end
 
     def summarize(self, step: int) -> None:
-        """Scores, size and the commands to type next."""
-        run = self.base_dir
+        """Scores, size and the commands to type next; after Ctrl-C, how to go on."""
         if self.interrupted:
             say(
                 f"Stopped after step {self.finished_step + 1}. Go on with the same command and [bold]--load-dir "
@@ -255,51 +242,7 @@ class DynamicGaussiansTrainer(Trainer):
             )
             return
         scores = self.pipeline.get_average_eval_image_metrics(step=step)
-        model = self.pipeline.gaussians
-        size = sum(value.numel() * 4 for value in model.gauss_params.values()) / 1e6
-        record: dict[str, Any] = {
-            **scores,
-            "gaussians": model.num_points,
-            "megabytes": size,
-            "steps": self.finished_step + 1,
-        }
-        record["peak_memory_gb"] = self.peak_memory_gb()
-        extra = f", LPIPS {scores['lpips']:.3f}" if "lpips" in scores else ""
-        say(
-            f"\nHeld-out views: [bold]{scores['psnr']:.2f} dB PSNR[/bold], SSIM {scores['ssim']:.4f}{extra}; "
-            f"{model.num_points:,} Gaussians, {size:.1f} MB, {scores['fps']:.0f} pictures/s",
-            markup=True,
-        )
-        if model.corrections.clocks is not None:
-            offsets = model.corrections.clocks.in_frames(model.clip.frame_interval).tolist()
-            record["camera_offset_frames"] = dict(zip(model.facts.train_camera_names, offsets))
-        self._write_refined_cameras(run / "refined_cameras.json")
-        write_text(run / "scores.json", json.dumps(record, indent=2))
-        config = run / "config.yml"
-        say(
-            f"  see it      ns-viewer --load-config {config} --viewer.websocket-host 127.0.0.1\n"
-            f"  score it    ns-eval --load-config {config} --output-path {run / 'eval.json'}\n"
-            f"  render it   ns-render dataset --load-config {config} --output-path {run / 'renders'} "
-            "--rendered-output-names rgb\n"
-            f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}\n"
-            f"  share it    fourdgs-ns export {run} --format html"
-        )
-
-    def _write_refined_cameras(self, path: Path) -> None:
-        """What was learned about the cameras, if anything was to be."""
-        model, dataset = self.pipeline.gaussians, self.pipeline.datamanager.train_dataset
-        world = dataset.facts.world_from_capture
-        if not model.corrections.groups() or world is None:
-            return
-        first = torch.tensor([int((dataset.camera_ids == k).argmax()) for k in range(len(dataset.camera_names))])
-        stated = pinhole_cameras(dataset.cameras[first], model.near, "cpu").camera_from_world
-        content, told = refined_calibration(
-            model.corrections, dataset.camera_names, dataset.capture, model.clip, stated, world
-        )
-        write_text(path, json.dumps(content, indent=2))
-        for line in told:
-            say(line)
-        say(f"  calibration {path}")
+        write_summary(self.pipeline, scores, self.base_dir, self.finished_step + 1, self.peak_memory_gb())
 
 
 def check_options(config: TrainerConfig) -> None:
@@ -326,34 +269,3 @@ def follow_length(config: TrainerConfig) -> None:
     model = config.pipeline.model
     if isinstance(model, DynamicGaussiansModelConfig):
         model.densification.follow_length(config.max_num_iterations)
-
-
-def latest_checkpoint(directory: Path, step: int | None) -> Path:
-    """The checkpoint that ``--load-dir`` means."""
-    if not directory.is_dir():
-        raise UserError(f"--load-dir {directory} is no directory; give the nerfstudio_models folder of a run")
-    if step is not None:
-        path = directory / f"step-{step:09d}.ckpt"
-        if not path.exists():
-            raise UserError(
-                f"{directory} holds no checkpoint of step {step}; leave --load-step away for the latest one"
-            )
-        return path
-    found = sorted(directory.glob("step-*.ckpt"))
-    if not found:
-        raise UserError(f"{directory} holds no step-*.ckpt; give the nerfstudio_models folder of a run to --load-dir")
-    return found[-1]
-
-
-def check_checkpoint(path: Path) -> None:
-    """Refuse files that are no checkpoint of this package before anything is built around them."""
-    if not path.exists():
-        raise UserError(f"checkpoint {path} does not exist; give a file named step-*.ckpt")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise UserError(f"{path} is no readable checkpoint ({reason}); use another one with --load-step") from error
-    wanted = {"step", "pipeline", "optimizers", "schedulers", "scalers"}
-    if not isinstance(state, dict) or not wanted <= set(state) or "_model._extra_state" not in state["pipeline"]:
-        raise UserError(f"{path} was not written by a fourdgs-ns method; give the checkpoint of a run of this method")

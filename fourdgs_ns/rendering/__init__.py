@@ -1,1 +1,1 @@
-"""Camera paths in space and time, and the pictures along them."""
+"""Camera paths in space and time, and the images along them."""

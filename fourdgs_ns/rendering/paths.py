@@ -1,4 +1,4 @@
-"""Camera paths in space and time as pure functions: poses, intrinsics and t per picture, nothing drawn.
+"""Camera paths in space and time as pure functions: poses, intrinsics and t per image, nothing rendered.
 
 Poses are world from camera with OpenGL axes (x right, y up, z backward), as Nerfstudio's; t is in [0, 1].
 """
@@ -20,7 +20,7 @@ Poses = Float[np.ndarray, "n 3 4"]
 
 
 def checked_seconds(seconds: float, clip: Clip, option: str) -> float:
-    """t of an instant that the user gave in seconds.
+    """t of a time that the user gave in seconds.
 
     Raises:
         UserError: it lies outside the clip.
@@ -41,10 +41,10 @@ def frame_rate(clip: Clip) -> float:
 
 
 def running_times(clip: Clip, first: float, last: float, speed: float, fps: float) -> Float[np.ndarray, " n"]:
-    """t of each picture of a video at ``fps`` in which the clip runs from t = ``first`` to ``last`` at ``speed``.
+    """t of each image of a video at ``fps`` in which the clip runs from t = ``first`` to ``last`` at ``speed``.
 
-    Speeds under 1 are slow motion: instants between frames are drawn. At speed 1 and the capture's own frame rate every
-    picture is a frame. ``last`` < ``first`` runs backwards.
+    Speeds under 1 are slow motion: times between frames are rendered. At speed 1 and the capture's own frame rate every
+    image is a frame. ``last`` < ``first`` runs backwards.
     """
     seconds = abs(last - first) * clip.duration_seconds
     count = round(seconds * fps / speed) + 1

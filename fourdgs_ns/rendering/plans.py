@@ -1,4 +1,4 @@
-"""From what a user asks for (a camera's name, seconds, a saved path) to the cameras of every picture of a video."""
+"""From what a user asks for (a camera's name, seconds, a saved path) to the cameras of every image of a video."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from fourdgs_ns.rendering.paths import (
 )
 
 ON_FRAME = 0.02
-"""An instant this share of a frame interval away from a frame counts as that frame."""
+"""A time this share of a frame interval away from a frame counts as that frame."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Every picture of a video, and how fast they follow each other."""
+    """Every image of a video, and how fast they follow each other."""
 
     cameras: Cameras
-    """One per picture, with times."""
+    """One per image, with times."""
     fps: float
     truth: tuple[MultiViewVideoDataset, list[int]] | None = None
-    """The view that each picture shows, where the path follows a camera of the capture frame by frame."""
+    """The view that each image shows, where the path follows a camera of the capture frame by frame."""
 
     def digest(self) -> str:
         """What tells this plan from others, whatever file or option it came from."""
@@ -66,7 +66,7 @@ class Timing:
     """Seconds of video while time is frozen."""
 
     def times(self, pipeline: DynamicGaussiansPipeline) -> tuple[Float[np.ndarray, " n"], float]:
-        """t of every picture, and the video's frame rate.
+        """t of every image, and the video's frame rate.
 
         Raises:
             UserError: a time outside the clip, a speed or a rate that is not positive.
@@ -97,7 +97,7 @@ class Timing:
 
     @property
     def whole_clip(self) -> bool:
-        """True when the pictures are the capture's frames, all of them."""
+        """True when the images are the capture's frames, all of them."""
         return self.at is None and self.seconds is None and self.speed == 1 and self.fps is None
 
 
@@ -211,8 +211,8 @@ def saved_plan(pipeline: DynamicGaussiansPipeline, file: Path, timing: Timing, s
         raise UserError(f"{file} is no camera path ({reason}); save one in the viewer's Render tab") from error
     if kind != "perspective":
         raise UserError(
-            f"{file} was saved for a camera of the type {kind[:20]}, and perspective ones only are drawn; choose Perspective in "
-            "the viewer's Render tab and save it again"
+            f"{file} was saved for a camera of the type {kind[:20]}, and perspective ones only are rendered; choose Perspective "
+            "in the viewer's Render tab and save it again"
         )
     fps = timing.checked_fps(usual if 0 < usual < math.inf else frame_rate(clip))
     if timing.at is not None:

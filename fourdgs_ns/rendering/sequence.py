@@ -1,4 +1,4 @@
-"""Pictures on their way to a folder of PNG files or an MP4 video: resumable, and never half-written under the final name."""
+"""Images on their way to a folder of PNG files or an MP4 video: resumable, and never half-written under the final name."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ RECIPE = "recipe.json"
 
 @dataclass(frozen=True)
 class Sequence:
-    """Where pictures go, and everything that determines them."""
+    """Where images go, and everything that determines them."""
 
     out: Path
     """A name that ends in .mp4, or a folder for PNG files."""
     count: int
     fps: float
     recipe: dict[str, Any]
-    """Plain values. Pictures that are already there are kept only if they were made by an equal recipe."""
+    """Plain values. Images that are already there are kept only if they were made by an equal recipe."""
     overwrite: bool = False
 
     @property
@@ -42,17 +42,17 @@ class Sequence:
 
     @property
     def folder(self) -> Path:
-        """Where the pictures are kept: the output itself, or beside the video until that is complete."""
+        """Where the images are kept: the output itself, or beside the video until that is complete."""
         return self.out.with_name(self.out.name + ".frames") if self.is_video else self.out
 
     def file(self, index: int) -> Path:
         return self.folder / f"{index:06d}.png"
 
 
-def write_sequence(sequence: Sequence, draw: Callable[[int], UInt8[np.ndarray, "h w 3"]]) -> int:
-    """Draw what is not there yet, then encode the video. Returns how many pictures were drawn.
+def write_sequence(sequence: Sequence, render: Callable[[int], UInt8[np.ndarray, "h w 3"]]) -> int:
+    """Render what is not there yet, then encode the video. Returns how many images were rendered.
 
-    Interrupted, the pictures so far stay and the same command goes on after them.
+    Interrupted, the images so far stay and the same command goes on after them.
 
     Raises:
         UserError: the output is of another kind, belongs to another recipe, or cannot be written.
@@ -61,13 +61,13 @@ def write_sequence(sequence: Sequence, draw: Callable[[int], UInt8[np.ndarray, "
     missing = [index for index in range(sequence.count) if not sequence.file(index).exists()]
     kept = sequence.count - len(missing)
     with progress_bar(transient=False, speed=TextColumn("{task.fields[rate]}")) as progress:
-        task = progress.add_task("drawing", total=len(missing), rate="")
+        task = progress.add_task("rendering", total=len(missing), rate="")
         for done, index in enumerate(missing, 1):
-            write_png(sequence.file(index), draw(index))
+            write_png(sequence.file(index), render(index))
             speed = progress.tasks[0].speed
-            progress.update(task, completed=done, rate=f"{speed:.1f} pictures/s" if speed else "")
+            progress.update(task, completed=done, rate=f"{speed:.1f} images/s" if speed else "")
     if kept:
-        say(f"all {kept} pictures were there" if not missing else f"{kept} pictures were there already")
+        say(f"all {kept} images were there" if not missing else f"{kept} images were there already")
     if sequence.is_video:
         _encode(sequence)
     return len(missing)
@@ -93,7 +93,7 @@ def _check(sequence: Sequence, key: str) -> None:
             raise UserError(f"{folder} holds other files; give an empty or a new folder with --out")
         if not sequence.overwrite:
             raise UserError(
-                f"{folder} holds pictures of another path, run or option; add --overwrite to replace them, or give another --out"
+                f"{folder} holds images of another path, run or option; add --overwrite to replace them, or give another --out"
             )
         for file in [*folder.glob("[0-9]*.png"), folder / RECIPE]:
             file.unlink(missing_ok=True)
@@ -104,9 +104,9 @@ def _check(sequence: Sequence, key: str) -> None:
     write_text(folder / RECIPE, json.dumps({"digest": key, **sequence.recipe}, indent=2, default=str))
 
 
-def write_png(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+def write_png(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     """Write RGB by :func:`fourdgs_ns.common.files.replacing`."""
-    done, data = cv2.imencode(".png", picture[..., ::-1])
+    done, data = cv2.imencode(".png", image[..., ::-1])
     assert done
     write_bytes(path, data.tobytes())
 
@@ -125,8 +125,8 @@ def _encode(sequence: Sequence) -> None:
 
 
 def _read_png(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    picture = cv2.imread(str(path))
-    if picture is None:
+    image = cv2.imread(str(path))
+    if image is None:
         path.unlink()
         raise UserError(f"{path} is damaged and was removed; type the same command again")
-    return picture[..., ::-1]  # type: ignore[return-value]
+    return image[..., ::-1]  # type: ignore[return-value]

@@ -14,8 +14,8 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.import_options import ImportOptions
 from fourdgs_ns.formats.registry import format_of, read_scene, write_scene
+from fourdgs_ns.formats.start_view import start_view
 from fourdgs_ns.formats.trained_scene import TrainedScene
-from fourdgs_ns.formats.view import start_view
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.rasterization.render import Views, render_views

@@ -46,7 +46,7 @@ def status_text(
     share = numbers.alive / max(numbers.total, 1)
     hidden = f", {numbers.alive - numbers.shown:,} hidden" if numbers.shown < numbers.alive else ""
     rate = numbers.rate()
-    speed = f", {rate:.0f} pictures/s" if rate else ""
+    speed = f", {rate:.0f} images/s" if rate else ""
     lines = [
         f"**{seconds:.3f} s** of {duration_seconds:.3f} s, frame {playhead.frame} of {playhead.num_frames - 1}",
         f"{numbers.alive:,} of {numbers.total:,} Gaussians alive ({share:.0%}){hidden}{speed}",
@@ -56,7 +56,7 @@ def status_text(
     if legend:
         lines.append(legend)
     if numbers.refusal:
-        lines.append(f"**not drawn:** {numbers.refusal}")
+        lines.append(f"**not rendered:** {numbers.refusal}")
     return "  \n".join(lines)
 
 
@@ -89,7 +89,7 @@ class TimeControls(compat.AttachedControl):
         self.duration_seconds = clip.duration_seconds
         self.times = [float(s) / (clip.duration_seconds or 1.0) for s in seconds]
         self.playhead = Playhead.of(clip)
-        # The viewer interrupts a drawing by an exception when a browser moves; loading kernels must not be what it hits.
+        # The viewer interrupts a rendering by an exception when a browser moves; loading kernels must not be what it hits.
         self.inspector.warm_up()
         compat.hide_time_slider(viewer)
         compat.keyframes_take_time(self.time)
@@ -105,7 +105,7 @@ class TimeControls(compat.AttachedControl):
         viewer.viser_server.on_client_connect(lambda client: self.stand_at(client, 0))
         self.thread = threading.Thread(target=self._run, name="playback", daemon=True)
         self.thread.start()
-        atexit.register(self._finish_drawing)
+        atexit.register(self._finish_rendering)
 
     def _build_playback(self, gui: viser.GuiApi) -> None:
         last = max(len(self.times) - 1, 1)
@@ -126,7 +126,7 @@ class TimeControls(compat.AttachedControl):
         repeat = gui.add_dropdown("Repeat", REPEATS)
         repeat.on_update(lambda _: self._locked(lambda: self.playhead.set_repeat(repeat.value)))
         smooth = gui.add_checkbox(
-            "Between frames", False, hint="While playing, also draw instants between frames: smooth slow motion."
+            "Between frames", False, hint="While playing, also render times between frames: smooth slow motion."
         )
         smooth.on_update(lambda _: setattr(self, "between_frames", smooth.value))
         orbit = gui.add_slider(
@@ -155,7 +155,7 @@ class TimeControls(compat.AttachedControl):
     def _build_compare(self, gui: viser.GuiApi) -> None:
         source = gui.add_dropdown(
             "With", ("off", "held-out", "training"),
-            hint="Draw from the nearest camera of the capture, at its frame, beside the picture it took.",
+            hint="Render from the nearest camera of the capture, at its frame, beside the image it took.",
         )  # fmt: skip
         source.on_update(lambda _: self._ask(comparison=source.value))
         layout = gui.add_dropdown("Show", LAYOUTS)
@@ -172,7 +172,7 @@ class TimeControls(compat.AttachedControl):
     def _ask(self, **wishes: object) -> None:
         for name, value in wishes.items():
             setattr(self.inspector, name, value)
-        compat.draw_again(self.viewer)
+        compat.rerender(self.viewer)
 
     def _locked(self, change: Callable[[], None]) -> None:
         with self.lock:
@@ -196,7 +196,7 @@ class TimeControls(compat.AttachedControl):
         self.busy.set()
 
     def pause(self) -> None:
-        """Stop at the frame that is shown; the picture then sharpens to full size."""
+        """Stop at the frame that is shown; the image then sharpens to full size."""
         self._locked(lambda: self.playhead.step(0))
 
     def step(self, label: str) -> None:
@@ -215,7 +215,7 @@ class TimeControls(compat.AttachedControl):
         model, camera = self.inspector.model, self.inspector.dataset().cameras[view]
         pose = camera.camera_to_worlds.numpy()
         distance = model.facts.focus_distance * VISER_NERFSTUDIO_SCALE_RATIO
-        # Just past the picture that the viewer hangs before this camera, which would cover everything.
+        # Just past the image that the viewer hangs before this camera, which would cover everything.
         ahead = 2 * self.viewer.config.camera_frustum_scale
         place = pose[:, 3] * VISER_NERFSTUDIO_SCALE_RATIO - ahead * pose[:, 2]
         with suppress(AssertionError, RuntimeError), client.atomic():  # it may be gone already
@@ -236,12 +236,12 @@ class TimeControls(compat.AttachedControl):
             return time_at(self.playhead.position if smooth else self.playhead.frame, self.times)
 
     def show(self) -> None:
-        """Bring slider, buttons and picture to where the playhead is."""
+        """Bring slider, buttons and image to where the playhead is."""
         t, playing = self.time(), self.playhead.playing
         if self.slider.value != self.playhead.frame:
             self.slider.value = self.playhead.frame
         if self.viewer.control_panel.time != t:
-            self.viewer.control_panel.time = t  # which has the picture drawn again
+            self.viewer.control_panel.time = t  # which has the image rendered again
         self.play_button.visible, self.pause_button.visible = not playing, playing
 
     # ------------------------------------------------------------------ the thread
@@ -252,8 +252,8 @@ class TimeControls(compat.AttachedControl):
         self.busy.set()
         self.thread.join(timeout=5)
 
-    def _finish_drawing(self) -> None:
-        """At the process's end: a thread that is torn away while it draws would abort the process, after all else went well."""
+    def _finish_rendering(self) -> None:
+        """At the process's end: a thread that is torn away while it renders would abort the process, after all else went well."""
         self.stop()
         for machine in list(self.viewer.render_statemachines.values()):
             machine.running = False

@@ -1,4 +1,4 @@
-"""Draws what the viewer's user asked to see: a colouring, fewer Gaussians, or a view beside its render."""
+"""Renders what the viewer's user asked to see: a colouring, fewer Gaussians, or a view beside its render."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fourdgs_ns.common.palette import ValueRange
 from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
 from fourdgs_ns.inspection.colorings import InspectedSlice, recolored, visible
 from fourdgs_ns.inspection.comparison import Layout, compose, resized
-from fourdgs_ns.plugin.cameras import fitted
 from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
 from fourdgs_ns.plugin.model import DynamicGaussiansModel
+from fourdgs_ns.plugin.nerfstudio_cameras import fitted
 from fourdgs_ns.rasterization.render import SliceEdit
 from fourdgs_ns.representation.types import GaussiansAtTime
 from fourdgs_ns.training.memory import one_line
@@ -63,8 +63,8 @@ def _quantile(values: Tensor, share: float) -> float:
 
 def depths_of(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> Tensor:
     """z of each mean in the first camera [m]."""
-    view = cameras.camera_from_world[0]
-    return gaussians.means @ view[2, :3] + view[2, 3]
+    camera_from_world = cameras.camera_from_world[0]
+    return gaussians.means @ camera_from_world[2, :3] + camera_from_world[2, 3]
 
 
 def coloring_edit(
@@ -74,18 +74,18 @@ def coloring_edit(
 
     def edit(gaussians: GaussiansAtTime, cameras: PinholeCameras) -> GaussiansAtTime:
         start, stop = (bound[gaussians.ids] for bound in model.representation.lifespan(model.canonical()))
-        view = InspectedSlice(
+        inspected = InspectedSlice(
             gaussians, t, start, stop, depths_of(gaussians, cameras), model.clip, ranges.speed, ranges.depth
         )
-        shown = gaussians if coloring == OWN_COLORS else recolored(view, coloring)
-        return shown.select(visible(view, min_seconds, min_speed)) if min_seconds > 0 or min_speed > 0 else shown
+        shown = gaussians if coloring == OWN_COLORS else recolored(inspected, coloring)
+        return shown.select(visible(inspected, min_seconds, min_speed)) if min_seconds > 0 or min_speed > 0 else shown
 
     return edit
 
 
 @dataclass
 class Statistics:
-    """What the last picture was made of."""
+    """What the last image was made of."""
 
     t: float = 0.0
     alive: int = 0
@@ -94,18 +94,19 @@ class Statistics:
     view: str = ""
     """The view that is compared with, if any."""
     refusal: str = ""
-    """Why the last picture could not be drawn."""
-    moments: deque[float] = field(default_factory=lambda: deque(maxlen=600))
+    """Why the last image could not be rendered."""
+    rendered_at: deque[float] = field(default_factory=lambda: deque(maxlen=600))
+    """When the last images were, in seconds of ``perf_counter``."""
 
     def rate(self) -> float:
-        """Pictures drawn per second over the last second."""
+        """Images rendered per second over the last second."""
         now = perf_counter()
-        # A copy: pictures are drawn by other threads meanwhile.
-        return sum(now - moment <= RATE_WINDOW_SECONDS for moment in list(self.moments)) / RATE_WINDOW_SECONDS
+        # A copy: other threads render meanwhile.
+        return sum(now - then <= RATE_WINDOW_SECONDS for then in list(self.rendered_at)) / RATE_WINDOW_SECONDS
 
 
 class Inspector:
-    """The state of the viewer's widgets and the function that draws accordingly."""
+    """The state of the viewer's widgets and the function that renders accordingly."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class Inspector:
 
     @torch.no_grad()
     def warm_up(self) -> None:
-        """Draw one small picture, so that kernels are loaded and compiled."""
+        """Render one small image, so that kernels are loaded and compiled."""
         model = self.model
         was_training = model.training
         model.eval()
@@ -197,7 +198,7 @@ class Inspector:
         self.statistics.view = (
             "" if view is None else f"{dataset.camera_name(view)}, frame {dataset.frame_number(view)}"
         )
-        self.statistics.moments.append(perf_counter())
+        self.statistics.rendered_at.append(perf_counter())
         return outputs
 
     def _edit(self, t: float) -> SliceEdit:
@@ -221,7 +222,7 @@ class Inspector:
         return edit
 
     def _read_truth(self, view: int, background: Tensor) -> Tensor:
-        """The view's picture in [0, 1] over the viewer's background [h, w, 3]; the last one is kept."""
+        """The view's image in [0, 1] over the viewer's background [h, w, 3]; the last one is kept."""
         key = (self.comparison, view)
         if self._truth is None or self._truth[0] != key:
             image = torch.from_numpy(self.dataset().get_numpy_image(view)).to(background.device)

@@ -1,4 +1,4 @@
-"""Where playback stands: a clock without threads, widgets or waiting, so that it can be tested by arithmetic."""
+"""Where playback stands: arithmetic without threads, widgets or waiting, so that it can be tested exactly."""
 
 from __future__ import annotations
 

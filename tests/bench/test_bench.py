@@ -44,10 +44,10 @@ def test_a_step_is_taken_apart(method, tmp_path):
         "framework",
         "data",
         "slice",
-        "rasterise",
+        "rasterize",
         "loss",
         "backward",
-        "optimiser",
+        "optimizer",
         "statistics",
     }
     assert all(ms > 0 for ms in times.parts.values()) and times.whole > 0 < times.floor

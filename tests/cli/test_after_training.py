@@ -43,37 +43,37 @@ def test_fixed_camera_shows_the_frames_beside_the_truth(run, finished, pipeline,
     assert files(tmp_path / "out") == [*(f"{i:06d}.png" for i in range(FRAMES)), "recipe.json"]
     cameras = pipeline.datamanager.eval_dataset.cameras
     for frame in range(FRAMES):
-        pictured = read(tmp_path / "out" / f"{frame:06d}.png")
-        assert pictured.shape == (HEIGHT, 2 * WIDTH, 3)
+        rendered_file = read(tmp_path / "out" / f"{frame:06d}.png")
+        assert rendered_file.shape == (HEIGHT, 2 * WIDTH, 3)
         with torch.no_grad():
-            drawn = pipeline.model.get_outputs_for_camera(cameras[FRAMES + frame : FRAMES + frame + 1])["rgb"]
-        np.testing.assert_allclose(pictured[:, :WIDTH], drawn.cpu().numpy(), atol=STEP)
-        np.testing.assert_array_equal(pictured[:, WIDTH:], read(run.capture / "ims" / "3" / f"{frame:06d}.png"))
+            rendered = pipeline.model.get_outputs_for_camera(cameras[FRAMES + frame : FRAMES + frame + 1])["rgb"]
+        np.testing.assert_allclose(rendered_file[:, :WIDTH], rendered.cpu().numpy(), atol=STEP)
+        np.testing.assert_array_equal(rendered_file[:, WIDTH:], read(run.capture / "ims" / "3" / f"{frame:06d}.png"))
 
 
-def test_slow_motion_draws_instants_between_frames(finished, pipeline, tmp_path):
+def test_slow_motion_renders_instants_between_frames(finished, pipeline, tmp_path):
     told = fourdgs("render", "fixed", finished, "--out", tmp_path / "out", "--speed", 0.5)
     assert told.code == 0, told.text
     assert len(list((tmp_path / "out").glob("*.png"))) == 2 * (FRAMES - 1) + 1
     camera = pipeline.datamanager.eval_dataset.cameras[0:1]
     camera.times = torch.tensor([[0.5 / (FRAMES - 1)]])
     with torch.no_grad():
-        drawn = pipeline.model.get_outputs_for_camera(camera)["rgb"].cpu().numpy()
-    np.testing.assert_allclose(read(tmp_path / "out" / "000001.png"), drawn, atol=STEP)
+        rendered = pipeline.model.get_outputs_for_camera(camera)["rgb"].cpu().numpy()
+    np.testing.assert_allclose(read(tmp_path / "out" / "000001.png"), rendered, atol=STEP)
 
 
 def test_bullet_time_stands_still_in_time_while_the_camera_moves(finished, pipeline, tmp_path):
     options = ("--at", 0.1, "--length", 0.2, "--degrees", 30, "--fps", 20)
     told = fourdgs("render", "orbit", finished, "--out", tmp_path / "out", *options)
     assert told.code == 0, told.text
-    pictures = [read(tmp_path / "out" / f"{i:06d}.png") for i in range(4)]
+    images = [read(tmp_path / "out" / f"{i:06d}.png") for i in range(4)]
     # The swing begins and passes half time at the camera itself, at the frozen instant.
     camera = pipeline.datamanager.eval_dataset.cameras[FRAMES - 1 : FRAMES]
     with torch.no_grad():
-        drawn = pipeline.model.get_outputs_for_camera(camera)["rgb"].cpu().numpy()
-    np.testing.assert_allclose(pictures[0], drawn, atol=STEP)
-    np.testing.assert_allclose(pictures[2], drawn, atol=2 * STEP)
-    assert np.abs(pictures[1] - drawn).max() > 5 * STEP
+        rendered = pipeline.model.get_outputs_for_camera(camera)["rgb"].cpu().numpy()
+    np.testing.assert_allclose(images[0], rendered, atol=STEP)
+    np.testing.assert_allclose(images[2], rendered, atol=2 * STEP)
+    assert np.abs(images[1] - rendered).max() > 5 * STEP
 
 
 @pytest.mark.parametrize("path", ["spiral", "interpolate"])
@@ -114,12 +114,12 @@ def test_saved_camera_path_keeps_its_times_or_takes_others(finished, pipeline, t
 def test_runs_side_by_side_with_truth_and_scores(finished, run, tmp_path):
     told = fourdgs("render", "fixed", finished, run.folder, "--out", tmp_path / "out")
     assert told.code == 0, told.text
-    picture = read(tmp_path / "out" / "000001.png")
-    assert picture.shape[1] == 3 * WIDTH and picture.shape[0] > HEIGHT + 20
-    truth, mine, other = (picture[:HEIGHT, k * WIDTH : (k + 1) * WIDTH] for k in range(3))
+    image = read(tmp_path / "out" / "000001.png")
+    assert image.shape[1] == 3 * WIDTH and image.shape[0] > HEIGHT + 20
+    truth, mine, other = (image[:HEIGHT, k * WIDTH : (k + 1) * WIDTH] for k in range(3))
     np.testing.assert_array_equal(truth, read(run.capture / "ims" / "0" / "000001.png"))
     np.testing.assert_array_equal(mine, other)  # the same run twice
-    assert picture[HEIGHT:, WIDTH:].max() > 0.5  # something is written
+    assert image[HEIGHT:, WIDTH:].max() > 0.5  # something is written
 
 
 @pytest.mark.parametrize("output", ["rgb", "depth", "motion"])
@@ -139,29 +139,29 @@ def test_equal_colours_mean_equal_things_in_scenes_of_another_scale(finished, ru
     options = ("--outputs", output, "--seconds", 0.03, 0.04)
     told = fourdgs("render", "fixed", mine, same, "--camera", 0, "--out", tmp_path / "out", *options)
     assert told.code == 0, told.text
-    picture = read(tmp_path / "out" / "000000.png")[:HEIGHT]
-    picture = picture[:, -2 * WIDTH :]  # frames have their truth on the left
-    np.testing.assert_allclose(picture[:, WIDTH:], picture[:, :WIDTH], atol=3 * STEP)
-    assert picture.std() > 0.1
+    image = read(tmp_path / "out" / "000000.png")[:HEIGHT]
+    image = image[:, -2 * WIDTH :]  # frames have their truth on the left
+    np.testing.assert_allclose(image[:, WIDTH:], image[:, :WIDTH], atol=3 * STEP)
+    assert image.std() > 0.1
 
 
 def test_part_of_the_clip_has_its_truth_where_it_shows_frames(finished, run, tmp_path):
     told = fourdgs("render", "fixed", finished, run.folder, "--out", tmp_path / "out", "--seconds", "0.0667", "0")
     assert told.code == 0, told.text
-    for picture, frame in enumerate((2, 1, 0)):  # backwards
-        truth = read(tmp_path / "out" / f"{picture:06d}.png")[:HEIGHT, :WIDTH]
+    for index, frame in enumerate((2, 1, 0)):  # backwards
+        truth = read(tmp_path / "out" / f"{index:06d}.png")[:HEIGHT, :WIDTH]
         np.testing.assert_array_equal(truth, read(run.capture / "ims" / "0" / f"{frame:06d}.png"))
     told = fourdgs("render", "fixed", finished, "--out", tmp_path / "slow", "--speed", "0.5", "--outputs", "truth")
     assert_one_line_error(told, "at its own frames")
 
 
-def test_going_on_draws_nothing_twice(finished, tmp_path):
+def test_going_on_renders_nothing_twice(finished, tmp_path):
     command = ("render", "fixed", finished, "--out", tmp_path / "out")
     assert fourdgs(*command).code == 0
     (tmp_path / "out" / "000002.png").unlink()
     stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("*.png")}
     told = fourdgs(*command)
-    assert told.code == 0 and "3 pictures were there already" in told.text
+    assert told.code == 0 and "3 images were there already" in told.text
     assert (tmp_path / "out" / "000002.png").exists()
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in stamps.items())
 
@@ -174,7 +174,7 @@ def test_a_camera_path_that_was_edited_is_not_mixed_with_the_old_one(finished, p
         record = {"render_height": 20, "render_width": 30, "fps": 2, "camera_path": steps}
         (tmp_path / "path.json").write_text(json.dumps(record))
         told = fourdgs("render", "camera-path", finished, "--file", tmp_path / "path.json", "--out", tmp_path / "out")
-    assert_one_line_error(told, "pictures of another path, run or option", "--overwrite")
+    assert_one_line_error(told, "images of another path, run or option", "--overwrite")
 
 
 # ---------------------------------------------------------------------- evaluate, compare
@@ -208,10 +208,10 @@ def test_moving_regions_are_where_the_square_passes(run, pipeline, evaluation):
     region = stack.std(axis=0).max(axis=-1) > 0.04
     assert 0.02 < region.mean() < 0.5
     with torch.no_grad():
-        drawn = (
+        rendered = (
             pipeline.model.get_outputs_for_camera(pipeline.datamanager.eval_dataset.cameras[2:3])["rgb"].cpu().numpy()
         )
-    expected = -10 * np.log10(((drawn - stack[2])[region] ** 2).mean())
+    expected = -10 * np.log10(((rendered - stack[2])[region] ** 2).mean())
     scores = evaluation["per_view"]["0"]["2"]
     assert scores["psnr_moving"] == pytest.approx(expected, abs=1e-3)
     assert scores["moving"] == pytest.approx(region.mean())

@@ -1,4 +1,4 @@
-"""Captures of every shape train: with mattes, from one moving camera, with two picture sizes, from disk."""
+"""Captures of every shape train: with mattes, from one moving camera, with two image sizes, from disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def assert_trained(trainer, steps: int) -> None:
 
 @pytest.fixture(scope="module")
 def matted(tmp_path_factory):
-    """Three cameras whose mattes cut out the left half of random pictures."""
+    """Three cameras whose mattes cut out the left half of random images."""
     root = tmp_path_factory.mktemp("matted")
     rng = np.random.default_rng(1)
     for camera in write_easyvolcap(root, frames=range(3)):
@@ -70,15 +70,15 @@ def test_mattes_are_composited_over_the_background_of_each_step(matted, tmp_path
         assert not torch.equal(used[0], used[1])
 
 
-def test_the_viewer_is_shown_composited_pictures(matted, tmp_path):
+def test_the_viewer_is_shown_composited_images(matted, tmp_path):
     config = make_config(matted, tmp_path, 1)
     manager = config.pipeline.datamanager.setup(test_mode="test", device="cpu")
     dataset = manager.train_dataset
     shown = dataset[4]["image"]
     assert shown.shape == (24, 32, 3) and shown.dtype == torch.float32
     file = matted / "images" / dataset.camera_name(4) / f"{dataset.frame_number(4):06d}.png"
-    picture = cv2.imread(str(file))[..., ::-1] / 255
-    np.testing.assert_allclose(shown[:, :16], picture[:, :16], atol=1e-6)
+    image = cv2.imread(str(file))[..., ::-1] / 255
+    np.testing.assert_allclose(shown[:, :16], image[:, :16], atol=1e-6)
     assert not shown[:, 16:].any()
 
 
@@ -90,7 +90,7 @@ def test_masks_can_be_ignored(matted, tmp_path):
 
 
 def test_one_moving_camera(tmp_path):
-    """D-NeRF: a pose and a time per picture, one view per instant, mattes over white."""
+    """D-NeRF: a pose and a time per image, one view per instant, mattes over white."""
     poses = write_dnerf(tmp_path / "scene", train=5, test=3)
     trainer = train(make_config(tmp_path / "scene", tmp_path / "out", 10))
     assert_trained(trainer, 10)
@@ -112,7 +112,7 @@ def test_one_moving_camera(tmp_path):
     assert [len(frames) for frames in per_view.values()] == [3]
 
 
-def test_cameras_of_two_picture_sizes(tmp_path):
+def test_cameras_of_two_image_sizes(tmp_path):
     """A batch holds one size; both take part."""
     sizes = {"cam00": (32, 24), "cam01": (32, 24), "cam02": (40, 20), "cam03": (40, 20), "cam04": (40, 20)}
     entries = []

@@ -69,13 +69,13 @@ def test_the_run_opens_and_shows_the_files_gaussians(converted, raw, mode):
         return
     camera = pipeline.datamanager.eval_dataset.cameras[2:3]
     t = float(camera.times)
-    picture = model.get_outputs_for_camera(camera)["rgb"]
+    image = model.get_outputs_for_camera(camera)["rgb"]
     expected = read_fudan(save(converted.parent / "again.pth", capture_tuple(raw)), ImportOptions(duration=1.0), clip)
     representation = expected.representation
     g = representation.at(expected.parameters, t, representation.active(expected.parameters, t))
-    drawn = rasterize(g, model.pinhole_cameras(camera)).features[0]
-    assert float(drawn.max()) > 0.2
-    torch.testing.assert_close(picture, drawn.clamp(0, 1), rtol=1e-4, atol=1e-4)
+    rendered = rasterize(g, model.pinhole_cameras(camera)).features[0]
+    assert float(rendered.max()) > 0.2
+    torch.testing.assert_close(image, rendered.clamp(0, 1), rtol=1e-4, atol=1e-4)
     assert Clip(4, clip.duration_seconds) == expected.clip
 
 

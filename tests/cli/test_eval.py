@@ -20,14 +20,14 @@ def results(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("eval")
     told = typed(
         *("ns-eval", "--load-config", run.config, "--output-path", folder / "scores" / "eval.json"),
-        *("--render-output-path", folder / "pictures"),
+        *("--render-output-path", folder / "images"),
     )
     assert told.code == 0, told.text
-    return {**json.loads((folder / "scores" / "eval.json").read_text())["results"], "pictures": folder / "pictures"}
+    return {**json.loads((folder / "scores" / "eval.json").read_text())["results"], "images": folder / "images"}
 
 
-def picture(run, camera: str, frame: int) -> np.ndarray:
-    """The capture's own picture, RGB in [0, 1]."""
+def captured(run, camera: str, frame: int) -> np.ndarray:
+    """The capture's own image, RGB in [0, 1]."""
     return cv2.imread(str(run.capture / "ims" / camera / f"{frame:06d}.png"))[..., ::-1].astype(np.float64) / 255
 
 
@@ -37,10 +37,10 @@ def test_scores_of_every_view_follow_from_the_files(run, pipeline, results):
     for view in range(len(dataset)):
         camera, frame = dataset.camera_name(view), dataset.frame_number(view)
         with torch.no_grad():
-            drawn = (
+            rendered = (
                 pipeline.model.get_outputs_for_camera(dataset.cameras[view : view + 1])["rgb"].cpu().double().numpy()
             )
-        error = ((drawn - picture(run, camera, frame)) ** 2).mean()
+        error = ((rendered - captured(run, camera, frame)) ** 2).mean()
         scores = results["per_view"][camera][str(frame)]
         assert scores["psnr"] == pytest.approx(-10 * np.log10(error), abs=1e-3)
         assert -1 <= scores["ssim"] <= 1
@@ -59,10 +59,10 @@ def test_means_agree(results, score):
     assert results[f"{score}_std"] == pytest.approx(everything.std())
 
 
-def test_pictures_show_truth_and_render_side_by_side(run, results):
+def test_images_show_truth_and_render_side_by_side(run, results):
     names = [f"{camera}/{frame:06d}.png" for camera in ("0", "3") for frame in range(FRAMES)]
-    assert files(results["pictures"]) == names
-    pair = cv2.imread(str(results["pictures"] / "3" / "000002.png"))
+    assert files(results["images"]) == names
+    pair = cv2.imread(str(results["images"] / "3" / "000002.png"))
     assert pair.shape == (HEIGHT, 2 * WIDTH, 3)
     np.testing.assert_array_equal(pair[:, :WIDTH], cv2.imread(str(run.capture / "ims" / "3" / "000002.png")))
 

@@ -80,7 +80,7 @@ def test_rgb_mode_writes_bytes(run, pipeline, tmp_path, monkeypatch):
 
 
 def test_points_of_the_ply_project_through_the_calibration_of_the_capture(run, pipeline, tmp_path, monkeypatch):
-    """Independent of how the frames are defined: the file's matrices and the drawn picture agree on where things are."""
+    """Independent of how the frames are defined: the file's matrices and the rendered image agree on where things are."""
     from fourdgs_ns.rasterization import rasterize
 
     monkeypatch.setenv("FOURDGS_TIME", "0")
@@ -93,10 +93,10 @@ def test_points_of_the_ply_project_through_the_calibration_of_the_capture(run, p
     dataset = pipeline.datamanager.train_dataset
     assert dataset.camera_name(0) == str(meta["cam_id"][0][0]) == "1"
     with torch.no_grad():
-        drawing = rasterize(pipeline.model.slice(0.0), pipeline.model.pinhole_cameras(dataset.cameras[0:1]))
-    visible = drawing.radii[0].cpu().numpy() > 0
+        rendering = rasterize(pipeline.model.slice(0.0), pipeline.model.pinhole_cameras(dataset.cameras[0:1]))
+    visible = rendering.radii[0].cpu().numpy() > 0
     assert visible.sum() > 50
-    np.testing.assert_allclose(pixels[visible], drawing.means2d[0].cpu().numpy()[visible], atol=0.02)
+    np.testing.assert_allclose(pixels[visible], rendering.means2d[0].cpu().numpy()[visible], atol=0.02)
 
 
 def test_without_the_variable_it_is_the_first_frame(run, tmp_path, monkeypatch):

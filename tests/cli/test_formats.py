@@ -125,8 +125,8 @@ def test_what_is_no_model_is_one_line(moved, tmp_path):
         ("splatfacto.ckpt", "not written by a fourdgs-ns method"), ("old.ckpt", "earlier fourdgs-ns"),
     ]:  # fmt: skip
         assert_one_line_error(fourdgs("export", tmp_path / path, "--format", "ply", "--out", tmp_path / "o"), phrase)
-    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert_one_line_error(fourdgs("info", tmp_path / "picture.png"), "none of the formats")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert_one_line_error(fourdgs("info", tmp_path / "image.png"), "none of the formats")
 
 
 def test_diverged_models_are_refused(moved, tmp_path):

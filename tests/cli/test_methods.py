@@ -55,7 +55,7 @@ def test_it_is_evaluated_rendered_and_exported(trained, tmp_path, monkeypatch):
 
 
 def test_it_is_inspected_in_the_viewer(trained):
-    """Every colouring gives another picture than the scene's own colours, from the viewer only."""
+    """Every colouring gives another image than the scene's own colours, from the viewer only."""
     from fourdgs_ns.inspection.colorings import COLORINGS
 
     pipeline = trained[1]

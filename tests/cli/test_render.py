@@ -1,4 +1,4 @@
-"""ns-render: pictures in files against the model drawn at the same t."""
+"""ns-render: images in files against the model rendered at the same t."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEP = 1 / 255
 
 @pytest.fixture(autouse=True)
 def no_encoder_needed(monkeypatch):
-    """ns-render asks for ffmpeg even where it writes pictures only."""
+    """ns-render asks for ffmpeg even where it writes images only."""
     if shutil.which("ffmpeg") is None:
         monkeypatch.setattr("nerfstudio.utils.install_checks.check_ffmpeg_installed", lambda: None)
 
@@ -32,7 +32,7 @@ def read(path) -> np.ndarray:
     return image[..., order].astype(np.float32) / 255
 
 
-def drawn(pipeline, camera, name="rgb") -> np.ndarray:
+def rendered(pipeline, camera, name="rgb") -> np.ndarray:
     return pipeline.model.get_outputs_for_camera(camera)[name].cpu().numpy()
 
 
@@ -64,7 +64,7 @@ def render_path(run, path, folder, *options):
 # ---------------------------------------------------------------------- dataset
 
 
-def test_dataset_draws_every_held_out_view_at_its_time(run, pipeline, tmp_path):
+def test_dataset_renders_every_held_out_view_at_its_time(run, pipeline, tmp_path):
     names = ("rgb", "gt-rgb", "depth", "rgba", "accumulation")
     told = typed(
         *("ns-render", "dataset", "--load-config", run.config, "--output-path", tmp_path, "--image-format", "png"),
@@ -77,14 +77,14 @@ def test_dataset_draws_every_held_out_view_at_its_time(run, pipeline, tmp_path):
     for view, file in enumerate(views):
         camera = dataset.cameras[view : view + 1]
         rgb = read(tmp_path / "test" / "rgb" / file)
-        np.testing.assert_allclose(rgb, drawn(pipeline, camera), atol=STEP)
+        np.testing.assert_allclose(rgb, rendered(pipeline, camera), atol=STEP)
         np.testing.assert_array_equal(read(tmp_path / "test" / "gt-rgb" / file), read(run.capture / "ims" / file))
         assert read(tmp_path / "test" / "depth" / file).shape == (HEIGHT, WIDTH, 3)
     first, last = (read(tmp_path / "test" / "rgb" / f"0/{frame:06d}.png") for frame in (0, FRAMES - 1))
     assert np.abs(first - last).max() > 3 * STEP
 
 
-def test_dataset_draws_training_views(run, pipeline, tmp_path):
+def test_dataset_renders_training_views(run, pipeline, tmp_path):
     told = typed(
         *("ns-render", "dataset", "--load-config", run.config, "--output-path", tmp_path, "--image-format", "png"),
         *("--split", "train", "--rendered-output-names", "rgb"),
@@ -96,8 +96,8 @@ def test_dataset_draws_training_views(run, pipeline, tmp_path):
     ]
     for view in (0, 5):
         file = f"{dataset.camera_name(view)}/{dataset.frame_number(view):06d}.png"
-        picture = read(tmp_path / "train" / "rgb" / file)
-        np.testing.assert_allclose(picture, drawn(pipeline, dataset.cameras[view : view + 1]), atol=STEP)
+        image = read(tmp_path / "train" / "rgb" / file)
+        np.testing.assert_allclose(image, rendered(pipeline, dataset.cameras[view : view + 1]), atol=STEP)
 
 
 def test_dataset_without_names_writes_every_output(run, tmp_path):
@@ -121,11 +121,11 @@ def test_camera_path_takes_the_time_of_each_step(run, pipeline, path_json, tmp_p
     assert told.code == 0, told.text
     assert "carry no time" not in told.text
     cameras = get_path_from_json(json.loads(path.read_text()))
-    pictures = [read(tmp_path / "frames" / f"{i:05d}.png") for i in range(2)]
-    for i, picture in enumerate(pictures):
-        assert picture.shape == (40, 60, 3)
-        np.testing.assert_allclose(picture, drawn(pipeline, cameras[i : i + 1]), atol=STEP)
-    assert np.abs(pictures[0] - pictures[1]).max() > 3 * STEP
+    images = [read(tmp_path / "frames" / f"{i:05d}.png") for i in range(2)]
+    for i, image in enumerate(images):
+        assert image.shape == (40, 60, 3)
+        np.testing.assert_allclose(image, rendered(pipeline, cameras[i : i + 1]), atol=STEP)
+    assert np.abs(images[0] - images[1]).max() > 3 * STEP
 
 
 def test_times_outside_the_clip_are_its_ends(run, path_json, tmp_path):
@@ -150,22 +150,22 @@ def test_camera_path_without_times_shows_the_default_time_and_says_so_once(
     camera = get_path_from_json(json.loads(path.read_text()))[0:1]
     camera.times = torch.tensor([[t]])
     for i in range(3):
-        np.testing.assert_allclose(read(tmp_path / "frames" / f"{i:05d}.png"), drawn(pipeline, camera), atol=STEP)
+        np.testing.assert_allclose(read(tmp_path / "frames" / f"{i:05d}.png"), rendered(pipeline, camera), atol=STEP)
 
 
 def test_rgba_has_straight_alpha(run, pipeline, path_json, tmp_path):
-    """Laid over any background it equals the scene drawn over that background."""
+    """Laid over any background it equals the scene rendered over that background."""
     path = path_json(tmp_path, [0.3], count=1)
     assert render_path(run, path, tmp_path, "--rendered-output-names", "rgba").code == 0
-    picture = read(tmp_path / "frames" / "00000.png")
-    assert picture.shape == (40, 60, 4)
-    color, alpha = picture[..., :3], picture[..., 3:]
+    image = read(tmp_path / "frames" / "00000.png")
+    assert image.shape == (40, 60, 4)
+    color, alpha = image[..., :3], image[..., 3:]
     assert 0.05 < alpha.mean() < 0.99
     camera = get_path_from_json(json.loads(path.read_text()))[0:1]
     green = torch.tensor([0.1, 0.9, 0.2])
     pipeline.model.set_background(green)
     # Colour and alpha were rounded to 1/255 each.
-    np.testing.assert_allclose(color * alpha + (1 - alpha) * green.numpy(), drawn(pipeline, camera), atol=2 * STEP)
+    np.testing.assert_allclose(color * alpha + (1 - alpha) * green.numpy(), rendered(pipeline, camera), atol=2 * STEP)
 
 
 def test_depth_and_rgb_side_by_side(run, path_json, tmp_path):
@@ -181,8 +181,8 @@ def test_crop_of_a_camera_path_brings_its_background(run, path_json, tmp_path):
         "crop_bg_color": {"r": 255, "g": 51, "b": 0},
     }  # fmt: skip
     assert render_path(run, path_json(tmp_path, [0.0], count=1, crop=crop), tmp_path).code == 0
-    picture = read(tmp_path / "frames" / "00000.png")
-    np.testing.assert_allclose(picture, np.broadcast_to([1.0, 0.2, 0.0], picture.shape), atol=STEP)
+    image = read(tmp_path / "frames" / "00000.png")
+    np.testing.assert_allclose(image, np.broadcast_to([1.0, 0.2, 0.0], image.shape), atol=STEP)
 
 
 @pytest.mark.parametrize("kind", ["fisheye", "equirectangular"])
@@ -231,9 +231,9 @@ def test_interpolate_carries_the_times_of_the_cameras(run, pipeline, tmp_path, o
     assert len(files(tmp_path / "frames")) == 2 * (2 * FRAMES - 1)
     cameras = pipeline.datamanager.train_dataset.cameras
     # Both orders start with the frames of one camera, the first view at t = 0 and the fourth at t = 1.
-    for picture, view in ((0, 0), (1, 1), (5, 3)):
+    for index, view in ((0, 0), (1, 1), (5, 3)):
         np.testing.assert_allclose(
-            read(tmp_path / "frames" / f"{picture:05d}.png"), drawn(pipeline, cameras[view : view + 1]), atol=STEP
+            read(tmp_path / "frames" / f"{index:05d}.png"), rendered(pipeline, cameras[view : view + 1]), atol=STEP
         )
 
 
@@ -276,5 +276,5 @@ def test_spiral_runs_through_the_clip(run, pipeline, tmp_path):
     assert path.times[:, 0].tolist() == [0.0, 0.5, 1.0]
     for i in range(3):
         np.testing.assert_allclose(
-            read(tmp_path / "frames" / f"{i:05d}.png"), drawn(pipeline, path[i : i + 1]), atol=STEP
+            read(tmp_path / "frames" / f"{i:05d}.png"), rendered(pipeline, path[i : i + 1]), atol=STEP
         )

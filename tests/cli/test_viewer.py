@@ -57,7 +57,7 @@ def viewer(run):
 
 @pytest.fixture
 def browser(viewer):
-    """What a connected browser makes the viewer draw: a function of the time slider and a camera of the data."""
+    """What a connected browser makes the viewer render: a function of the time slider and a camera of the data."""
     client = SimpleNamespace(camera=SimpleNamespace(aspect=1.5), scene=None, client_id=0)
     machine = RenderStateMachine(viewer, VISER_NERFSTUDIO_SCALE_RATIO, client)
     machine.state = "high"
@@ -101,17 +101,17 @@ def test_training_cameras_are_shown(viewer):
 def test_slider_chooses_the_time(viewer, browser):
     assert viewer.include_time
     model = viewer.pipeline.model
-    pictures = {}
+    images = {}
     for t in (0.0, 0.37, 1.0):
         state, outputs = browser(t)
-        pictures[t] = outputs["rgb"]
+        images[t] = outputs["rgb"]
         assert outputs["rgb"].shape == (42, 64, 3)
         camera = get_camera(state, 42, 64)
         assert float(camera.times) == pytest.approx(t)
         model.set_background(torch.tensor([38, 42, 55]) / 255)
         torch.testing.assert_close(outputs["rgb"], model.get_outputs_for_camera(camera)["rgb"])
-    assert (pictures[0.0] - pictures[1.0]).abs().max() > 3 / 255
-    assert (pictures[0.0] - pictures[0.37]).abs().max() > 1 / 255
+    assert (images[0.0] - images[1.0]).abs().max() > 3 / 255
+    assert (images[0.0] - images[0.37]).abs().max() > 1 / 255
 
 
 @pytest.mark.parametrize("output", ["rgb", "depth", "accumulation"])
@@ -134,13 +134,13 @@ def test_every_output_can_be_shown(viewer, browser, output):
     assert sent["image"].max() > sent["image"].min()
 
 
-def test_background_colour_acts_on_the_picture_and_on_nothing_else(viewer, browser):
+def test_background_colour_acts_on_the_image_and_on_nothing_else(viewer, browser):
     model, panel = viewer.pipeline.model, viewer.control_panel
-    pictures = []
+    images = []
     for color in ((0, 0, 0), (51, 0, 102)):
         panel.background_color = color
-        pictures.append(browser(0.5)[1])
-    black, violet = pictures
+        images.append(browser(0.5)[1])
+    black, violet = images
     behind = (1 - black["accumulation"]) * torch.tensor([0.2, 0.0, 0.4])
     assert behind.max() > 0.05
     torch.testing.assert_close(violet["rgb"], (black["rgb"] + behind).clamp(max=1), atol=1e-5, rtol=0)
@@ -156,7 +156,7 @@ def test_background_colour_acts_on_the_picture_and_on_nothing_else(viewer, brows
 
 @torch.no_grad()
 def test_crop_box_acts_where_gaussians_are_at_t(viewer, browser):
-    """Drawing inside the box equals drawing without the Gaussians whose centre at t is outside."""
+    """Rendering inside the box equals rendering without the Gaussians whose centre at t is outside."""
     model, panel = viewer.pipeline.model, viewer.control_panel
     learned = {name: value.data.clone() for name, value in model.gauss_params.items()}
     middle = model.slice(0.5).means
@@ -211,7 +211,7 @@ def test_the_command_serves_this_machine_only_and_stays_up(run):
         while port not in addresses and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
             addresses = listening(psutil.Process(process.pid))
-        time.sleep(3)  # the training cameras are drawn after the server listens
+        time.sleep(3)  # the training cameras are rendered after the server listens
         assert process.poll() is None
         assert addresses.get(port) == "127.0.0.1"
         assert set(addresses.values()) == {"127.0.0.1"}

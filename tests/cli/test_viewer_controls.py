@@ -49,7 +49,7 @@ def test_the_slider_of_frames_replaces_that_of_hundredths(viewer, controls):  # 
     assert slider_marks([0.0, 0.5, 1.0], 2.0) == ((0, "0.00 s"), (1, "1.00 s"), (2, "2.00 s"))
 
 
-def test_play_moves_the_time_that_is_drawn_and_pause_stops_it(viewer, controls):  # noqa: F811
+def test_play_moves_the_time_that_is_rendered_and_pause_stops_it(viewer, controls):  # noqa: F811
     controls.playhead.speed = 0.5
     controls.play()
     seen, deadline = set(), time.monotonic() + 20
@@ -66,7 +66,7 @@ def test_play_moves_the_time_that_is_drawn_and_pause_stops_it(viewer, controls):
     assert controls.play_button.visible and not controls.pause_button.visible
 
 
-def test_between_frames_draws_what_no_frame_shows(viewer, controls):  # noqa: F811
+def test_between_frames_renders_what_no_frame_shows(viewer, controls):  # noqa: F811
     controls.between_frames, controls.playhead.speed = True, 0.1
     controls.play()
     seen, deadline = set(), time.monotonic() + 20
@@ -145,8 +145,8 @@ def test_statistics_count_what_is_alive_at_t(viewer, browser, inspector):  # noq
 
 
 @pytest.mark.parametrize("source, view", [("held-out", 2), ("training", 6)])
-def test_comparison_draws_the_nearest_view_beside_its_picture(viewer, browser, inspector, source, view):  # noqa: F811
-    """The browser stands at a camera of the other kind; what is drawn is the nearest one, at its own frame."""
+def test_comparison_renders_the_nearest_view_beside_its_image(viewer, browser, inspector, source, view):  # noqa: F811
+    """The browser stands at a camera of the other kind; what is rendered is the nearest one, at its own frame."""
     pipeline = viewer.pipeline
     inspector.comparison = source
     dataset = inspector.dataset()
@@ -154,20 +154,20 @@ def test_comparison_draws_the_nearest_view_beside_its_picture(viewer, browser, i
     t = float(dataset.cameras.times[view])
     pose[:, 3] += 0.01
     assert dataset.nearest_view(pose.float(), t + 0.1) == view
-    pictures = {}
+    images = {}
     for layout in ("truth", "render", "difference", "side by side", "wipe"):
         inspector.layout = layout
-        pictures[layout] = browser(t)[1]["rgb"]
-    height, width = pictures["truth"].shape[:2]
-    assert (height, width) == (pictures["render"].shape[0], pictures["render"].shape[1])
+        images[layout] = browser(t)[1]["rgb"]
+    height, width = images["truth"].shape[:2]
+    assert (height, width) == (images["render"].shape[0], images["render"].shape[1])
     assert width / height == pytest.approx(1.5, abs=0.05)
     torch.testing.assert_close(
-        pictures["difference"], (3 * (pictures["truth"] - pictures["render"]).abs()).clamp(max=1), atol=1e-5, rtol=0
+        images["difference"], (3 * (images["truth"] - images["render"]).abs()).clamp(max=1), atol=1e-5, rtol=0
     )
     half = round(0.5 * width)
-    torch.testing.assert_close(pictures["wipe"][:, :half], pictures["truth"][:, :half])
-    torch.testing.assert_close(pictures["wipe"][:, half + 1 :], pictures["render"][:, half + 1 :])
-    assert pictures["side by side"].shape[1] in (2 * (width // 2), width, width + 1)
+    torch.testing.assert_close(images["wipe"][:, :half], images["truth"][:, :half])
+    torch.testing.assert_close(images["wipe"][:, half + 1 :], images["render"][:, half + 1 :])
+    assert images["side by side"].shape[1] in (2 * (width // 2), width, width + 1)
     assert pipeline.time_controls.inspector.statistics.view.startswith(dataset.camera_name(0))
 
 
@@ -177,8 +177,8 @@ def test_orbiting_keeps_the_distance_and_ends_where_it_began():
     np.testing.assert_allclose(orbited(place, target, up, 2 * np.pi), place, atol=1e-12)
 
 
-def test_what_cannot_be_drawn_is_told_under_the_slider(viewer, inspector):  # noqa: F811
-    """An exception would end the viewer's render thread, and with it every later picture."""
+def test_what_cannot_be_rendered_is_told_under_the_slider(viewer, inspector):  # noqa: F811
+    """An exception would end the viewer's render thread, and with it every later image."""
     model = viewer.pipeline.model
     camera = viewer.pipeline.datamanager.eval_dataset.cameras[0:1]
     camera.camera_type = torch.full_like(camera.camera_type, CameraType.FISHEYE.value)
@@ -192,7 +192,7 @@ def test_what_cannot_be_drawn_is_told_under_the_slider(viewer, inspector):  # no
     assert inspector.statistics.refusal == ""
 
 
-def test_the_bench_plays_encoded_pictures(run):
+def test_the_bench_plays_encoded_images(run):
     told = fourdgs("bench", "play", "--trained", run.folder, "--size", 48, 32, "--repeats", 3)
     assert told.code == 0, told.text
     assert "Play delivers" in told.text and "encoded" in told.text

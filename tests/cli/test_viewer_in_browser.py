@@ -1,6 +1,6 @@
 """ns-viewer seen with a real headless Chromium: what a person clicks, and what then is on the screen.
 
-The last picture of each test is kept in ``$FOURDGS_TEST_ARTEFACTS`` (default: test-artefacts/ of the working directory).
+The last screenshot of each test is kept in ``$FOURDGS_TEST_ARTEFACTS`` (default: test-artefacts/ of the working directory).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def address(run):
 
 @contextlib.contextmanager
 def seen(address: str, profile: Path, name: str) -> Iterator[Browser]:
-    """A browser at ``address`` once the viewer is there; its last picture is kept."""
+    """A browser at ``address`` once the viewer is there; its last screenshot is kept."""
     browser = Browser(profile)
     try:
 
@@ -63,7 +63,7 @@ def seen(address: str, profile: Path, name: str) -> Iterator[Browser]:
         if "Hide Train Cams" in browser.text():  # the server remembers it for the next browser
             browser.click_button("Hide Train Cams")
         yield browser
-        browser.picture(ARTEFACTS / f"{name}.png")
+        browser.screenshot(ARTEFACTS / f"{name}.png")
     finally:
         browser.close()
 
@@ -81,18 +81,18 @@ def frame_line(browser: Browser) -> str:
 
 def settled(browser: Browser) -> np.ndarray:
     """The scene once the viewer has finished sharpening it."""
-    pictures = [browser.picture(clip=SCENE)]
+    screenshots = [browser.screenshot(clip=SCENE)]
 
     def same() -> bool:
         time.sleep(1.0)
-        pictures.append(browser.picture(clip=SCENE))
-        return pictures[-1].std() > 1 and np.array_equal(pictures[-1], pictures[-2])
+        screenshots.append(browser.screenshot(clip=SCENE))
+        return screenshots[-1].std() > 1 and np.array_equal(screenshots[-1], screenshots[-2])
 
     wait_for(same, 60)
-    return pictures[-1].astype(int)
+    return screenshots[-1].astype(int)
 
 
-def test_slider_buttons_and_play_move_the_picture(browser):
+def test_slider_buttons_and_play_move_the_image(browser):
     first = settled(browser)
     assert f"0.000 s of 0.100 s, frame 0 of {FRAMES - 1}" in browser.text()
     slider = browser.widget("Frame", "[role=slider]")
@@ -105,7 +105,7 @@ def test_slider_buttons_and_play_move_the_picture(browser):
     # A loop goes on with the first frame.
     browser.click_button("+1")
     wait_for(lambda: "frame 0 of" in browser.text())
-    # Pictures travel as JPEG, whose quality follows the load.
+    # Images travel as JPEG, whose quality follows the load.
     assert np.abs(settled(browser) - first).mean() < 0.3 * np.abs(last - first).mean()
 
     # Every press of the same button counts.
@@ -122,8 +122,8 @@ def test_slider_buttons_and_play_move_the_picture(browser):
         return len(frames) >= 3
 
     wait_for(advanced)
-    pictures = [browser.picture(clip=SCENE).astype(int) for _ in range(8) if time.sleep(0.3) is None]
-    assert max(np.abs(a - b).max() for a, b in itertools.pairwise(pictures)) > 5
+    screenshots = [browser.screenshot(clip=SCENE).astype(int) for _ in range(8) if time.sleep(0.3) is None]
+    assert max(np.abs(a - b).max() for a, b in itertools.pairwise(screenshots)) > 5
     browser.click_button("Pause")
     settled(browser)
     frame = frame_line(browser)
@@ -161,7 +161,7 @@ def test_orbit_moves_the_camera_while_time_stands_still(browser):
     for _ in range(4):
         browser.press("ArrowRight", 39)
     time.sleep(3)
-    moved = browser.picture(clip=SCENE).astype(int)
+    moved = browser.screenshot(clip=SCENE).astype(int)
     assert np.abs(before - moved).mean() > 1
     assert frame_line(browser) == frame
 

@@ -46,7 +46,7 @@ def test_fastest_frames_are_the_tenth_of_each_camera_that_changes_most():
     assert fastest_scores({"one": {"0": {"psnr": 5.0}}}) == {}
 
 
-def test_moments_give_the_psnr_of_the_pictures(pair):
+def test_moments_give_the_psnr_of_the_images(pair):
     render, truth = pair
     identity = np.concatenate([np.eye(3), np.zeros((1, 3))])
     assert ColorMoments.of(render, truth).psnr(identity) == pytest.approx(float(psnr(render, truth)), abs=1e-4)
@@ -72,7 +72,7 @@ def test_fitting_never_lowers_the_psnr_of_all_pixels_together(pair):
     assert moments.psnr(affine) == pytest.approx(float(psnr(mapped, truth.double())), abs=1e-6)
 
 
-def test_a_grey_picture_has_no_unique_map_but_a_score():
+def test_a_grey_image_has_no_unique_map_but_a_score():
     grey = torch.full((4, 4, 3), 0.5)
     moments = ColorMoments.of(grey, torch.full((4, 4, 3), 0.25))
     assert moments.psnr(moments.fit()) > 80
@@ -121,11 +121,11 @@ def test_a_bad_second_is_red_in_the_heat_map():
     views["right"]["3"] = {"psnr": 10.0, "flicker": 0.9}
     del views["left"]["4"]
     for score in ("psnr", "flicker"):
-        picture = heat_map(views, score, {"0": 0.0, "4": 0.4})
-        height, width = (picture.shape[0] - HEAD - FOOT) // 2, 24
+        image = heat_map(views, score, {"0": 0.0, "4": 0.4})
+        height, width = (image.shape[0] - HEAD - FOOT) // 2, 24
 
-        def cell(row, column, picture=picture, height=height, width=width):
-            return picture[HEAD + row * height + height // 2, LABEL_WIDTH + column * width + width // 2] / 255
+        def cell(row, column, image=image, height=height, width=width):
+            return image[HEAD + row * height + height // 2, LABEL_WIDTH + column * width + width // 2] / 255
 
         np.testing.assert_allclose(cell(1, 3), ANCHORS[-1], atol=1 / 255)
         np.testing.assert_allclose(cell(0, 0), ANCHORS[0], atol=1 / 255)

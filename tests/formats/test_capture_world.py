@@ -7,9 +7,7 @@ import torch
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.capture_world import scene_in_capture
-from fourdgs_ns.formats.view import start_view
 from fourdgs_ns.formats.start_view import start_view
-from fourdgs_ns.formats.to_moving import moving_gaussians
 from tests.formats import scenes
 
 MODELS = {

@@ -48,7 +48,7 @@ def test_images(name, monkeypatch):
     alive = ActiveSet()
     agree(representation, params, cameras, alive)
     assert len(recorded) == 1
-    params["means"] += 0.05  # in place, as optimisers do: the recording goes on
+    params["means"] += 0.05  # in place, as optimizers do: the recording goes on
     params["opacities"] -= 0.5
     agree(representation, params, cameras, alive)
     assert len(recorded) == 1

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 import torch
 
-from fourdgs_ns.bench.render import frozen, make_scene, plainly_drawn
+from fourdgs_ns.bench.render import frozen, make_scene, rasterize_plainly
 from fourdgs_ns.kernels.tile_lists import tile_lists
 from fourdgs_ns.rasterization import rasterize
 from fourdgs_ns.rasterization.gsplat_backend import _triangles
@@ -77,7 +77,7 @@ def test_blending_by_shorter_lists(config, size):
 def test_same_images_and_gradients(config, size):
     still, cameras = needles_and_discs(config, size)
     results = []
-    for rasterizer in (lambda g: rasterize(g, cameras).features, lambda g: plainly_drawn(g, cameras)):
+    for rasterizer in (lambda g: rasterize(g, cameras).features, lambda g: rasterize_plainly(g, cameras)):
         leaves = frozen(still)
         image = rasterizer(leaves)
         weights = torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).to(image)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fourdgs_ns.plugin import model
-from fourdgs_ns.plugin.trainer import check_checkpoint
+from fourdgs_ns.plugin.checkpoints import check_checkpoint
 from fourdgs_ns.rasterization import render
 from fourdgs_ns.training import memory
 from fourdgs_ns.viewer.inspector import Inspector
@@ -79,8 +79,8 @@ def test_in_the_viewer_which_goes_on(capture, tmp_path, monkeypatch):
         pipeline.datamanager.eval_dataset.cameras[0:1],
     )
     monkeypatch.setattr(render, "render_at", after(0, render.render_at))
-    picture = inspector.render(camera)["rgb"]
-    assert picture.shape == (32, 48, 3) and not bool(picture.any())
+    image = inspector.render(camera)["rgb"]
+    assert image.shape == (32, 48, 3) and not bool(image.any())
     assert "GPU memory ran out while rendering" in inspector.statistics.refusal
     monkeypatch.undo()
     assert bool(inspector.render(camera)["rgb"].any()) and inspector.statistics.refusal == ""

@@ -7,8 +7,8 @@ import dataclasses
 import torch
 from nerfstudio.cameras.cameras import Cameras
 
-from fourdgs_ns.plugin.cameras import TrainingViews, pinhole_cameras
 from fourdgs_ns.plugin.compat import select_cameras
+from fourdgs_ns.plugin.nerfstudio_cameras import TrainingViews, pinhole_cameras
 
 
 def some_cameras(v: int = 6) -> Cameras:

@@ -77,7 +77,7 @@ def make_config(capture: Path, output: Path, steps: int, method: str = "lite"):
     parser = config.pipeline.datamanager.dataparser
     parser.initial_points, parser.num_random_points = "random", 300
     model = config.pipeline.model
-    # 300 random points at random instants: alive over the whole clip, so that every picture shows something.
+    # 300 random points at random instants: alive over the whole clip, so that every image shows something.
     if method == "freetime":
         model.representation.initial_duration_seconds = 1.0
         model.representation.sh_every = 3
@@ -105,7 +105,7 @@ def make_config(capture: Path, output: Path, steps: int, method: str = "lite"):
 
 @contextlib.contextmanager
 def tiny_surroundings():
-    """What makes short trainings short: one thread, as two only wait for each other on pictures this small, and no LPIPS,
+    """What makes short trainings short: one thread, as two only wait for each other on images this small, and no LPIPS,
     whose weights would be downloaded and whose network takes longer to build than a training here."""
     import torch
 

@@ -92,7 +92,7 @@ def test_running_time_at_full_speed_shows_every_frame():
     np.testing.assert_allclose(paths.running_times(CLIP, 0.0, 1.0, 1.0, 30.0), np.arange(31) / 30)
 
 
-def test_slow_motion_draws_instants_between_frames():
+def test_slow_motion_renders_instants_between_frames():
     times = paths.running_times(CLIP, 0.2, 0.4, 0.25, 30.0)
     np.testing.assert_allclose(np.diff(times), 0.25 / 30)
     assert times[0] == pytest.approx(0.2) and times[-1] == pytest.approx(0.4)

@@ -44,7 +44,7 @@ def test_timing_is_checked_as_for_other_paths(plan, timing, phrase):
         plan(timing)
 
 
-def test_other_lenses_are_refused_and_not_drawn_in_perspective(plan):
+def test_other_lenses_are_refused_and_not_rendered_in_perspective(plan):
     with pytest.raises(UserError, match=r"path\.json was saved for a camera of the type equirectangular"):
         plan(Timing(), camera_type="equirectangular")
 

@@ -1,4 +1,4 @@
-"""A real headless Chromium, driven over its DevTools protocol: enough of it to click, look and keep a picture."""
+"""A real headless Chromium, driven over its DevTools protocol: enough of it to click, look and keep a screenshot."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Browser:
         """Everything that is written on the page."""
         return self.run("document.body ? document.body.innerText : ''") or ""
 
-    def picture(self, file: Path | None = None, clip: tuple[int, int, int, int] | None = None) -> np.ndarray:
+    def screenshot(self, file: Path | None = None, clip: tuple[int, int, int, int] | None = None) -> np.ndarray:
         """The page as it looks, RGB; of ``clip`` = x, y, width, height only. Kept as PNG in ``file``."""
         options: dict[str, Any] = {}
         if clip is not None:

@@ -1,4 +1,4 @@
-"""One picture of a video: panels of one or several runs, coloured the same at every t, with a strip of numbers below."""
+"""One image of a video: panels of one or several runs, coloured the same at every t, with a strip of numbers below."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ STRIP_HEIGHT, TEXT_SIZE = 42, 0.45
 STRIP_COLOR, INK = (24, 24, 28), (235, 235, 235)
 
 
-class Painter:
-    """Draws picture after picture of a plan."""
+class PanelRenderer:
+    """Renders the images of a plan."""
 
     def __init__(self, runs: Sequence[LoadedRun], plan: Plan, outputs: Sequence[Output], strip: bool) -> None:
         self.runs, self.plan, self.outputs, self.strip = runs, plan, outputs, strip
@@ -48,8 +48,8 @@ class Painter:
             self.ranges = slice_ranges(first.pipeline.gaussians, cameras)
 
     @torch.no_grad()
-    def draw(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Picture ``index``: a row of outputs per run; runs stand side by side when one output is asked for."""
+    def render(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Image ``index``: a row of outputs per run; runs stand side by side when one output is asked for."""
         camera = self.plan.cameras[index : index + 1]
         truth = self._truth(index)
         blocks = [self._block(run, camera, truth) for run in self.runs]
@@ -62,26 +62,28 @@ class Painter:
     def _block(self, run: LoadedRun, camera: Cameras, truth: Tensor | None) -> UInt8[np.ndarray, "h w 3"]:
         model = run.pipeline.gaussians
         here = _moved(camera, self.runs[0].pipeline.gaussians, model)
-        drawn = model.get_outputs_for_camera(here)
+        rendered = model.get_outputs_for_camera(here)
         panels = []
         for output in self.outputs:
             if output == "rgb":
-                panels.append(drawn["rgb"])
+                panels.append(rendered["rgb"])
             elif output == "depth":
                 assert self.ranges is not None
-                panels.append(palette(self.ranges.depth.share(drawn["depth"][..., 0] / _scale(model, self.runs[0]))))
+                panels.append(palette(self.ranges.depth.share(rendered["depth"][..., 0] / _scale(model, self.runs[0]))))
             elif output == "motion":
                 assert self.ranges is not None
-                # Velocities are in the units of the run's own scene, and so must be what they are compared with.
+                # Velocities are in the units of the run's own world, and so must be what they are compared with.
                 highest = self.ranges.speed.high * _scale(model, self.runs[0])
                 ranges = replace(self.ranges, speed=ValueRange(0.0, highest))
                 edit = coloring_edit(model, model.time_of(here), ranges, "motion speed", 0.0, 0.0)
                 panels.append(model.get_outputs(here, edit)["rgb"])
             else:
                 assert truth is not None
-                shown = truth if output == "truth" else (DIFFERENCE_GAIN * (truth - drawn["rgb"]).abs()).clamp(max=1.0)
+                shown = (
+                    truth if output == "truth" else (DIFFERENCE_GAIN * (truth - rendered["rgb"]).abs()).clamp(max=1.0)
+                )
                 panels.append(shown)
-        return self._labelled(_bytes(torch.cat(panels, dim=1)), self._numbers(run, drawn["rgb"], truth))
+        return self._labelled(_bytes(torch.cat(panels, dim=1)), self._numbers(run, rendered["rgb"], truth))
 
     def _numbers(self, run: LoadedRun, rgb: Tensor, truth: Tensor | None) -> str:
         if truth is None:
@@ -89,15 +91,15 @@ class Painter:
         scores = f"{float(psnr(rgb, truth)):.2f} dB  SSIM {float(ssim(rgb[None], truth[None])):.4f}"
         return f"{run.name}\n{scores}"
 
-    def _labelled(self, picture: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
+    def _labelled(self, image: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
         if not self.strip:
-            return picture
-        strip = np.full((STRIP_HEIGHT, picture.shape[1], 3), STRIP_COLOR, np.uint8)
+            return image
+        strip = np.full((STRIP_HEIGHT, image.shape[1], 3), STRIP_COLOR, np.uint8)
         for row, line in enumerate(text.split("\n")):
             length = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SIZE, 1)[0][0]
-            size = TEXT_SIZE * min(1.0, (picture.shape[1] - 12) / max(length, 1))
+            size = TEXT_SIZE * min(1.0, (image.shape[1] - 12) / max(length, 1))
             cv2.putText(strip, line, (6, 16 + 18 * row), cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)
-        return np.concatenate([picture, strip])
+        return np.concatenate([image, strip])
 
     def _truth(self, index: int) -> Float[Tensor, "h w 3"] | None:
         if self.plan.truth is None:
@@ -111,8 +113,8 @@ class Painter:
         return resized(image, int(camera.height[index]), int(camera.width[index]))
 
 
-def _bytes(picture: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    return (picture.clamp(0.0, 1.0) * 255).round().byte().cpu().numpy()
+def _bytes(image: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    return (image.clamp(0.0, 1.0) * 255).round().byte().cpu().numpy()
 
 
 def _check_comparable(first: LoadedRun, other: LoadedRun) -> None:
@@ -126,13 +128,13 @@ def _check_comparable(first: LoadedRun, other: LoadedRun) -> None:
 
 
 def _scale(model: DynamicGaussiansModel, first: LoadedRun) -> float:
-    """Length in ``model``'s scene of what is 1 in the first run's."""
+    """Length in ``model``'s world of what is 1 in the first run's."""
     mine, theirs = model.world_from_capture, first.pipeline.gaussians.world_from_capture
     return 1.0 if mine is None or theirs is None else mine.scale / theirs.scale
 
 
 def _moved(camera: Cameras, source: DynamicGaussiansModel, target: DynamicGaussiansModel) -> Cameras:
-    """The same camera in another run's scene: runs with other training cameras have other scene frames."""
+    """The same camera in another run's world: runs with other training cameras have other worlds."""
     if source.world_from_capture is None or target.world_from_capture is None or source is target:
         return camera
     a, b = source.world_from_capture, target.world_from_capture

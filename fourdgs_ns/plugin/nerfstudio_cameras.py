@@ -1,4 +1,4 @@
-"""Nerfstudio's cameras as the rasterisers want them."""
+"""Nerfstudio's cameras as the rasterizers want them."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ def _packed(camera: Cameras, device: torch.device | str) -> Float[Tensor, "b 28"
     kind = int(camera.camera_type.flatten()[0])
     if kind != CameraType.PERSPECTIVE.value:
         raise UserError(
-            f"this method draws perspective cameras only, not {CameraType(kind).name.lower()}; choose Perspective in the "
+            f"this method renders perspective cameras only, not {CameraType(kind).name.lower()}; choose Perspective in the "
             "viewer's render tab or set camera_type to perspective in the camera path"
         )
     pose = camera.camera_to_worlds.float().cpu()
     rotation = (pose[:, :3, :3] * torch.tensor([1.0, -1.0, -1.0])).transpose(1, 2)
-    view = torch.eye(4).repeat(pose.shape[0], 1, 1)
-    view[:, :3, :3] = rotation
-    view[:, :3, 3:] = -rotation @ pose[:, :3, 3:]
+    camera_from_world = torch.eye(4).repeat(pose.shape[0], 1, 1)
+    camera_from_world[:, :3, :3] = rotation
+    camera_from_world[:, :3, 3:] = -rotation @ pose[:, :3, 3:]
     intrinsics = camera.get_intrinsics_matrices().float().cpu()
-    return torch.cat([view.flatten(1), intrinsics.flatten(1), pose[:, :3, 3]], dim=1).to(device, non_blocking=True)
+    return torch.cat([camera_from_world.flatten(1), intrinsics.flatten(1), pose[:, :3, 3]], dim=1).to(
+        device, non_blocking=True
+    )
 
 
 def _unpacked(packed: Float[Tensor, "b 28"], width: int, height: int, near: float) -> PinholeCameras:
-    views, intrinsics = packed[:, :16].reshape(-1, 4, 4), packed[:, 16:25].reshape(-1, 3, 3)
-    return PinholeCameras(views, intrinsics, width, height, near, known_centers=packed[:, 25:])
+    matrices, intrinsics = packed[:, :16].reshape(-1, 4, 4), packed[:, 16:25].reshape(-1, 3, 3)
+    return PinholeCameras(matrices, intrinsics, width, height, near, known_centers=packed[:, 25:])
 
 
 class TrainingViews:
