@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import Float32, UInt8
 
 from fourdgs_ns.capture.video_header import PQ, check_constant_rate, is_hdr, opened, probe_video, reason_of, rotation_of
@@ -41,6 +39,8 @@ def decode(container: Any, path: Path) -> Iterator[DecodedFrame]:
     Raises:
         UserError: a frame before others cannot be decoded.
     """
+    import av
+
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     base, count, failed = float(stream.time_base), 0, None
@@ -71,6 +71,8 @@ def read_video(
     """
     if not indices:
         return
+    from av.video.reformatter import VideoReformatter
+
     timestamps_ms: list[float] = []
     damaged: list[int] = []
     wanted = set(indices)
@@ -92,24 +94,28 @@ def read_video(
         notes += [_damaged(path, damaged)] if damaged else []
 
 
-def as_rgb(frame: Any, reformatter: VideoReformatter | None = None) -> UInt8[np.ndarray, "h w 3"]:
+def as_rgb(frame: Any, reformatter: Any = None) -> UInt8[np.ndarray, "h w 3"]:
     """A decoded frame as it should be seen: upright, 8 bit; HDR is brought to standard range.
 
     Matrix and range of the colours are those that the frame states, BT.601 and limited where it states none. A
-    ``reformatter`` that is kept for the frames of one thread saves setting it up again.
+    ``reformatter`` (PyAV's ``VideoReformatter``) that is kept for the frames of one thread saves setting it up again.
     """
+    from av.video.reformatter import VideoReformatter
+
     reformatter = reformatter or VideoReformatter()
     rgb = _standard_range(frame, reformatter) if is_hdr(frame) else _converted(frame, "rgb24", reformatter)
     return np.ascontiguousarray(np.rot90(rgb, round(rotation_of(frame) / 90) % 4))
 
 
-def _converted(frame: Any, pixel_format: str, reformatter: VideoReformatter) -> np.ndarray:
+def _converted(frame: Any, pixel_format: str, reformatter: Any) -> np.ndarray:
+    from av.video.reformatter import Interpolation
+
     # Several cameras are converted side by side: threads of their own would be too many.
     converted = reformatter.reformat(frame, format=pixel_format, interpolation=Interpolation.BICUBIC, threads=1)
     return converted.to_ndarray()
 
 
-def _standard_range(frame: Any, reformatter: VideoReformatter) -> UInt8[np.ndarray, "h w 3"]:
+def _standard_range(frame: Any, reformatter: Any) -> UInt8[np.ndarray, "h w 3"]:
     """BT.2020 PQ or HLG to sRGB: diffuse white becomes white, what is brighter is compressed."""
     signal: Float32[np.ndarray, "h w 3"] = _converted(frame, "rgb48le", reformatter).astype(np.float32) / 65535.0
     if frame.color_trc == PQ:
@@ -126,7 +132,7 @@ def _standard_range(frame: Any, reformatter: VideoReformatter) -> UInt8[np.ndarr
     return np.clip(np.rint(255 * srgb), 0, 255).astype(np.uint8)
 
 
-def _undecodable(path: Path, index: int, error: av.error.FFmpegError) -> UserError:
+def _undecodable(path: Path, index: int, error: OSError) -> UserError:
     rest = f", or use only its first frames with --frames 0:{index}" if index else ""
     return UserError(
         f"{path}, frame {index} cannot be decoded ({reason_of(error)}); copy the video again from its source{rest}"

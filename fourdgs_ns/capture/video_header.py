@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from jaxtyping import Float
 
@@ -52,6 +51,8 @@ def opened(path: Path) -> Iterator[Any]:
     Raises:
         UserError: no regular file, no video, or damaged.
     """
+    import av  # every ns-* command loads this module, few read a video
+
     file_status(path)
     try:
         # A playlist that calls itself a video must not reach the network.
@@ -64,7 +65,7 @@ def opened(path: Path) -> Iterator[Any]:
         raise _no_video(path, reason_of(error)) from None
 
 
-def reason_of(error: av.error.FFmpegError) -> str:
+def reason_of(error: OSError) -> str:
     """FFmpeg's own words for a sentence."""
     return str(error.strerror or error).lower()
 

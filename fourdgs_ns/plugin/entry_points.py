@@ -29,15 +29,25 @@ def __getattr__(name: str) -> Any:
         known = {attribute_of(method): method for method in METHODS}
         found = specification(known[name]) if name in known else None
     except Exception as error:  # whatever is wrong with this installation, splatfacto must still run
-        print(
-            f"warning: fourdgs-ns could not be loaded and its method {name} is missing ({type(error).__name__}: {error}); "
-            "reinstall it with: pip install --force-reinstall fourdgs-ns",
-            file=sys.stderr,
-        )
+        _warn_once(error)
         return None
     if found is None:
         raise AttributeError(f"no method is called {name}; there are {', '.join(known)}")
     return found
+
+
+_warned: list[Exception] = []
+
+
+def _warn_once(error: Exception) -> None:
+    """One line, however many methods are missing."""
+    if not _warned:
+        print(
+            f"warning: fourdgs-ns could not be loaded and its methods are missing ({type(error).__name__}: {error}); "
+            "reinstall it with: pip install --force-reinstall fourdgs-ns",
+            file=sys.stderr,
+        )
+    _warned.append(error)
 
 
 def attribute_of(method: str) -> str:
