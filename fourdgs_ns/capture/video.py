@@ -132,7 +132,7 @@ def _standard_range(frame: Any, reformatter: Any) -> UInt8[np.ndarray, "h w 3"]:
     return np.clip(np.rint(255 * srgb), 0, 255).astype(np.uint8)
 
 
-def _undecodable(path: Path, index: int, error: OSError) -> UserError:
+def _undecodable(path: Path, index: int, error: Exception) -> UserError:
     rest = f", or use only its first frames with --frames 0:{index}" if index else ""
     return UserError(
         f"{path}, frame {index} cannot be decoded ({reason_of(error)}); copy the video again from its source{rest}"

@@ -65,9 +65,9 @@ def opened(path: Path) -> Iterator[Any]:
         raise _no_video(path, reason_of(error)) from None
 
 
-def reason_of(error: OSError) -> str:
+def reason_of(error: Exception) -> str:
     """FFmpeg's own words for a sentence."""
-    return str(error.strerror or error).lower()
+    return str(getattr(error, "strerror", None) or error).lower()
 
 
 def _no_video(path: Path, reason: str) -> UserError:
