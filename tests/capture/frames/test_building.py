@@ -92,6 +92,7 @@ def test_a_process_ended_while_building_is_continued(tmp_path, ending):
     code = f"""
 import os, pickle, sys, time
 from pathlib import Path
+from fourdgs_ns.capture.frames import building as frame_building
 from fourdgs_ns.capture.frames.store import open_frame_store
 write = frame_building.write_at
 def ending(fd, pixels, offset):
