@@ -1,4 +1,4 @@
-"""The READMEs: every command in them is accepted as typed and, where it can be, run on the sample; what they name and link exists."""
+"""The READMEs: every command is accepted as typed and, where it can be, run on the sample; what they name and link exists."""
 
 from __future__ import annotations
 
@@ -223,11 +223,12 @@ def test_commands_run_on_the_sample(readme, sample, runs, tmp_path, monkeypatch)
     for words in commands(readme):
         if any(re.match(pattern, " ".join(words)) for pattern in ONLY_PARSED):
             continue
+        named = list(words)
         for name, run in runs.items():
-            words = [re.sub(rf"^{re.escape(name)}(?=$|/)", run, word) for word in words]
-        words = small(words)
-        done = fourdgs(*words[1:]) if words[0] == "fourdgs-ns" else typed(*words)
-        assert done.code == 0, f"{shlex.join(words)}: {done.text}"
+            named = [re.sub(rf"^{re.escape(name)}(?=$|/)", run, word) for word in named]
+        short = small(named)
+        done = fourdgs(*short[1:]) if short[0] == "fourdgs-ns" else typed(*short)
+        assert done.code == 0, f"{shlex.join(short)}: {done.text}"
     if readme != ROOT / "README.md":
         run_python(readme, runs)
 

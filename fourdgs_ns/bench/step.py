@@ -115,6 +115,7 @@ def _apart(trainer: DynamicGaussiansTrainer, steps: int, now: Callable[[], float
         watch.lap("data")
         model.update_to_step(step)
         views = model.views(camera)
+        watch.lap(None)
         gaussians = model.slice(views.t if views.correction is None else views.correction.time(views.t))
         watch.lap("slice")
         cameras, backdrop = views.cameras, None if views.decoder is not None else views.background

@@ -18,10 +18,10 @@ from fourdgs_ns.kernels import slicing as rows
 SCALARS = {"t": "fp32", "mark": "fp32", "limit": "fp32", "frequency": "fp32", "m": "i32", "n": "i32",
            "capacity": "i32", "runs": "i32", "counts": "*i32"}
 def compile_kernel(kernel, **constants):
-    names = list(inspect.signature(kernel.function.fn).parameters)
+    names = list(inspect.signature(kernel.fn).parameters)
     types = {**SCALARS, "ids": "*i64", "alive": "*i1", **dict.fromkeys(constants, "constexpr")}
     source = ASTSource(
-        fn=kernel.function, signature={name: types.get(name, "*fp32") for name in names},
+        fn=kernel, signature={name: types.get(name, "*fp32") for name in names},
         constexprs={(names.index(name),): value for name, value in constants.items()},
     )
     assert triton.compile(source, target=GPUTarget("cuda", 80, 32)).asm["ptx"]
