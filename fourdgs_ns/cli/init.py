@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Optional
 import tyro
 
 from fourdgs_ns.common.console import say
+from fourdgs_ns.points.matcher_name import MatcherName
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Init:
 
     capture: Annotated[Path, tyro.conf.Positional]
     """Folder of the capture, in any layout that fourdgs-ns knows."""
-    matcher: Literal["sift", "dense", "roma"] = "sift"
+    matcher: MatcherName = "sift"
     """sift: fewer, exact points. dense: a plane sweep, many points on all textured surfaces; about ten times slower. roma: a
     pretrained network, needs pip install 'fourdgs-ns[roma]', its weights and better a GPU."""
     key_frames: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)

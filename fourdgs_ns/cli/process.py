@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Optional
 
 import tyro
 
+from fourdgs_ns.points.matcher_name import MatcherName
+
 
 @dataclass
 class Process:
@@ -58,7 +60,7 @@ class Process:
     """none, background-subtraction, or a folder with one folder of masks per camera."""
     clean_plates: Optional[Path] = None  # noqa: UP045
     """Folder with one image <camera>.jpg of the empty scene each, for --masks background-subtraction."""
-    points: Literal["sift", "dense", "roma", "none"] = "sift"
+    points: MatcherName | Literal["none"] = "sift"
     """Initial points over time, as in fourdgs-ns init."""
     redo_from: Annotated[
         Optional[  # noqa: UP045

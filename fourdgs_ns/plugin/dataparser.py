@@ -21,6 +21,7 @@ from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.geometry.view_volume import attention_point, camera_extent
 from fourdgs_ns.geometry.world import WorldFromCapture, make_world_from_capture
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
+from fourdgs_ns.points.matcher_name import MatcherName
 from fourdgs_ns.representation.types import Clip
 
 
@@ -53,7 +54,7 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     initial_points: Literal["auto", "ply", "triangulate", "random"] = "auto"
     """Where the first Gaussians come from: a PLY in the capture, triangulation of matches with the known poses (cached in the
     capture), or random in the common view volume. auto tries them in this order."""
-    matcher: Literal["sift", "dense", "roma"] = "sift"
+    matcher: MatcherName = "sift"
     """Where triangulated points come from. sift: features, few and exact. dense: a plane sweep, many points on all textured
     surfaces, about ten times slower. roma: a pretrained network (pip install 'fourdgs-ns[roma]', weights, better a GPU)."""
     key_frames: Optional[int] = None  # noqa: UP045

@@ -9,7 +9,8 @@ from fourdgs_ns.capture.capture import Capture, RecordedCamera
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.points.instants import clip_times
 from fourdgs_ns.points.key_frames import KeyFrames, choose_key_frames, find_key_frames
-from fourdgs_ns.points.matcher_registry import MatcherName, make_matcher
+from fourdgs_ns.points.matcher_name import MatcherName
+from fourdgs_ns.points.matcher_registry import make_matcher
 from fourdgs_ns.points.merging import CloudOverTime, Merged, merge_key_frames
 from fourdgs_ns.points.velocities import VelocitySource
 

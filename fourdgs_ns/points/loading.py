@@ -15,7 +15,7 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.view_volume import view_volume
 from fourdgs_ns.points.finding import find_points
 from fourdgs_ns.points.instants import clip_times
-from fourdgs_ns.points.matcher_registry import MatcherName
+from fourdgs_ns.points.matcher_name import MatcherName
 from fourdgs_ns.points.ply import GRAY, TIME_TOLERANCE, PlyPoints, read_points_ply
 from fourdgs_ns.points.velocities import VelocitySource
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from fourdgs_ns.points.matcher import Matcher
-
-MatcherName = Literal["sift", "dense", "roma"]
+from fourdgs_ns.points.matcher_name import MatcherName
 
 
 def make_matcher(name: MatcherName, max_points: int | None = None) -> Matcher:

@@ -19,6 +19,7 @@ from fourdgs_ns.common.files import write_json
 from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.common.workspace import FOLDER, StepName, Workspace, digest, stamp
 from fourdgs_ns.geometry.camera import Camera
+from fourdgs_ns.points.matcher_name import MatcherName
 from fourdgs_ns.process import calibrate, extract, masks, probe, report, synchronise, timeline, write
 from fourdgs_ns.process.probe import RawVideo
 from fourdgs_ns.process.timeline import Timeline
@@ -48,7 +49,7 @@ class ProcessOptions:
     masks: str = "none"
     """none, background-subtraction, or a folder."""
     clean_plates: Path | None = None
-    points: Literal["sift", "dense", "roma", "none"] = "sift"
+    points: MatcherName | Literal["none"] = "sift"
     redo_from: StepName | None = None
 
 
