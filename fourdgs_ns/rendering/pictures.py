@@ -89,7 +89,7 @@ class Painter:
         scores = f"{float(psnr(rgb, truth)):.2f} dB  SSIM {float(ssim(rgb[None], truth[None])):.4f}"
         return f"{run.name}\n{scores}"
 
-    def _labelled(self, picture: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
+    def _labelled(self, picture: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "_h w 3"]:
         if not self.strip:
             return picture
         strip = np.full((STRIP_HEIGHT, picture.shape[1], 3), STRIP_COLOR, np.uint8)
