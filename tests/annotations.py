@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from beartype import BeartypeConf, beartype
@@ -38,8 +39,20 @@ def checked(function: Callable) -> Callable:
 
 
 def checked_fields(dataclass: Class) -> Class:
-    """``dataclass``, whose constructor is checked."""
-    dataclass.__init__ = checked(dataclass.__init__)
+    """``dataclass``, whose fields are checked before they are set."""
+    construct = dataclass.__init__
+    # Of the fields alone: jaxtyping before 0.3 cannot describe an object that is not constructed yet.
+    fields = FunctionType((lambda *args, **kwargs: None).__code__, construct.__globals__, dataclass.__name__)
+    signature = inspect.signature(construct)
+    fields.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+    check = checked(fields)
+
+    @functools.wraps(construct)
+    def checked_construct(self: Any, *args: Any, **kwargs: Any) -> None:
+        check(*args, **kwargs)
+        construct(self, *args, **kwargs)
+
+    dataclass.__init__ = checked_construct
     return dataclass
 
 
