@@ -116,7 +116,7 @@ def rate_errors(times_seconds: Float[np.ndarray, " n"], fps: float) -> Float[np.
     return np.maximum(interval_error, grid_error)
 
 
-def check_constant_rate(timestamps_ms: Sequence[float], fps: float, path: Path) -> str | None:
+def check_constant_rate(timestamps_ms: Sequence[float] | Float[np.ndarray, " n"], fps: float, path: Path) -> str | None:
     """A sentence for the user when the frames of ``path`` are not ``1 / fps`` apart, else None.
 
     An uneven frame (``UNEVEN_FRAMES`` off) no longer shows the instant of its number. Time stamps in milliseconds, in

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -35,9 +35,9 @@ class Bench:
     """render, memory: shares of them that are alive at any t; step, data, export take the first."""
     size: Annotated[tuple[int, int], tyro.conf.arg(metavar="W H")] = (1352, 1014)
     """render, play, memory: width and height in pixels; data without a capture: those of the recordings that are made."""
-    trained: Optional[Path] = None  # noqa: UP045
+    trained: Path | None = None
     """play: folder of the run, or its config.yml."""
-    data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    data: Path | None = None
     """step, data: the capture. data makes recordings of its own when none is named."""
     method: str = "freetime"
     """step, data: the method."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import tyro
 
@@ -22,7 +22,7 @@ class Check:
     """Folder of the capture, in any layout that fourdgs-ns knows."""
     layout: str = "auto"
     """Convention of the folder; auto recognises it."""
-    contact_sheet: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    contact_sheet: Path | None = None
     """Where to write the image of all cameras at one frame. Default: contact_sheet.png in the capture's cache."""
     iterations: int = 30_000
     """Of the training whose minutes are predicted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import tyro
 
@@ -18,7 +18,7 @@ class Compare:
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of two or more runs, or their config.yml files."""
-    output: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    output: Path | None = None
     """CSV file for the table."""
 
     def run(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -32,11 +32,11 @@ class Convert:
     values."""
     to: str = "auto"
     """What to write; see fourdgs-ns export --help for the formats. auto: what the ending of OUT says, a run where it has none."""
-    data: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    data: Path | None = None
     """--to run: folder of the capture whose cameras Nerfstudio's commands show. Its world must be the model's."""
     time: float = 0.0
     """--to ply: the time t, from 0 to 1."""
-    sh_degree: Optional[int] = None  # noqa: UP045
+    sh_degree: int | None = None
     """Highest degree of view-dependent colour to write. Default: the model's."""
     approximate: bool = False
     """Write the nearest thing where a format cannot hold the model exactly."""

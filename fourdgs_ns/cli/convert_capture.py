@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import tyro
 
@@ -23,7 +23,7 @@ class ConvertCapture:
     """easyvolcap: intri.yml, extri.yml and images or videos. n3dv: poses_bounds.npy. transforms: transforms.json."""
     layout: str = "auto"
     """Convention of the capture; auto recognises it."""
-    calibration: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    calibration: Path | None = None
     """Lenses and poses to write instead of the capture's own: refined_cameras.json of a training, or what process
     --calibration reads. Initial points are then left out: they lie where the old calibration put them."""
 

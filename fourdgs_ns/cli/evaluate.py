@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 import tyro
 
@@ -17,7 +16,7 @@ class Evaluate:
 
     run_path: tyro.conf.Positional[Path]
     """Folder of the run, or its config.yml."""
-    output: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    output: Path | None = None
     """Folder for evaluation.json, views.csv and heatmap-*.png. Default: evaluation/ in the run's folder."""
 
     def run(self) -> None:

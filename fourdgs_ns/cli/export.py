@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
 
 import tyro
 
@@ -21,13 +20,13 @@ class Export:
     """ply: Gaussians at one time t (3DGS), for any viewer. ply-sequence: a folder of them, for editors. html: one file that
     plays in a browser. splatv: for splaTV and gsplat.js. spacetime-ply: SpacetimeGaussian's own. 4dgs: of 4dgs.dev (pip install
     fourdgs). npz: archive of everything. ply4d: one PLY with named time columns, for converters."""
-    out: Optional[Path] = None  # noqa: UP045  (tyro on Python 3.10)
+    out: Path | None = None
     """File or, for ply-sequence, folder to write. Default: export/ beside the model."""
     time: float = 0.0
     """ply: the time t, from 0 (first frame) to 1 (last frame)."""
-    frames: Optional[str] = None  # noqa: UP045
+    frames: str | None = None
     """ply-sequence: part of the clip as start:stop:step, like a Python slice."""
-    sh_degree: Optional[int] = None  # noqa: UP045
+    sh_degree: int | None = None
     """Highest degree of view-dependent colour, 0 to 3. Default: the model's. 0 makes files a quarter of the size."""
     approximate: bool = False
     """Where a format cannot hold the model exactly: write the nearest thing and say what is lost, instead of refusing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import tyro
 
@@ -25,14 +25,14 @@ class Init:
     matcher: MatcherName = "sift"
     """sift: fewer, exact points. dense: a plane sweep, many points on all textured surfaces; about ten times slower. roma: a
     pretrained network, needs pip install 'fourdgs-ns[roma]', its weights and better a GPU."""
-    key_frames: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    key_frames: int | None = None
     """Key frames at which points are found, spread evenly over the clip. Default: three per second, 10 to 30."""
-    max_points: Optional[int] = None  # noqa: UP045
+    max_points: int | None = None
     """Most points per key frame. Default: all of sift, 30000 of dense and roma."""
     velocities: Literal["flow", "neighbors", "none"] = "flow"
     """flow: optical flow to the frames around a key frame. neighbors: the nearest points of the next key frame, which only slow
     things survive."""
-    out: Optional[Path] = None  # noqa: UP045
+    out: Path | None = None
     """Also write the merged points to this PLY file (time, velocity_x.., static), for instance points3D.ply in the capture."""
     layout: str = "auto"
     """Convention of the folder: n3dv, easyvolcap, transforms, dynamic3dgs, hyfluid; auto recognises it."""
@@ -40,9 +40,9 @@ class Init:
     """Cameras held out for scores, which are not looked at. Empty: what the layout's protocol holds out."""
     train_cameras: tuple[str, ...] = ()
     """Cameras to use. Empty: all that are not held out."""
-    frames: Optional[str] = None  # noqa: UP045
+    frames: str | None = None
     """Part of the clip as start:stop:step, like a Python slice."""
-    downscale_factor: Optional[float] = None  # noqa: UP045
+    downscale_factor: float | None = None
     """As for the training: it decides the size of the images that are matched."""
     check: bool = False
     """Compare with the ground truth of a capture that fourdgs-ns synth wrote. Happens by itself where there is one."""

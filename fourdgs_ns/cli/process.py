@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import tyro
 
@@ -31,15 +31,15 @@ class Process:
     --sync-offsets. auto: given if there are offsets, else audio if all have sound, else none."""
     sync_offsets: tuple[str, ...] = ()
     """CAMERA=SECONDS: how much later a recording started than the others; fractions of a frame count."""
-    fps: Optional[float] = None  # noqa: UP045  (tyro on Python 3.10)
+    fps: float | None = None
     """Frames per second of the capture. Default: the lowest rate of the cameras."""
-    start: Optional[float] = None  # noqa: UP045
+    start: float | None = None
     """Seconds from the beginning of what all cameras recorded."""
-    end: Optional[float] = None  # noqa: UP045
+    end: float | None = None
     """Seconds from the beginning of what all cameras recorded."""
     every: int = 1
     """Keep each n-th frame."""
-    resize: Annotated[Optional[tuple[int, int]], tyro.conf.arg(metavar="W H")] = None  # noqa: UP045
+    resize: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="W H")] = None
     """Size of the frames in pixels."""
     downscale: float = 1.0
     """How many times smaller than the videos the frames are."""
@@ -58,14 +58,13 @@ class Process:
     DICT_4X4_50."""
     masks: str = "none"
     """none, background-subtraction, or a folder with one folder of masks per camera."""
-    clean_plates: Optional[Path] = None  # noqa: UP045
+    clean_plates: Path | None = None
     """Folder with one image <camera>.jpg of the empty scene each, for --masks background-subtraction."""
     points: MatcherName | Literal["none"] = "sift"
     """Initial points over time, as in fourdgs-ns init."""
     redo_from: Annotated[
-        Optional[  # noqa: UP045
-            Literal["probe", "synchronise", "extract", "calibrate", "undistort", "masks", "points", "check", "write"]
-        ],
+        Literal["probe", "synchronise", "extract", "calibrate", "undistort", "masks", "points", "check", "write"]
+        | None,
         tyro.conf.arg(name="from", metavar="STEP"),
     ] = None
     """Redo this step and those after it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional, Union
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 import tyro
 
@@ -27,13 +27,13 @@ class PathOptions(ABC):
     outputs: tuple[Literal["rgb", "depth", "motion", "truth", "difference"], ...] = ("rgb",)
     """Panels of each image. depth and motion (speed) keep their colour range over the whole video; truth and difference
     need the path fixed at the capture's own frames, all or some."""
-    seconds: Optional[tuple[float, float]] = None  # noqa: UP045  (tyro on Python 3.10)
+    seconds: tuple[float, float] | None = None
     """Part of the clip, from and to in seconds; to before from runs backwards. Default: all of it."""
-    at: Optional[float] = None  # noqa: UP045
+    at: float | None = None
     """Freeze time at this second."""
     speed: float = 1.0
     """Speed of time; below 1 is slow motion, for which times between frames are rendered."""
-    fps: Optional[float] = None  # noqa: UP045
+    fps: float | None = None
     """Images per second of the video. Default: the capture's."""
     length: float = 4.0
     """Seconds of video while time is frozen."""
@@ -82,7 +82,7 @@ class PathOptions(ABC):
 class Fixed(PathOptions):
     """One camera of the capture while time runs; with --speed 0.25 in slow motion."""
 
-    camera: Optional[str] = None  # noqa: UP045
+    camera: str | None = None
     """Its name. Default: the first held-out camera."""
 
     def plan(self, pipeline: DynamicGaussiansPipeline, timing: Timing) -> Plan:
@@ -95,7 +95,7 @@ class Fixed(PathOptions):
 class Orbit(PathOptions):
     """A camera that swings about what the rig looks at while time runs; with --at SECONDS time stands (bullet time)."""
 
-    camera: Optional[str] = None  # noqa: UP045
+    camera: str | None = None
     """The camera to start from. Default: the first held-out camera."""
     degrees: float = 40.0
     """Width of the swing; 360 goes all the way round."""
@@ -110,7 +110,7 @@ class Orbit(PathOptions):
 class Spiral(PathOptions):
     """A camera that circles about its place, looking at the same point, while time runs or, with --at, stands."""
 
-    camera: Optional[str] = None  # noqa: UP045
+    camera: str | None = None
     """The camera to circle about. Default: the first held-out camera."""
     radius: float = 0.1
     """Radius of the circle, as a share of the distance to what the rig looks at."""

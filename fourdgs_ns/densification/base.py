@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
 
 import torch
 from jaxtyping import Float
@@ -21,9 +20,9 @@ from fourdgs_ns.representation.types import Clip, Parameters
 class DensificationConfig(ABC):
     """Options that all strategies share."""
 
-    start: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    start: int | None = None
     """First step after which Gaussians are added. Default: 500, or a tenth of a training of less than 5,000 steps."""
-    stop: Optional[int] = None  # noqa: UP045
+    stop: int | None = None
     """Last step at which Gaussians are added, moved or removed. Default: a share of the training that the method sets."""
     every: int = 100
     """Steps between two such events."""

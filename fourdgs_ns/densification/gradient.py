@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,10 +40,10 @@ class GradientDensificationConfig(DensificationConfig):
     prune_near: float = 0.0
     """Gaussians nearer to a training camera than this share of the scene's extent are removed: floaters in front of the lens.
     0.1 to 0.3 helps rigs that look inward from a distance; keep 0 when the subject may come close."""
-    reset_opacity_every: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    reset_opacity_every: int | None = None
     """Steps between two resets of all opacities to 0.01, which lets unneeded Gaussians die. Default: a fifth of the training. 0
     turns it off."""
-    reset_opacity_stop: Optional[int] = None  # noqa: UP045
+    reset_opacity_stop: int | None = None
     """Last step of such a reset. Default: a fifth of the training, so that there is one."""
 
     def setup(self, representation: Representation, clip: Clip, extent: float) -> GradientDensification:

@@ -100,7 +100,7 @@ def stack_columns(vertex: np.ndarray, names: list[str]) -> Float[np.ndarray, "n 
 
 
 def write_float_ply(
-    path: Path, names: list[str], blocks: list[Float[np.ndarray, "n c"]], comments: list[str] | None = None
+    path: Path, names: list[str], blocks: list[Float[np.ndarray, "n _c"]], comments: list[str] | None = None
 ) -> None:
     """Write binary little-endian float vertices: ``blocks`` side by side, one name per column.
 

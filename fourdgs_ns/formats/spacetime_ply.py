@@ -168,7 +168,7 @@ def read(
         "temporal_centers": columns("trbf_center") / factor,
         "log_durations": columns("trbf_scale") - math.log(factor),
     }
-    config, decoder, world = lite_config(parameters["features_dc"]), None, None
+    decoder, world = None, None
     if variant == "full":
         parameters["features_time"] = columns("f_t") * factor
         chosen = activation or known.get("decoder", "sigmoid")
@@ -177,6 +177,8 @@ def read(
         config = SpacetimeConfig(variant="full", decoder_activation=chosen)  # type: ignore[arg-type]
         decoder = _read_decoder(path)
         world = _world(known, path)
+    else:
+        config = lite_config(parameters["features_dc"])
     parameters = drop_non_finite(parameters, path, notes)
     return TrainedScene(config, parameters, clip, world, decoder, notes=notes)
 

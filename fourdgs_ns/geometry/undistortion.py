@@ -92,7 +92,7 @@ def find_undistortion(
     return found
 
 
-def _fill(coefficients: Float[np.ndarray, " k"], camera: str, fisheye: bool) -> Float[np.ndarray, " k"]:
+def _fill(coefficients: Float[np.ndarray, " k"], camera: str, fisheye: bool) -> Float[np.ndarray, " l"]:
     """``coefficients`` with zeros appended up to a number that OpenCV accepts."""
     lengths = (FISHEYE_DISTORTION_LENGTH,) if fisheye else OPENCV_DISTORTION_LENGTHS
     for length in lengths:

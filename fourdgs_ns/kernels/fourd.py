@@ -20,6 +20,7 @@ import triton
 import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import ParameterDict
 
 from fourdgs_ns.kernels.alive import AliveMarks
 from fourdgs_ns.kernels.fourd_colors import Options
@@ -287,7 +288,7 @@ def _backward(
     _store_quaternion_gradient(v_right, i, inside & (static == 0), r0, r1, r2, r3, right_inverse, b0, b1, b2, b3)
 
 
-def mark_alive(t: float | Tensor, params: Mapping[str, Tensor], options: Options) -> AliveMarks:
+def mark_alive(t: float | Tensor, params: Mapping[str, Tensor] | ParameterDict, options: Options) -> AliveMarks:
     """Rows whose opacity at ``t`` reaches 1/255; not the others, nor those whose lifespan is not a number."""
     n = params["means"].shape[0]
     marks = empty_marks(n, 256, params["means"].device)
@@ -327,7 +328,7 @@ class _Slice(torch.autograd.Function):
 
 
 def slice_rows(
-    t: float | Tensor, ids: Int[Tensor, " m"], params: Mapping[str, Tensor], options: Options
+    t: float | Tensor, ids: Int[Tensor, " m"], params: Mapping[str, Tensor] | ParameterDict, options: Options
 ) -> tuple[
     Float[Tensor, "m 3"], Float[Tensor, "m 3"], Float[Tensor, "m 3 3"], Float[Tensor, " m"], Float[Tensor, " m"]
 ]:  # fmt: skip

@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import ParameterDict
 
 from fourdgs_ns.kernels.launch import as_argument, call, instant, kernel
 from fourdgs_ns.kernels.slicing import dense_gradients, load_rows
@@ -125,7 +126,7 @@ class _Fold(torch.autograd.Function):
 
 
 def fold_colors(
-    t: float | Tensor, ids: Int[Tensor, " m"], params: Mapping[str, Tensor], options: Options
+    t: float | Tensor, ids: Int[Tensor, " m"], params: Mapping[str, Tensor] | ParameterDict, options: Options
 ) -> Float[Tensor, "m k 3"]:
     """Ordinary harmonics of rows ``ids`` (unique, or -1 for none) at ``t``; differentiable in :data:`COLORS`."""
     missing = params["features_dc"].new_empty(params["features_dc"].shape[0], 0, 3)

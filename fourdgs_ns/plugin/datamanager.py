@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Optional
+from typing import Literal
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class MultiViewVideoDatamanagerConfig(FullImageDatamanagerConfig):
     residency: Literal["auto", "gpu", "ram", "disk"] = "auto"
     """Where decoded frames wait: on the GPU (fastest), in host memory, or on disk with read-ahead. auto takes the first that
     fits and says so."""
-    cache_gb: Optional[float] = None  # noqa: UP045  (tyro on Python 3.10)
+    cache_gb: float | None = None
     """Most host memory for frames, in GB. Default: a quarter of what is free, at most 4."""
     seed: int = 0
     """Seed of the order in which views are trained on."""

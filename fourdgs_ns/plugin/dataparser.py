@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Optional
+from typing import Literal
 
 import numpy as np
 import torch
@@ -38,9 +38,9 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     """Cameras held out for scores. Empty: what the layout's protocol holds out, usually the first camera."""
     train_cameras: tuple[str, ...] = ()
     """Cameras to train on. Empty: all that are not held out."""
-    frames: Optional[str] = None  # noqa: UP045  (tyro on Python 3.10 and nerfstudio's YAML want the long form)
+    frames: str | None = None
     """Part of the clip as start:stop:step, like a Python slice: 0:50 is the first 50 frames, ::2 every other one."""
-    downscale_factor: Optional[float] = None  # noqa: UP045
+    downscale_factor: float | None = None
     """Reduce frames by this factor. Default: the smallest whole number that brings the longer side to 1600 pixels or less."""
     masks: Literal["auto", "alpha", "ignore"] = "auto"
     """alpha: masks cut the subject out (RGBA training). ignore: train on whole frames, without images' own alpha. auto: alpha
@@ -57,9 +57,9 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     matcher: MatcherName = "sift"
     """Where triangulated points come from. sift: features, few and exact. dense: a plane sweep, many points on all textured
     surfaces, about ten times slower. roma: a pretrained network (pip install 'fourdgs-ns[roma]', weights, better a GPU)."""
-    key_frames: Optional[int] = None  # noqa: UP045
+    key_frames: int | None = None
     """Key frames at which points are triangulated, spread evenly over the clip. Default: three per second, 10 to 30."""
-    max_points: Optional[int] = None  # noqa: UP045
+    max_points: int | None = None
     """Most triangulated points per key frame. Default: all of sift, 30000 of dense and roma."""
     velocities: Literal["flow", "neighbors", "none"] = "flow"
     """How triangulated points get their velocity. flow: optical flow to the frames around a key frame. neighbors: the nearest
@@ -78,7 +78,7 @@ class MultiViewVideoDataParser(DataParser):
 
     config: MultiViewVideoDataParserConfig
     includes_time: bool = True
-    downscale_factor: Optional[float] = None  # noqa: UP045  (Nerfstudio sets this to 1 when it renders without data)
+    downscale_factor: float | None = None
 
     def __init__(self, config: MultiViewVideoDataParserConfig) -> None:
         super().__init__(config=config)

@@ -61,7 +61,7 @@ class MultiViewVideoDataset(InputDataset):
             self.store_holder["store"] = store
         return self.store_holder["store"]
 
-    def camera_name(self, view: int) -> str:
+    def camera_name(self, view: int | np.integer) -> str:
         """Physical camera of a view."""
         return self.camera_names[self.camera_ids[view]]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
@@ -50,7 +51,7 @@ class DynamicGaussiansModelConfig(ModelConfig, LossOptions):
     """What a Gaussian is."""
     densification: DensificationConfig = field(default_factory=GradientDensificationConfig)
     """When Gaussians are added, moved and removed."""
-    strategy: Optional[str] = None  # noqa: UP045  (tyro on Python 3.10)
+    strategy: str | None = None
     """Another densification strategy in place of the method's: gradient, relocation, fourd, or one that an installed package
     brings. Start, stop, every and max-gaussians stay as they are given above."""
     strategy_options: dict[str, float] = field(default_factory=dict)
@@ -321,7 +322,7 @@ class DynamicGaussiansModel(SplatfactoView):
             return self.viewer_background.to(self.device)
         return self.capture_background
 
-    def get_outputs(self, camera: Cameras, edit: SliceEdit | None = None) -> dict[str, Any]:  # type: ignore[override]
+    def get_outputs(self, camera: RayBundle | Cameras, edit: SliceEdit | None = None) -> dict[str, Any]:
         """Renders one or more cameras at one t; ``edit`` changes the slice first.
 
         Returns rgb, accumulation and (outside training) depth, each [h, w, ...] for one camera and [b, h, w, ...] for a batch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Optional
 
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
@@ -19,7 +18,7 @@ class LogLinearSchedulerConfig(SchedulerConfig):
     _target: type = field(default_factory=lambda: LogLinearScheduler)
     final_ratio: float = 0.01
     """Learning rate at the end, as a share of the one at the start."""
-    max_steps: Optional[int] = None  # noqa: UP045  (tyro on Python 3.10)
+    max_steps: int | None = None
     """Step at which the end is reached; it stays there afterwards. Default: the length of the training."""
 
 

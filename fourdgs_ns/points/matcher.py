@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -30,6 +30,7 @@ class TriangulatedPoints:
         return TriangulatedPoints(self.positions[keep], self.colors[keep], self.seen_by[keep], self.errors[keep])
 
 
+@runtime_checkable
 class Matcher(Protocol):
     """Finds the points of one instant."""
 

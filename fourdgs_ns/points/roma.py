@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.error import URLError
 
 import numpy as np
@@ -29,6 +29,7 @@ DEFAULT_MAX_POINTS = 30_000
 INSTEAD = "or use --matcher dense or --matcher sift, which need no weights"
 
 
+@runtime_checkable
 class RomaNetwork(Protocol):
     """What is used of romatch's ``RegressionMatcher``."""
 

@@ -90,7 +90,7 @@ def camera_pairs(world_from_camera: Float[np.ndarray, "c 4 4"], options: Triangu
 def _points_of_matches(
     images: Sequence[PosedFeatures],
     pairs: Sequence[tuple[int, int]],
-    matches: Sequence[tuple[Int[np.ndarray, "m 2"], Float[np.ndarray, " m"]]],
+    matches: Sequence[tuple[Int[np.ndarray, "_m 2"], Float[np.ndarray, " _m"]]],
     options: TriangulationOptions,
 ) -> TriangulatedPoints:
     # One blob can carry several features (orientations): what is triangulated are places in images.

@@ -15,7 +15,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import coo_array, diags_array
+from scipy.sparse import coo_array, csr_array, diags_array
 from scipy.sparse.linalg import splu
 from scipy.spatial.transform import Rotation
 
@@ -324,7 +324,7 @@ def _minimise(
     return values
 
 
-def _jacobian(block: _Block, values: np.ndarray, free: np.ndarray, fixed: np.ndarray, count: int) -> coo_array:
+def _jacobian(block: _Block, values: np.ndarray, free: np.ndarray, fixed: np.ndarray, count: int) -> csr_array:
     own = values[block.columns]
     n, k = own.shape
     derivatives = np.empty((n, 2, k))

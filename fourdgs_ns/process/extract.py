@@ -121,7 +121,7 @@ def extract(
     require_space(root, [sizes[v.camera] for v in todo], len(timeline.instants))
     for video in todo:
         folder = root / FRAMES / video.camera
-        extract_camera(video, list(timeline.picks[video.camera]), sizes[video.camera], folder, advance)
+        extract_camera(video, timeline.picks[video.camera].tolist(), sizes[video.camera], folder, advance)
         finished(video.camera)
     return {
         "fps": timeline.fps,

@@ -45,7 +45,7 @@ class RigFeatures:
     """Which of the images shows it first."""
 
 
-def features_of(images: Sequence[UInt8[np.ndarray, "h w 3"]], affine: bool = False) -> RigFeatures:
+def features_of(images: Sequence[UInt8[np.ndarray, "_h _w 3"]], affine: bool = False) -> RigFeatures:
     """Features of the BGR images of one camera, one per instant; ``affine`` also looks at tilted views (slow)."""
     pixels, descriptors, instants = np.zeros((0, 2)), [np.zeros((0, 128), np.float32)], [np.zeros(0, np.int64)]
     for i, image in enumerate(images):

@@ -91,7 +91,7 @@ class PanelRenderer:
         scores = f"{float(psnr(rgb, truth)):.2f} dB  SSIM {float(ssim(rgb[None], truth[None])):.4f}"
         return f"{run.name}\n{scores}"
 
-    def _labelled(self, image: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
+    def _labelled(self, image: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "_h w 3"]:
         if not self.strip:
             return image
         strip = np.full((STRIP_HEIGHT, image.shape[1], 3), STRIP_COLOR, np.uint8)

@@ -102,7 +102,7 @@ def looking_at(
     return (look_at(place, focus, up) @ OPENCV_FROM_OPENGL)[:3]
 
 
-def between(poses: Poses, count: int) -> Poses:
+def between(poses: Poses, count: int) -> Float[np.ndarray, "{count} 3 4"]:
     """``count`` poses along the chain ``poses``, the same time for each link: centres linear, rotations spherical."""
     from scipy.spatial.transform import Rotation, Slerp
 

@@ -17,8 +17,8 @@ from torch import Tensor
 ALPHA_THRESHOLD = 1.0 / 255.0
 """A Gaussian whose opacity is below this colours no pixel: both rasterizers skip it."""
 
-Parameters = Mapping[str, Tensor]
-"""Canonical parameters: name -> tensor whose first dimension is the row."""
+Parameters = Mapping[str, Tensor] | torch.nn.ParameterDict
+"""Canonical parameters: name -> tensor whose first dimension is the row. A ParameterDict is no Mapping."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class GaussiansAtTime:
     """Standard deviations along the Gaussian's own axes, linear, world units."""
     opacities: Float[Tensor, " m"]
     """Opacity at t in [0, 1], temporal weight included."""
-    features: Float[Tensor, "m *d"]
+    features: Float[Tensor, " m *d"]
     """What is blended per pixel: [m, d] RGB or channels for a decoder, or [m, k, 3] spherical harmonics, k = (degree + 1)^2,
     which become RGB for the direction from each camera to the mean, or [m, c, 3] RGB ``for_cameras``."""
     velocities: Float[Tensor, "m 3"]

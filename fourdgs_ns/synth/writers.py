@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -42,6 +42,7 @@ class Job:
     """Give videos a track of sound."""
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Where the images of one camera go, in the order of frames."""
 

@@ -90,7 +90,7 @@ def opacity_regularizer(
 
 def random_crops(
     image: Float[Tensor, "b h w 3"], target: Float[Tensor, "b h w 3"], side: int, seed: int
-) -> tuple[Float[Tensor, "b s s 3"], Float[Tensor, "b s s 3"]]:
+) -> tuple[Float[Tensor, "b crop_h crop_w 3"], Float[Tensor, "b crop_h crop_w 3"]]:
     """The same window of at most ``side`` pixels from both, placed by ``seed``."""
     height, width = image.shape[1:3]
     generator = torch.Generator().manual_seed(seed)

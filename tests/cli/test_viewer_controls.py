@@ -13,7 +13,7 @@ from nerfstudio.cameras.cameras import CameraType
 
 from fourdgs_ns.inspection.colorings import COLORINGS
 from fourdgs_ns.viewer.controls import orbited, slider_marks, status_text
-from fourdgs_ns.viewer.inspector import OWN_COLORS, Statistics
+from fourdgs_ns.viewer.inspector import OWN_COLORS, Inspector, Statistics
 from fourdgs_ns.viewer.playback import Playhead
 from tests.cli.run import fourdgs
 from tests.cli.test_viewer import browser, viewer  # noqa: F401
@@ -97,7 +97,7 @@ def test_the_thread_is_a_daemon_and_ends_when_asked(run):
     from fourdgs_ns.representation.types import Clip
     from fourdgs_ns.viewer.controls import TimeControls
 
-    controls = TimeControls(None)  # type: ignore[arg-type]
+    controls = TimeControls(Inspector.__new__(Inspector))
     controls.playhead, controls.times = Playhead.of(Clip(3, 1.0)), [0.0, 0.5, 1.0]
     controls._report = lambda: None  # type: ignore[method-assign]
     controls.thread = threading.Thread(target=controls._run, daemon=True)

@@ -60,7 +60,7 @@ def test_extent():
 
 
 def volume_of(poses):
-    return view_volume(cameras(poses), poses[:, None])
+    return view_volume(cameras(poses), list(poses[:, None]))
 
 
 @pytest.mark.parametrize("poses", [ring(), line(), ring(2), ring(1)], ids=["ring", "line", "two", "one"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from types import ModuleType
+from unittest.mock import Mock
 from urllib.error import URLError
 
 import numpy as np
@@ -149,7 +150,7 @@ def test_missing_package_and_missing_weights_are_one_line_each(monkeypatch):
     monkeypatch.setitem(sys.modules, "romatch", package)
     with pytest.raises(UserError, match=r"cannot be downloaded.*Name or service.*--matcher sift"):
         load_roma("cpu")
-    asked = {}
-    package.roma_outdoor = lambda **options: asked.update(options) or "network"
-    assert load_roma("cpu") == "network"
+    asked, network = {}, Mock(spec=["match"])
+    package.roma_outdoor = lambda **options: asked.update(options) or network
+    assert load_roma("cpu") is network
     assert asked["device"] == torch.device("cpu") and asked["use_custom_corr"] is False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fourdgs_ns.cli.main import entry_point
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera, look_at
 from fourdgs_ns.points import depth_maps
-from fourdgs_ns.points.finding import find_points
+from fourdgs_ns.points.finding import FoundPoints, find_points
 from fourdgs_ns.points.ply import read_points_ply
 from fourdgs_ns.points.truth import check_against_truth, has_truth, surface_distance
 
@@ -107,7 +108,7 @@ def read(path: Path) -> bytes:
 def test_check_without_truth_is_one_line(rig):
     assert not has_truth(rig.capture)
     with pytest.raises(UserError, match="--check needs a capture of fourdgs-ns synth"):
-        check_against_truth(rig.capture, None)
+        check_against_truth(rig.capture, Mock(spec=FoundPoints))
 
 
 @pytest.mark.parametrize("out, phrase", [("nowhere/points.ply", "does not exist"), (".", "is a folder")])

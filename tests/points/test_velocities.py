@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
 from fourdgs_ns.points import velocities
+from fourdgs_ns.points.instants import PosedImage
 from fourdgs_ns.points.matcher import TriangulatedPoints
 from fourdgs_ns.points.velocities import flow_frames, flow_velocities, neighbor_velocities
 
@@ -92,11 +95,12 @@ def test_slope_over_both_sides_cancels_acceleration(monkeypatch):
 
     monkeypatch.setattr(velocities, "displacements", moved)
     points = TriangulatedPoints(np.zeros((4, 3)), same(4), np.ones((4, 2), bool), np.zeros(4))
-    found, sure = flow_velocities(points, [], ({"before": None}, 0.1), ({"after": None}, 0.1))
+    image = Mock(spec=PosedImage)
+    found, sure = flow_velocities(points, [], ({"before": image}, 0.1), ({"after": image}, 0.1))
     assert sure.tolist() == [True, True, True, False]
     one_sided = 0.5 * acceleration * 0.1
     np.testing.assert_allclose(found, [speed, speed - one_sided, speed + one_sided, np.zeros(3)], rtol=1e-6)
     # At the first frame there is only the way forward.
-    found, sure = flow_velocities(points, [], ({"before": None}, 0.0), ({"after": None}, 0.1))
+    found, sure = flow_velocities(points, [], ({"before": image}, 0.0), ({"after": image}, 0.1))
     np.testing.assert_allclose(found[0], speed + one_sided, rtol=1e-6)
     assert sure.tolist() == [True, False, True, False]

@@ -231,10 +231,10 @@ def test_alpha_stops_at_its_clamp():
     ],
 )
 def test_wrong_shapes_and_dtypes_are_refused_at_the_door(name, value):
-    parameters = make_parameters(5, 3, seed=0)
-    parameters[name] = value
+    gaussians = make_slice(make_parameters(5, 3, seed=0))
+    setattr(gaussians, name, value)
     with pytest.raises(AssertionError):
-        rasterize(make_slice(parameters), make_cameras(1, 16, 16))
+        rasterize(gaussians, make_cameras(1, 16, 16))
 
 
 def test_pixel_pairs_are_whole_rows_of_what_can_be_seen():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
 from fourdgs_ns.rendering.plans import Timing, saved_plan
 from fourdgs_ns.representation.types import Clip
 
@@ -25,7 +27,7 @@ def plan(tmp_path):
         record = {"render_height": 20, "render_width": 30, "fps": 24, "camera_type": "perspective"}
         file = tmp_path / "path.json"
         file.write_text(json.dumps({**record, "camera_path": steps, **top}))
-        pipeline: Any = SimpleNamespace(gaussians=SimpleNamespace(clip=clip))
+        pipeline = Mock(spec=DynamicGaussiansPipeline, gaussians=SimpleNamespace(clip=clip))
         return saved_plan(pipeline, file, timing, 1.0)
 
     return make

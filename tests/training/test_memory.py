@@ -8,6 +8,7 @@ import torch
 from fourdgs_ns.bench import memory as bench
 from fourdgs_ns.bench.render import REPRESENTATIONS, make_scene
 from fourdgs_ns.capture.frames import residency
+from fourdgs_ns.capture.frames.store import FrameStore
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.machine_memory import free_host_memory
 from fourdgs_ns.training import memory
@@ -78,8 +79,11 @@ def test_cuda_s_plain_message_counts_and_other_errors_do_not(gpu):
         raise RuntimeError("shapes differ")
 
 
-class Store:
+class Store(FrameStore):
     """Frames of two cameras, 1 GB each by their shape; nothing is stored."""
+
+    def __init__(self):
+        pass
 
     def shape(self, camera):
         return 1024, 512, 683, 3

@@ -70,12 +70,11 @@ class Sidecar:
     def load(path: Path) -> Sidecar | None:
         """None when there is none or it is damaged."""
         try:
-            sidecar = Sidecar(**json.loads(path.read_text()))
-            n, h, w, c = (int(size) for size in sidecar.shape)
-        except (OSError, ValueError, TypeError):
+            fields = json.loads(path.read_text())
+            n, h, w, c = (int(size) for size in fields.pop("shape"))
+            return Sidecar((n, h, w, c), **fields)
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
             return None
-        sidecar.shape = (n, h, w, c)
-        return sidecar
 
     def save(self, path: Path) -> None:
         """Write it to ``path``, whole or not at all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ GPU_SHARE = 0.85
 """Share of the free GPU memory that frames and Gaussians may be planned to take: images and losses need the rest."""
 
 
+@runtime_checkable
 class FrameResidency(Protocol):
     """Hands out frames by (camera, index)."""
 

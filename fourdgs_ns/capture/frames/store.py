@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.frames.building import build_all
@@ -65,7 +65,7 @@ class FrameStore:
         return self._cameras[camera].shape
 
     def read(
-        self, camera: str, index: int, out: UInt8[np.ndarray, "h w c"] | None = None
+        self, camera: str, index: int, out: Shaped[np.ndarray, "h w c"] | None = None
     ) -> UInt8[np.ndarray, "h w c"]:
         """Entry ``index`` of the camera's frames, into ``out`` (C-contiguous uint8) when it is given."""
         n, *frame_shape = self._cameras[camera].shape

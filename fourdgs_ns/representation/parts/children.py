@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fourdgs_ns.geometry.rotations import rotation_matrices
+from fourdgs_ns.representation.types import Parameters
 
 Kind = Literal["clone", "split", "relocate"]
 
@@ -23,17 +23,18 @@ MAX_LOGIT = 9.0
 """Bound of a denser child's opacity logit."""
 
 
+@runtime_checkable
 class MovesCenters(Protocol):
     """A representation with ``means``, ``scales``, ``quats``, ``temporal_centers`` and ``log_durations``."""
 
-    def lifespan(self, params: Mapping[str, Tensor], /) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]: ...
+    def lifespan(self, params: Parameters, /) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]: ...
 
     def move_center(self, rows: dict[str, Tensor], shift: Float[Tensor, "n 1"], /) -> None: ...
 
 
 def make_children(
     representation: MovesCenters,
-    params: Mapping[str, Tensor],
+    params: Parameters,
     ids: Int[Tensor, " m"],
     kind: Kind,
     generator: torch.Generator,

@@ -52,8 +52,11 @@ def sh_basis(directions: Float[Tensor, "*b 3"], degree: int) -> Float[Tensor, "*
     return torch.stack(values, dim=-1)
 
 
-def rgb_from_sh(coefficients: Float[Tensor, "*b k 3"], directions: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
-    """Colour seen along ``directions`` (any length): max(0, 1/2 + sum of coefficients times harmonics), as 3DGS."""
+def rgb_from_sh(coefficients: Float[Tensor, "*#b k 3"], directions: Float[Tensor, "*#b 3"]) -> Float[Tensor, "*#b 3"]:
+    """Colour seen along ``directions`` (any length): max(0, 1/2 + sum of coefficients times harmonics), as 3DGS.
+
+    Directions from several cameras share the coefficients: [c, n, 3] with [n, k, 3].
+    """
     degree = round(coefficients.shape[-2] ** 0.5) - 1
     basis = sh_basis(torch.nn.functional.normalize(directions, dim=-1), degree)
     return ((basis[..., None] * coefficients).sum(dim=-2) + 0.5).clamp_min(0.0)

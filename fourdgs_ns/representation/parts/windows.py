@@ -37,8 +37,8 @@ def gate(shape: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
 
 
 def weight(
-    kind: WindowKind, dt: Float[Tensor, "*b"], duration: Float[Tensor, "*b"], shape: Float[Tensor, "*b"] | None
-) -> Float[Tensor, "*b"]:
+    kind: WindowKind, dt: Float[Tensor, "*#b"], duration: Float[Tensor, "*#b"], shape: Float[Tensor, "*#b"] | None
+) -> Float[Tensor, "*#b"]:
     """Weight in [0, 1], 1 at dt = 0.
 
     * gaussian: exp(-(dt / s)^2 / 2) (FreeTimeGS, eq. 4);

@@ -86,7 +86,9 @@ def test_a_killed_build_continues_from_its_last_record(capture, tmp_path, decode
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_ended_while_building_is_continued(tmp_path, ending):
     """The same with a real kill, and a real Ctrl-C, of another process."""
-    capture = make_capture(tmp_path, make_camera("b", VideoFrames(write_video(tmp_path / "b.mp4", 3, 90), range(90))))
+    capture = make_capture(
+        tmp_path, make_camera("b", VideoFrames(write_video(tmp_path / "b.mp4", 3, 90), tuple(range(90))))
+    )
     directory = tmp_path / "store"
     (tmp_path / "capture.pickle").write_bytes(pickle.dumps(capture))
     code = f"""
