@@ -45,6 +45,7 @@ def checked_fields(dataclass: Class) -> Class:
     fields = FunctionType((lambda *args, **kwargs: None).__code__, construct.__globals__, dataclass.__name__)
     signature = inspect.signature(construct)
     fields.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
+    fields.__annotations__ = construct.__annotations__
     check = checked(fields)
 
     @functools.wraps(construct)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -154,13 +154,11 @@ class Render:
     """Render a video along a camera and time path, of one run or of several side by side."""
 
     path: Annotated[
-        Union[  # noqa: UP007  (tyro on Python 3.10)
-            Annotated[Fixed, tyro.conf.subcommand("fixed")],
-            Annotated[Orbit, tyro.conf.subcommand("orbit")],
-            Annotated[Spiral, tyro.conf.subcommand("spiral")],
-            Annotated[Interpolate, tyro.conf.subcommand("interpolate")],
-            Annotated[CameraPath, tyro.conf.subcommand("camera-path")],
-        ],
+        Annotated[Fixed, tyro.conf.subcommand("fixed")]
+        | Annotated[Orbit, tyro.conf.subcommand("orbit")]
+        | Annotated[Spiral, tyro.conf.subcommand("spiral")]
+        | Annotated[Interpolate, tyro.conf.subcommand("interpolate")]
+        | Annotated[CameraPath, tyro.conf.subcommand("camera-path")],
         tyro.conf.arg(name=""),
     ]
     """Where the camera goes."""

@@ -6,11 +6,14 @@ import json
 import re
 import shlex
 import shutil
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from nerfstudio.engine.trainer import TrainerConfig
 from plyfile import PlyData
 
 from fourdgs_ns.evaluation import held_out
@@ -227,7 +230,7 @@ def test_compression_is_scored_on_held_out_views(run, tmp_path, name, bound):
 
 def test_what_is_stored_is_what_is_scored(pipeline, run, tmp_path):
     """Exactly the run's own score without compression, another with other Gaussians."""
-    loaded = LoadedRun(run.config, None, pipeline, None, 0)  # type: ignore[arg-type]
+    loaded = LoadedRun(run.config, Mock(spec=TrainerConfig), pipeline, Mock(spec=Path), 0)
     own = held_out.mean_psnr(loaded)
     for name in ("npz", "html"):
         succeed("export", run.folder, "--format", name, "--out", tmp_path / f"a.{name}")

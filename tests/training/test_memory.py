@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 
@@ -95,10 +97,17 @@ class Store(FrameStore):
 def test_frames_go_where_gaussians_leave_room(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (4 * GB, 24 * GB))
     monkeypatch.setattr(residency, "free_host_memory", lambda: 64 * GB)
-    monkeypatch.setattr(residency, "InMemory", lambda store, names, device, reason: (device.type, reason))
+    held = Mock(spec=["on_device", "bytes_on_device", "reason", "batch", "place"])
+
+    def in_memory(store, names, device, reason):
+        held.place, held.reason = device.type, reason
+        return held
+
+    monkeypatch.setattr(residency, "InMemory", in_memory)
     cuda = torch.device("cuda")
-    place, reason = residency.choose_residency(Store(), ["a", "b"], "auto", cuda, None, reserved=1 * GB)
-    assert place == "cuda" and "2.0 GB of frames are held on the GPU (4.0 GB" in reason and "1.0 GB are kept" in reason
+    assert residency.choose_residency(Store(), ["a", "b"], "auto", cuda, None, reserved=1 * GB) is held
+    assert held.place == "cuda"
+    assert "2.0 GB of frames are held on the GPU (4.0 GB" in held.reason and "1.0 GB are kept" in held.reason
     on_disk = residency.choose_residency(Store(), ["a", "b"], "auto", cuda, 1.0, reserved=2 * GB)
     assert isinstance(on_disk, residency.OnDisk) and "2.0 GB are kept for Gaussians" in on_disk.reason
 
