@@ -22,7 +22,7 @@ def recognise(path: Path) -> tuple[str, Calibration, Path]:
     Raises:
         UserError: none fits.
     """
-    known = {layout.name: layout.calibration for layout in LAYOUTS.values() if layout.calibration is not None}
+    known = {layout.name: layout.calibration for layout in LAYOUTS.loaded().values() if layout.calibration is not None}
     for name, calibration in known.items():
         file = calibration.find(path)
         if file is not None:

@@ -60,9 +60,19 @@ def opened(path: Path) -> Iterator[Any]:
         with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
             if not any(stream.codec_context for stream in container.streams.video[:1]):
                 raise _no_video(path, "nothing in it can be decoded")
-            yield container
+            try:
+                yield container
+            finally:
+                _park_decoders(container)
     except av.error.FFmpegError as error:
         raise _no_video(path, reason_of(error)) from None
+
+
+def _park_decoders(container: Any) -> None:
+    """Closing a decoder waits for its threads and keeps Python's lock, for which one of them may wait; flushing lets go of it."""
+    for stream in container.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.flush_buffers()
 
 
 def reason_of(error: Exception) -> str:

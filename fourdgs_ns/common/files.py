@@ -149,6 +149,8 @@ def first_bytes(path: Path) -> bytes:
     """
     if path.is_dir():
         return b""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file but a pipe or a device; give a file")
     try:
         with open(path, "rb") as file:
             return file.read(512)

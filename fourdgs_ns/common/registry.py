@@ -14,6 +14,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
+from fourdgs_ns.common.console import warn
 from fourdgs_ns.common.errors import UserError
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self.what, self.kind, self.group = what, kind, group
         self._ours = dict(ours)
         self._loaded: dict[str, T] = {}
+        self._told: set[str] = set()
 
     def __iter__(self) -> Iterator[str]:
         yield from self._ours
@@ -49,6 +51,18 @@ class Registry(Mapping[str, T], Generic[T]):
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
         return self._loaded[name]
+
+    def loaded(self) -> dict[str, T]:
+        """All that can be loaded; what an installed package brings and breaks is told once and left out."""
+        found = {}
+        for name in self:
+            try:
+                found[name] = self[name]
+            except UserError as error:
+                if name not in self._told:
+                    warn(f"warning: {error}")
+                self._told.add(name)
+        return found
 
     def named(self, name: str) -> T:
         """Raises UserError for an unknown name, telling the known ones."""

@@ -5,6 +5,7 @@ A strategy is one file in this folder and one entry here, or one file and one en
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -41,5 +42,9 @@ def chosen(name: str, options: Mapping[str, float], before: DensificationConfig)
             f"the densification strategy '{name}' has no option '{unknown[0]}'; it has {', '.join(sorted(known))}"
         )
     default: Any = kind()
-    whole = {key for key in given if isinstance(getattr(default, key), int) or getattr(default, key) is None}
-    return kind(**{**shared, **{key: int(value) if key in whole else value for key, value in given.items()}})
+    for key, value in given.items():
+        whole = isinstance(getattr(default, key), int) or getattr(default, key) is None
+        if not math.isfinite(value) or (whole and value != int(value)):
+            raise UserError(f"--pipeline.model.strategy-options {key} is {value}; give a {'whole ' * whole}number")
+        given[key] = int(value) if whole else value
+    return kind(**{**shared, **given})

@@ -36,7 +36,7 @@ def describe(path: Path) -> dict[str, str]:
 
 
 def _capture(path: Path) -> dict[str, str]:
-    fitting = [known.name for known in LAYOUTS.values() if known.recognizes(path)]
+    fitting = [known.name for known in LAYOUTS.loaded().values() if known.recognizes(path)]
     if fitting:
         return {"what": f"a capture (layout {fitting[0]})", "note": f"fourdgs-ns check {path} says more"}
     inside = listed(sorted(p.name for p in path.iterdir() if not p.name.startswith(".")))

@@ -34,17 +34,17 @@ FORMATS: Registry[Format] = Registry(
 
 def format_of(path: Path) -> Format | None:
     """The format of a file or folder, which exists; None for what is none."""
-    return next((known for known in FORMATS.values() if known.recognizes(path)), None)
+    return next((known for known in FORMATS.loaded().values() if known.recognizes(path)), None)
 
 
 def readable() -> list[str]:
     """Names of the formats that can be read."""
-    return [name for name, known in FORMATS.items() if known.read is not None]
+    return [name for name, known in FORMATS.loaded().items() if known.read is not None]
 
 
 def writable() -> list[str]:
     """Names of the formats that can be written."""
-    return [name for name, known in FORMATS.items() if known.write is not None]
+    return [name for name, known in FORMATS.loaded().items() if known.write is not None]
 
 
 def read_scene(path: Path, name: str, options: ImportOptions, clip: Clip | None) -> TrainedScene:

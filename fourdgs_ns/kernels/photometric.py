@@ -183,5 +183,5 @@ class _Loss(torch.autograd.Function):
 def photometric_loss(
     image: Float[Tensor, "b h w c"], target: Float[Tensor, "b h w c"], ssim_weight: float
 ) -> Float[Tensor, ""]:
-    """See :func:`fourdgs_ns.kernels.ssim.photometric_loss`; differentiable in ``image`` only. float32."""
+    """See :func:`fourdgs_ns.training.losses.photometric_loss`; differentiable in ``image`` only. float32."""
     return _Loss.apply(image, target, ssim_weight)  # type: ignore[return-value]

@@ -15,6 +15,8 @@ import re
 import sys
 from typing import Any
 
+from fourdgs_ns.common.errors import UserError
+
 
 def __getattr__(name: str) -> Any:
     """Nerfstudio's specification of the method that is called ``name`` here; None where this installation is broken."""
@@ -28,26 +30,26 @@ def __getattr__(name: str) -> Any:
         install_excepthook()
         known = {attribute_of(method): method for method in METHODS}
         found = specification(known[name]) if name in known else None
+    except UserError as error:  # of the package that brings this method
+        return _warn(str(error))
     except Exception as error:  # whatever is wrong with this installation, splatfacto must still run
-        _warn_once(error)
-        return None
+        return _warn(
+            f"fourdgs-ns could not be loaded and its methods are missing ({type(error).__name__}: {error}); "
+            "reinstall it with: pip install --force-reinstall fourdgs-ns"
+        )
     if found is None:
-        raise AttributeError(f"no method is called {name}; there are {', '.join(known)}")
+        _warn(f"an installed package names the method {name}, which nothing brings; reinstall or remove that package")
     return found
 
 
-_warned: list[Exception] = []
+_warned: set[str] = set()
 
 
-def _warn_once(error: Exception) -> None:
-    """One line, however many methods are missing."""
-    if not _warned:
-        print(
-            f"warning: fourdgs-ns could not be loaded and its methods are missing ({type(error).__name__}: {error}); "
-            "reinstall it with: pip install --force-reinstall fourdgs-ns",
-            file=sys.stderr,
-        )
-    _warned.append(error)
+def _warn(sentence: str) -> None:
+    """One line, however many methods it concerns."""
+    if sentence not in _warned:
+        print(f"warning: {sentence}", file=sys.stderr)
+    _warned.add(sentence)
 
 
 def attribute_of(method: str) -> str:

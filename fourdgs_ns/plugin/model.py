@@ -77,6 +77,10 @@ class DynamicGaussiansModelConfig(ModelConfig, LossOptions):
     """t in [0, 1] that is rendered or exported when nothing else says. The environment variable FOURDGS_TIME overrides it."""
 
     def __post_init__(self) -> None:
+        if self.strategy is None and self.strategy_options:
+            raise UserError(
+                "--pipeline.model.strategy-options needs --pipeline.model.strategy; name the strategy they are of"
+            )
         if self.strategy is not None:
             self.densification = chosen(self.strategy, self.strategy_options, self.densification)
             self.strategy, self.strategy_options = None, {}

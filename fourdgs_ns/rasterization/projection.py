@@ -9,7 +9,7 @@ The formulas are those of gsplat 1.4 in "classic" mode, so that both backends ag
   triangle is read and receives a gradient, as in gsplat.
 
 All is in one file on purpose: a kernel is compiled again when its own file changes, not when a helper in another one does (see
-:mod:`fourdgs_ns.rasterization.kernel_threads`).
+:mod:`fourdgs_ns.common.compiled`).
 """
 
 from __future__ import annotations

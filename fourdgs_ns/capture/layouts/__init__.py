@@ -38,7 +38,7 @@ LAYOUTS: Registry[Layout] = Registry(
 
 def capture_layouts() -> list[str]:
     """Names of the layouts that hold captures, not calibrations only."""
-    return [layout.name for layout in LAYOUTS.values() if layout.read is not None]
+    return [layout.name for layout in LAYOUTS.loaded().values() if layout.read is not None]
 
 
 def read_capture(root: Path, layout: str | None = None) -> Capture:
@@ -59,7 +59,7 @@ def read_capture(root: Path, layout: str | None = None) -> Capture:
         if layout not in capture_layouts():
             raise UserError(f"there is no layout '{layout}'; choose one of {', '.join(capture_layouts())}")
         return _read(LAYOUTS[layout], root)
-    fitting = [known for known in LAYOUTS.values() if known.recognizes(root)]
+    fitting = [known for known in LAYOUTS.loaded().values() if known.recognizes(root)]
     if not fitting:
         raise UserError(_nothing_fits(root))
     capture = _read(fitting[0], root)
@@ -79,8 +79,10 @@ def _read(layout: Layout, root: Path) -> Capture:
 
 
 def _nothing_fits(root: Path) -> str:
-    wanted = "; ".join(f"{known.name}: {known.looks_for}" for known in LAYOUTS.values() if known.read is not None)
+    wanted = "; ".join(
+        f"{known.name}: {known.looks_for}" for known in LAYOUTS.loaded().values() if known.read is not None
+    )
     holds = listed(sorted(p.name + "/" * p.is_dir() for p in root.iterdir())) or "nothing"
-    inner = next((f for f in folders_in(root)[:50] if any(k.recognizes(f) for k in LAYOUTS.values())), None)
+    inner = next((f for f in folders_in(root)[:50] if any(k.recognizes(f) for k in LAYOUTS.loaded().values())), None)
     remedy = f"did you mean {inner}?" if inner else "give the folder of the capture, or calibrate the videos first"
     return f"{root} follows no known layout (looked for {wanted}) and holds {holds}; {remedy}"
