@@ -12,7 +12,7 @@ from fourdgs_ns.common.progress import progress_bar
 
 
 def test_sentences_arrive_unchanged(capsys):
-    line = "/tmp/[bold]run :smile:/" + 40 * "long words "
+    line = "/tmp/[bold]run :smile:/" + 40 * " long words"
     for speak in (say, warn):
         speak(line)
     status(line)
