@@ -19,7 +19,7 @@ class Export:
     format: str
     """ply: Gaussians at one time t (3DGS), for any viewer. ply-sequence: a folder of them, for editors. html: one file that
     plays in a browser. splatv: for splaTV and gsplat.js. spacetime-ply: SpacetimeGaussian's own. 4dgs: of 4dgs.dev (pip install
-    fourdgs). npz: archive of everything. ply4d: one PLY with named time columns, for converters."""
+    fourdgs). npz: archive of everything. ply4d: one PLY with named time columns, for converters. Packages may bring more."""
     out: Path | None = None
     """File or, for ply-sequence, folder to write. Default: export/ beside the model."""
     time: float = 0.0
