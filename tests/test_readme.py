@@ -29,6 +29,8 @@ ONLY_PARSED = {
     r".*\bcamera_path\.json": "needs a path saved in the viewer",
     r".*\b(chkpnt30000\.pth|point_cloud\.ply)": "needs a model of other programs",
     r".*\b(DIR|METHOD|panoptic_basketball_60|late)\b": "measured on another capture",
+    r"ns-train .*--matcher dense": "takes two minutes; the matcher is typed in points/README.md",
+    r"fourdgs-ns prune .*--keep 0.5": "a run is pruned once, in cli/README.md",
     r"fourdgs-ns synth --out data/stage": "made the sample; tests/synth compares the recipe",
 }
 """Commands that are not run here -> why."""
