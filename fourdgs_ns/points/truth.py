@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +73,7 @@ def check_against_truth(capture: Capture, found: FoundPoints) -> TruthReport:
         raise UserError(
             f"{capture.root} has no {TRUTH}; --check needs a capture of fourdgs-ns synth, written without --no-ground-truth"
         )
-    recipe = Recipe(**json.loads((capture.root / RECORD).read_text()))
+    recipe = Recipe.of(capture.root)
     if recipe.layout == "dnerf":
         raise UserError(f"{capture.root} has a single camera that moves; check a capture of another --layout")
     renderer = build_renderer(recipe)

@@ -189,7 +189,7 @@ class _Run:
                 from fourdgs_ns.capture.calibration import read_calibration
 
                 return read_calibration(source, sizes)
-            ids = calibrate.calibration_instants(frames["frames"])
+            ids = calibrate.calibration_instants(frames["frames"]).tolist()
             paths = {name: [self._frame(name, i) for i in ids] for name in sizes}
             markers = {name: [self._frame(name, i) for i in range(frames["frames"])] for name in sizes}
             with self._progress("calibrating", None) as advance:

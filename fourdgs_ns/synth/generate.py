@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -50,6 +51,12 @@ class Recipe:
     """CAMERA=FRAMES for cameras whose clock is late."""
     audio: bool = False
     """Sound in videos."""
+
+    @classmethod
+    def of(cls, capture: Path) -> Recipe:
+        """That of a capture which this generator wrote."""
+        record = json.loads((capture / RECORD).read_text(encoding="utf-8"))
+        return cls(**record | {"late": tuple(record.get("late", ()))})
 
     def check(self) -> None:
         """Raises :class:`UserError` for a recipe that cannot be cooked."""

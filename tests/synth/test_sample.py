@@ -16,7 +16,7 @@ DATA = Path(__file__).parents[2] / "data"
 
 
 def test_sample_is_the_rig_of_its_recipe():
-    recipe = Recipe(**json.loads((DATA / "stage" / "synth.json").read_text()))
+    recipe = Recipe.of(DATA / "stage")
     capture = read_capture(DATA / "stage")
     assert capture.num_frames == recipe.frames == 30 and capture.eval_cameras == ("cam00",)
     for read, made in zip(capture.cameras, build_rig(recipe, build_renderer(recipe)), strict=True):
