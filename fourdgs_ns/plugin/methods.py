@@ -6,6 +6,8 @@ by the extent where it is not).
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from nerfstudio.configs.base_config import LocalWriterConfig, LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.plugins.types import MethodSpecification
@@ -53,7 +55,7 @@ def trainer_config(name: str) -> DynamicGaussiansTrainerConfig:
                 dataparser=MultiViewVideoDataParserConfig(), batch_size=method.batch_size
             ),
             model=DynamicGaussiansModelConfig(
-                representation=method.config, densification=_densification(method), **method.model_options
+                representation=deepcopy(method.config), densification=_densification(method), **method.model_options
             ),
         ),
         optimizers=_optimizers(method),
