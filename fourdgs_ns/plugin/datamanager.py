@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -20,13 +20,10 @@ from fourdgs_ns.capture.frames.residency import FrameResidency, choose_residency
 from fourdgs_ns.common.console import say
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.workspace import cache_directory
-from fourdgs_ns.geometry.neighbors import mean_neighbor_distance
 from fourdgs_ns.plugin.compat import select_cameras
-from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
+from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParser, MultiViewVideoDataParserConfig
 from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
-from fourdgs_ns.points.loading import load_points
-from fourdgs_ns.points.thinning import thin_over_time
-from fourdgs_ns.representation.types import PointsOverTime
+from fourdgs_ns.plugin.starting_points import starting_points
 from fourdgs_ns.training.sampling import SameTimeSampler
 
 PREFETCH_BATCHES = 3
@@ -65,54 +62,15 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             )
         # The parent would switch an unused cache off with a message of its own for clips over 500 views.
         config.cache_images = "cpu"
+        config.dataparser._target = MultiViewVideoDataParser  # frames come from the store, not from files
         self._pending: dict[int, Future] = {}
         super().__init__(config, **kwargs)
         if self.test_mode == "val":
             for note in self.train_dataset.capture.notes:
                 say(note)
             # Only a training starts from points; everything else loads a checkpoint.
-            self.train_dataset.start_from(self._initial_points())
-
-    def _initial_points(self) -> PointsOverTime:
-        """Points over time in the training's world, from the capture or triangulated or random."""
-        facts, options = self.train_dataset.facts, self.config.dataparser
-        assert isinstance(options, MultiViewVideoDataParserConfig)
-        capture, world = facts.require_capture(), facts.world_from_capture
-        assert world is not None
-        if options.masks == "ignore":
-            # What is trained on needs points everywhere, not on the subject only.
-            capture = replace(capture, cameras=tuple(replace(camera, masks=None) for camera in capture.cameras))
-        found = load_points(
-            capture,
-            train_cameras=facts.train_camera_names,
-            downscale=facts.downscale,
-            key_frames=options.key_frames,
-            method=options.initial_points,
-            matcher=options.matcher,
-            max_points=options.max_points,
-            velocities=options.velocities,
-            num_random=options.num_random_points,
-            seed=self.config.seed,
-        )
-        say(found.source)
-        positions, colors, times = found.positions, found.colors, found.times
-        velocities, static = found.velocities, found.static
-        if options.thin_points != "none" and found.timed:
-            keep = thin_over_time(positions, colors, times, options.thin_points)
-            say(f"{int(keep.sum())} of them are kept (--thin-points {options.thin_points})")
-            positions, colors, times = positions[keep], colors[keep], times[keep]
-            velocities, static = velocities[keep], static[keep]
-        positions = world.points_from_capture(positions)
-        return PointsOverTime(
-            positions=torch.from_numpy(positions),
-            colors=torch.from_numpy(colors).float() / 255.0,
-            times=torch.from_numpy(times).float(),
-            spacing=torch.from_numpy(mean_neighbor_distance(positions)).float(),
-            timed=found.timed,
-            velocities=torch.from_numpy(world.vectors_from_capture(velocities)),
-            static=torch.from_numpy(static),
-            key_interval=found.key_interval,
-        )
+            points = starting_points(self.train_dataset.facts, config.dataparser, config.seed)
+            self.train_dataset.start_from(points)
 
     @property
     def dataset_type(self) -> type[MultiViewVideoDataset]:  # type: ignore[override]

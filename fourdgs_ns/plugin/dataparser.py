@@ -12,7 +12,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 
-from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
+from fourdgs_ns.capture.capture import Capture, RecordedCamera
 from fourdgs_ns.capture.frame_range import parse_frames
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.capture.selection import automatic_downscale, choose_cameras, without_alpha
@@ -167,13 +167,8 @@ def assemble_cameras(
         times.append(np.clip(seconds / duration, 0.0, 1.0))
         camera_ids.append(np.full(count, camera_id))
         frame_ids.append(camera.frame_ids)
-        as_they_are = camera.camera.undistortion is None and (size.width, size.height) == (camera.width, camera.height)
-        if isinstance(camera.frames, ImageFrames) and as_they_are:
-            # Images that are used as they lie on disk: methods that read files by name can train on them, too.
-            names += camera.frames.paths
-        else:
-            numbers = capture.numbers()[camera.frame_ids]
-            names += [capture.root / "views" / camera.name / f"{int(n):0{digits}d}.png" for n in numbers]
+        numbers = capture.numbers()[camera.frame_ids]
+        names += [capture.root / "views" / camera.name / f"{int(n):0{digits}d}.png" for n in numbers]
     flat = {key: torch.from_numpy(np.concatenate(v)) for key, v in
             {"k": intrinsics, "shape": shapes, "t": times, "cam": camera_ids, "frame": frame_ids}.items()}  # fmt: skip
     cameras = Cameras(

@@ -15,9 +15,10 @@ try:
     from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
     from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
+    from fourdgs_ns.plugin.other_methods import MultiViewVideoFiles
 
     multiview_video_data = DataParserSpecification(
-        config=MultiViewVideoDataParserConfig(),
+        config=MultiViewVideoDataParserConfig(_target=MultiViewVideoFiles),  # our own methods take the plain one
         description="Synchronised video: N3DV, EasyVolcap, transforms.json with time, D-NeRF, Dynamic3DGaussians, HyFluid.",
     )
 except Exception as error:  # whatever is wrong with this installation, other methods must still run

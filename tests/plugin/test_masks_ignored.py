@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import cv2
 import numpy as np
 import pytest
 
-from fourdgs_ns.plugin import datamanager
+from fourdgs_ns.plugin import starting_points as module
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
@@ -52,11 +49,7 @@ def test_points_come_from_what_is_trained_on(tmp_path, masks, monkeypatch):
         seen.append(capture)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(datamanager, "load_points", record)
-    manager: Any = SimpleNamespace(
-        train_dataset=SimpleNamespace(facts=CaptureFacts.of(outputs.metadata)),
-        config=SimpleNamespace(dataparser=config, seed=0),
-    )
+    monkeypatch.setattr(module, "load_points", record)
     with pytest.raises(KeyboardInterrupt):
-        datamanager.MultiViewVideoDatamanager._initial_points(manager)
+        module.starting_points(CaptureFacts.of(outputs.metadata), config, seed=0)
     assert all((camera.masks is None) == (masks == "ignore") for camera in seen[0].cameras)
