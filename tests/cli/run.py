@@ -10,7 +10,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
+
+import pytest
+import torch
 
 SCRIPTS = {
     "ns-train": "nerfstudio.scripts.train",
@@ -97,6 +101,20 @@ def assert_one_line_error(outcome: Outcome, *phrases: str) -> None:
     assert len(lines) == 1, outcome.text
     for phrase in phrases:
         assert phrase in lines[0]
+
+
+def without_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nerfstudio's own methods build LPIPS with themselves, whose weights would be downloaded: theirs says 0 from here on."""
+
+    class Nothing(torch.nn.Module):
+        def __init__(self, **options: object) -> None:
+            super().__init__()
+
+        def forward(self, *images: torch.Tensor) -> torch.Tensor:
+            return torch.tensor(0.0)
+
+    stub = SimpleNamespace(LearnedPerceptualImagePatchSimilarity=Nothing)
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", stub)  # type: ignore[arg-type]
 
 
 def files(folder: Path) -> list[str]:

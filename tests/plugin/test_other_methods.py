@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from types import SimpleNamespace
-
 import cv2
 import numpy as np
 import pytest
@@ -18,7 +15,7 @@ from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.plugin.dataparser_specs import multiview_video_data
 from fourdgs_ns.plugin.other_methods import MultiViewVideoFiles
-from tests.cli.run import typed
+from tests.cli.run import typed, without_lpips
 from tests.plugin.tiny import write_capture
 
 
@@ -85,15 +82,7 @@ def test_points_are_in_the_world_of_the_cameras(capture):
 def test_nerfacto_trains_on_it(capture, tmp_path, monkeypatch):
     """Splatfacto wants a GPU: tests/gpu trains it."""
 
-    class NoDownload(torch.nn.Module):
-        def __init__(self, **options):
-            super().__init__()
-
-        def forward(self, *images):
-            return torch.tensor(0.0)
-
-    stub = SimpleNamespace(LearnedPerceptualImagePatchSimilarity=NoDownload)
-    monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", stub)
+    without_lpips(monkeypatch)
     words = ["--pipeline.model.implementation", "torch", "--pipeline.datamanager.train-num-rays-per-batch", "32"]
     told = typed(
         "ns-train", "nerfacto", "--output-dir", tmp_path / "out", "--max-num-iterations", 3, "--vis", "tensorboard",
