@@ -72,7 +72,8 @@ def find_undistortion(
     """
     coefficients = np.asarray(distortion, dtype=np.float64)
     # A fisheye without coefficients still is an equidistant lens, not a pinhole.
-    if not fisheye and not coefficients.any() and not intrinsics[0, 1]:  # rasterizers know no skew either
+    skewed = abs(intrinsics[0, 1] / intrinsics[1, 1]) * size[1] > HALF_PIXEL  # rasterizers know no skew either
+    if not fisheye and not coefficients.any() and not skewed:
         return None
     coefficients = _fill(coefficients, camera, fisheye)
     source = _shift_centre(np.asarray(intrinsics, dtype=np.float64), -HALF_PIXEL)

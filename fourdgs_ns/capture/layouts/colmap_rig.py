@@ -50,7 +50,7 @@ class _Posed:
 
     @property
     def said(self) -> str:
-        return f"turns by up to {self.degrees:.3g} degrees and moves by {100 * self.share:.3g} % of the rig's size"
+        return f"turns by up to {self.degrees:.1f} degrees and moves by {100 * self.share:.1f} % of the rig's size"
 
 
 def recognizes(root: Path) -> bool:
