@@ -11,7 +11,7 @@ from typing import Any
 from fourdgs_ns.capture.layouts import LAYOUTS
 from fourdgs_ns.capture.layouts.conventions import at_frame_size
 from fourdgs_ns.capture.layouts.layout import Calibration
-from fourdgs_ns.capture.layouts.sequences import listed, natural_key
+from fourdgs_ns.capture.layouts.sequences import in_clear_order, listed
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
@@ -66,7 +66,8 @@ def match_names(cameras: Sequence[Camera], names: Sequence[str], path: Path) -> 
                 f"{path} has {len(cameras)} cameras without names but there are {len(names)} videos "
                 f"({listed(list(names))}); give the calibration of exactly these cameras in natural order"
             )
-        ordered = sorted(names, key=natural_key)
+        remedy = f"write the name of each row into {path.with_suffix('.txt').name} beside it, one per line"
+        ordered = in_clear_order(names, path, remedy)
         by_name = {name: replace(camera, name=name) for name, camera in zip(ordered, cameras, strict=True)}
         return [by_name[name] for name in names]
     by_name = {camera.name: camera for camera in cameras}

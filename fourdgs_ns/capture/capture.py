@@ -40,6 +40,8 @@ class ImageFrames:
     paths: tuple[Path, ...]
     opaque: bool = False
     """True to read colours only, whether or not the files have an alpha channel."""
+    labels: bool = False
+    """True of masks whose values are labels: what is not 0 belongs to the subject."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -50,7 +52,7 @@ class ImageFrames:
 
     def take(self, picks: Sequence[int]) -> ImageFrames:
         """The frames at positions ``picks``."""
-        return ImageFrames(tuple(self.paths[i] for i in picks), self.opaque)
+        return replace(self, paths=tuple(self.paths[i] for i in picks))
 
 
 FrameSource = VideoFrames | ImageFrames

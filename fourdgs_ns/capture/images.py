@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 from PIL import Image
 
 from fourdgs_ns.common.errors import UserError
@@ -22,11 +22,12 @@ MAX_SIDE_PIXELS = 65_536
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Size in pixels as stored (an EXIF orientation is not applied), and whether there is an alpha channel."""
+    """Size in pixels as stored (an EXIF orientation is not applied), and whether there is an alpha channel or a palette."""
 
     width: int
     height: int
     has_alpha: bool
+    has_palette: bool
 
 
 def probe_image(path: Path) -> ImageHeader:
@@ -58,16 +59,31 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w c"]:
     return _as_rgb(_to_8_bit(_read_stored(path), path))
 
 
-def read_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """255 for the subject, 0 elsewhere.
+def read_mask(path: Path, labels: bool = False) -> UInt8[np.ndarray, "h w"]:
+    """255 for the subject, 0 elsewhere; of ``labels`` whatever is not 0 is the subject.
 
     Values that are only 0 and 1 are scaled to 0 and 255. Of a colour image the brightest channel counts, of one that is
     transparent somewhere (a cut-out) the alpha channel. Errors as in :func:`read_image`.
     """
+    if labels:
+        return (read_levels(path) > 0).astype(np.uint8) * 255
     mask = _read_stored(path)
     # 0/1 is told apart before 16-bit files are scaled, which would round 1 to 0.
     scale = mask.max(initial=0) <= 1 and (mask.ndim == 2 or mask.shape[2] != 4)
     return _single_channel(mask.astype(np.uint8) * 255 if scale else _to_8_bit(mask, path))
+
+
+def read_levels(path: Path) -> Integer[np.ndarray, "h w"]:
+    """The values of a mask as they are stored, 8 or 16 bit: numbers of a coloured palette, else channels as :func:`read_mask`.
+
+    Errors as in :func:`read_image`.
+    """
+    stored = _read_stored(path)
+    colored = stored.ndim == 3 and (stored[:, :, :1] != stored[:, :, :3]).any()
+    if colored and probe_image(path).has_palette:
+        with Image.open(path) as image:
+            return np.array(image, np.uint8)
+    return _single_channel(stored)
 
 
 @lru_cache(maxsize=65_536)
@@ -76,11 +92,12 @@ def _probe_image(path: Path, modified_ns: int, size_bytes: int) -> ImageHeader:
         with Image.open(path) as image:
             width, height = image.size
             has_alpha = "A" in image.getbands() or "transparency" in image.info
+            has_palette = image.mode == "P"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = type(error).__name__
         raise UserError(f"{path} is not an image that Pillow can read ({reason}); copy or export it again") from None
     check_size(path, width, height)
-    return ImageHeader(width, height, has_alpha)
+    return ImageHeader(width, height, has_alpha, has_palette)
 
 
 def _read_stored(path: Path) -> np.ndarray:
@@ -133,9 +150,9 @@ def _as_rgb(image: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w c"]:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
 
-def _single_channel(mask: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w"]:
+def _single_channel(mask: Integer[np.ndarray, "h w *c"]) -> Integer[np.ndarray, "h w"]:
     if mask.ndim == 2:
         return mask
-    if mask.shape[2] == 4 and mask[:, :, 3].min() < 255:
+    if mask.shape[2] == 4 and mask[:, :, 3].min() < np.iinfo(mask.dtype).max:
         return np.ascontiguousarray(mask[:, :, 3])
     return mask[:, :, :3].max(axis=2)

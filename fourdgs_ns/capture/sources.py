@@ -39,4 +39,5 @@ def read_masks(source: FrameSource, *, start: int = 0) -> Iterator[UInt8[np.ndar
         for frame in read_video(source.path, source.indices[start:]):
             yield frame.max(axis=2)
     else:
-        yield from map(read_mask, source.paths[start:])
+        for path in source.paths[start:]:
+            yield read_mask(path, source.labels)

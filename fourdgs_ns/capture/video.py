@@ -89,7 +89,7 @@ def read_video(
     if len(timestamps_ms) <= indices[-1]:
         raise _ended_early(path, len(timestamps_ms), indices[-1])
     if notes is not None:
-        uneven = check_constant_rate(timestamps_ms, fps, path)
+        uneven = None if probe_video(path).numbers else check_constant_rate(timestamps_ms, fps, path)
         notes += [uneven] if uneven else []
         notes += [_damaged(path, damaged)] if damaged else []
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fourdgs_ns.capture.images import check_size
+from fourdgs_ns.capture.stamps import on_grid
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.file_status import file_status, file_version
 
@@ -42,6 +43,8 @@ class VideoHeader:
     """Per channel."""
     hdr: bool
     codec: str
+    numbers: tuple[int, ...] | None = None
+    """Place of each frame on the grid of the rate, where some are missing between others; None: none is."""
 
 
 @contextmanager
@@ -164,7 +167,9 @@ def _probe_video(path: Path, modified_ns: int, size_bytes: int) -> VideoHeader:
         if _lacks_data(path, size_bytes):
             raise UserError(f"{path} ends before its last frame (an interrupted copy or download); copy it again")
         frame_count, hidden = _count_frames(path, container)
-        fps = _rate(path, stream)
+        fps, numbers = _rate(path, stream), None
+        if _may_have_holes(container):
+            fps, numbers = _with_holes(path, fps)
         first = next(container.decode(stream), None)
         codec = stream.codec_context.name
     if first is None:
@@ -172,7 +177,7 @@ def _probe_video(path: Path, modified_ns: int, size_bytes: int) -> VideoHeader:
     rotation = rotation_of(first)
     width, height = (height, width) if round(rotation / 90) % 2 else (width, height)
     bits = max(component.bits for component in first.format.components)
-    return VideoHeader(width, height, fps, frame_count, hidden, rotation, bits, is_hdr(first), codec)
+    return VideoHeader(width, height, fps, frame_count, hidden, rotation, bits, is_hdr(first), codec, numbers)
 
 
 def rotation_of(frame: Any) -> int:
@@ -196,6 +201,25 @@ def _count_frames(path: Path, container: Any) -> tuple[int, int]:
             f"copy it again or write a new index with: ffmpeg -i INPUT -c copy '{path.stem}.mp4'"
         )
     return count, max(0, stated - count)
+
+
+def _may_have_holes(container: Any) -> bool:
+    """Whether frames may be missing: by the index of an MP4 or MOV, which has the times of decoding; AVI has no times at all."""
+    stream = container.streams.video[0]
+    if "mp4" not in container.format.name:
+        return int(stream.frames) == 0
+    steps = np.diff([entry.timestamp for entry in stream.index_entries if not entry.is_discard])
+    return len(steps) > 1 and bool(np.abs(steps / max(float(np.median(steps)), 1.0) - 1).max() > UNEVEN_FRAMES)
+
+
+def _with_holes(path: Path, fps: float) -> tuple[float, tuple[int, ...] | None]:
+    """The rate of a video, and the place of each frame where some are missing; none where its rate varies otherwise."""
+    times = frame_times(path)
+    grid = on_grid({"": times}) if len(times) > 2 and (np.diff(times) > 0).all() else None
+    numbers = () if grid is None else tuple(int(n) for n in grid.numbers[""])
+    if grid is None or numbers[-1] == len(numbers) - 1:
+        return fps, None
+    return 1.0 / grid.period, numbers
 
 
 def _rate(path: Path, stream: Any) -> float:

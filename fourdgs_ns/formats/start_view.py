@@ -56,7 +56,7 @@ def start_view(scene: TrainedScene) -> StartView:
     means = (seen if len(seen) else scene.parameters["means"]).double().numpy()
     means = (means / world.scale - world.translation) @ world.rotation
     target = np.median(means, axis=0)
-    radius = max(float(np.quantile(np.linalg.norm(means - target, axis=1), 0.75)), 1e-6)
+    radius = float(np.quantile(np.linalg.norm(means - target, axis=1), 0.75)) or 1.0 / world.scale
     # The dataparser turns scenes so that up is z. Files of other programs have COLMAP's axes, in which y points down.
     up = (
         world.rotation.T @ np.array([0.0, 0.0, 1.0])
@@ -70,5 +70,5 @@ def start_view(scene: TrainedScene) -> StartView:
         side = np.array([0.0, -1.0, 0.0]) if scene.world_from_capture is not None else np.array([0.0, 0.0, -1.0])
         eye = target + 2.5 * radius * (world.rotation.T @ side)
     if np.linalg.norm(np.cross(target - eye, up)) < 1e-6 * radius:
-        eye = eye + 1e-2 * radius * (world.rotation.T @ np.array([1.0, 0.7, 0.3])) + 1e-6
-    return StartView(eye, target, up, max(scene.near / world.scale, 1e-6))
+        eye = eye + 1e-2 * radius * (world.rotation.T @ np.array([1.0, 0.7, 0.3]))
+    return StartView(eye, target, up, scene.near / world.scale)

@@ -34,7 +34,7 @@ class Camera:
     """Pinhole matrix in pixels."""
     world_from_camera: Float[np.ndarray, "4 4"]
     distortion: tuple[float, ...] = ()
-    """OpenCV order k1 k2 p1 p2 k3 (k4 k5 k6), or k1..k4 when ``fisheye``; empty for none."""
+    """OpenCV order k1 k2 p1 p2 k3 (k4 k5 k6 (s1 s2 s3 s4 (tx ty))), or k1..k4 when ``fisheye``; empty for none."""
     fisheye: bool = False
     time_offset_seconds: float | None = None
     """Its clock: frame k was exposed this much later than the nominal instant; None when nothing says."""

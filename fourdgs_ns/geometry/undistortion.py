@@ -57,7 +57,7 @@ def find_undistortion(
     distortion: Sequence[float],
     fisheye: bool,
 ) -> Undistortion | None:
-    """The largest pinhole view without black border of a lens, None for a lens without distortion.
+    """The largest pinhole view without black border of a lens, None for a lens without distortion and skew.
 
     ``cv2.getOptimalNewCameraMatrix`` with alpha 0, zoomed in further where its coarse sampling of the border leaves any.
 
@@ -72,7 +72,8 @@ def find_undistortion(
     """
     coefficients = np.asarray(distortion, dtype=np.float64)
     # A fisheye without coefficients still is an equidistant lens, not a pinhole.
-    if not fisheye and not coefficients.any():
+    skewed = abs(intrinsics[0, 1] / intrinsics[1, 1]) * size[1] > HALF_PIXEL  # rasterizers know no skew either
+    if not fisheye and not coefficients.any() and not skewed:
         return None
     coefficients = _fill(coefficients, camera, fisheye)
     source = _shift_centre(np.asarray(intrinsics, dtype=np.float64), -HALF_PIXEL)

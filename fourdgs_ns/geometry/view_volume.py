@@ -14,9 +14,9 @@ from fourdgs_ns.geometry.camera import Camera
 EXTENT_MARGIN = 1.1
 NEAR = 0.2
 """Start of the viewed volume, as a fraction of a camera's distance to the attention point."""
-FAR_INWARD, FAR_PARALLEL = 2.0, 6.0
-"""End of the viewed volume, in the same unit: the opposite side of a ring of cameras, or the background behind what a
-forward-facing rig looks at."""
+FAR_INWARD, FAR_PARALLEL, FAR_OUTWARD = 2.0, 6.0, 20.0
+"""End of the viewed volume, in the same unit: the opposite side of a ring of cameras, the background behind what a
+forward-facing rig looks at, or what surrounds a rig that looks outwards."""
 INWARD_DEGREES = 45.0
 """Optical axes that differ this much belong to a rig around its subject."""
 LEAST_CONVERGENCE = 1e-4
@@ -26,6 +26,8 @@ LEAST_DEPTH = 0.1
 PARALLEL_DISTANCE = 5.0
 """Assumed distance of what parallel cameras look at, in rig radii."""
 MAX_VIEWPOINTS = 200
+SAME_PLACE = 1e-9
+"""Distances below this share of their cameras' distance from the world's origin are rounding."""
 
 
 def attention_point(world_from_camera: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "3"]:
@@ -36,18 +38,31 @@ def attention_point(world_from_camera: Float[np.ndarray, "n 4 4"]) -> Float[np.n
     cameras' mean (1 unit for a single place).
     """
     poses = np.asarray(world_from_camera, np.float64)
+    point = _converging_point(poses)
+    if point is not None:
+        return point
     axes, centres = poses[:, :3, 2], poses[:, :3, 3]
-    mean = centres.mean(axis=0)
-    radius = np.linalg.norm(centres - mean, axis=1).max()
+    radius = _radius(centres)
+    forward = axes.mean(axis=0)
+    forward = forward / np.linalg.norm(forward) if np.linalg.norm(forward) > 1e-6 else axes[0]
+    return centres.mean(axis=0) + forward * (PARALLEL_DISTANCE * radius if radius > 0 else 1.0)
+
+
+def _radius(centres: Float[np.ndarray, "n 3"]) -> float:
+    """Largest distance from the mean; 0 for a single place."""
+    radius = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max())
+    return radius if radius > SAME_PLACE * float(np.abs(centres).max()) else 0.0
+
+
+def _converging_point(poses: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "3"] | None:
+    """Where the axes nearly meet in front of the cameras; None where they are parallel or meet behind them."""
+    axes, centres = poses[:, :3, 2], poses[:, :3, 3]
+    mean, radius = centres.mean(axis=0), _radius(centres)
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
     pull = (across @ (centres - mean)[:, :, None])[:, :, 0].mean(axis=0)
     point = mean + np.linalg.lstsq(across.mean(axis=0), pull, rcond=LEAST_CONVERGENCE)[0]
     # Parallel axes leave the point beside the cameras, at depth zero but for rounding.
-    if ((point - centres) * axes).sum(axis=1).mean() > LEAST_DEPTH * radius > 0:
-        return point
-    forward = axes.mean(axis=0)
-    forward = forward / np.linalg.norm(forward) if np.linalg.norm(forward) > 1e-6 else axes[0]
-    return mean + forward * (PARALLEL_DISTANCE * radius if radius > 1e-9 else 1.0)
+    return point if ((point - centres) * axes).sum(axis=1).mean() > LEAST_DEPTH * radius > 0 else None
 
 
 def camera_extent(world_from_camera: Float[np.ndarray, "n 4 4"]) -> float:
@@ -56,10 +71,9 @@ def camera_extent(world_from_camera: Float[np.ndarray, "n 4 4"]) -> float:
     For cameras in a single place their distance to the attention point instead.
     """
     centres = np.asarray(world_from_camera, np.float64)[:, :3, 3]
-    mean = centres.mean(axis=0)
-    radius = float(np.linalg.norm(centres - mean, axis=1).max())
-    if radius < 1e-9:
-        radius = float(np.linalg.norm(attention_point(world_from_camera) - mean)) / EXTENT_MARGIN
+    radius = _radius(centres)
+    if radius == 0:
+        radius = float(np.linalg.norm(attention_point(world_from_camera) - centres.mean(axis=0))) / EXTENT_MARGIN
     return EXTENT_MARGIN * radius
 
 
@@ -141,12 +155,16 @@ def view_volume(cameras: Sequence[Camera], poses: Sequence[Float[np.ndarray, "_p
 def depth_limits(
     world_from_camera: Float[np.ndarray, "v 4 4"],
 ) -> tuple[Float[np.ndarray, " v"], Float[np.ndarray, " v"]]:
-    """Least and largest depth along each camera's optical axis at which the rig's scene is expected."""
+    """Least and largest depth along each camera's optical axis at which the rig's scene is expected.
+
+    Of a rig that looks outwards nothing says how far that is: from one to a hundred of its radii.
+    """
     axes = world_from_camera[:, :3, 2]
     spread = np.degrees(np.arccos(np.clip((axes @ axes.T).min(), -1.0, 1.0)))
     inward = min(spread / INWARD_DEGREES, 1.0)
     to_scene = np.linalg.norm(world_from_camera[:, :3, 3] - attention_point(world_from_camera), axis=1)
     # A camera may stand in the attention point (one that only turns): it still looks at something.
-    to_scene = np.maximum(to_scene, 0.1 * max(to_scene.mean(), 1e-3))
-    far = FAR_PARALLEL + inward * (FAR_INWARD - FAR_PARALLEL)
+    to_scene = np.maximum(to_scene, 0.1 * to_scene.mean())
+    end = FAR_INWARD if _converging_point(np.asarray(world_from_camera, np.float64)) is not None else FAR_OUTWARD
+    far = FAR_PARALLEL + inward * (end - FAR_PARALLEL)
     return NEAR * to_scene, far * to_scene

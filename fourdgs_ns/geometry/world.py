@@ -13,6 +13,9 @@ from torch import Tensor
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.rotations import multiply_quats, quaternion_from_matrix, rotation_between
 
+SAME_WORLD = 3e-3
+"""Distance of the same place in two worlds, in their unit, that still makes them one."""
+
 
 @dataclass(frozen=True)
 class WorldFromCapture:
@@ -24,7 +27,8 @@ class WorldFromCapture:
 
     def points_from_capture(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Coordinates in the capture's world -> in the training's."""
-        return (self.scale * (points @ self.rotation.T + self.translation)).astype(np.float32)
+        far = np.asarray(points, np.float64)  # as exact as the capture: its world's origin may be far away
+        return (self.scale * (far @ self.rotation.T + self.translation)).astype(np.float32)
 
     def vectors_from_capture(self, vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Displacements in the capture's world -> in the training's."""
@@ -57,10 +61,15 @@ class WorldFromCapture:
         self, means: Float[Tensor, "n 3"], quats: Float[Tensor, "n 4"], log_scales: Float[Tensor, "n 3"]
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"], Float[Tensor, "n 3"]]:
         """Gaussians in the training's world -> the same Gaussians in the capture's."""
-        rotation = torch.from_numpy(self.rotation).to(means)
-        translation = torch.from_numpy(self.translation).to(means)
-        turned = (means / self.scale - translation) @ rotation
+        rotation, translation = (
+            torch.from_numpy(a).to(means.device, torch.float64) for a in (self.rotation, self.translation)
+        )
+        turned = ((means.double() / self.scale - translation) @ rotation).to(means)
         return turned, self.quats_to_capture(quats), log_scales - float(np.log(self.scale))
+
+    def single_precision(self) -> float:
+        """Distance in the training's world that single precision can tell apart in the capture's, at the training's origin."""
+        return float(self.scale * np.spacing(np.float32(np.abs(self.translation).max())))
 
     def inverse(self) -> WorldFromCapture:
         """The similarity that takes the training's world for a capture's: from the capture's back into the training's."""
@@ -102,11 +111,13 @@ def check_same_world(stored: WorldFromCapture | None, mine: WorldFromCapture) ->
         mine: what the capture gives as it is read now.
 
     Raises:
-        UserError: they differ by more than a thousandth.
+        UserError: they differ by more than a few thousandths of the rig.
     """
     theirs = WorldFromCapture(np.eye(3), np.zeros(3), 1.0) if stored is None else stored
-    close = np.allclose(theirs.as_matrix(), mine.as_matrix(), rtol=1e-3, atol=1e-3)
-    if close and np.isclose(theirs.scale, mine.scale, rtol=1e-3):
+    # Where the capture says that the training's origin and unit vectors are, compared in the training's world.
+    axes = np.concatenate([np.zeros((1, 3)), np.eye(3)])
+    places = (axes / mine.scale @ mine.rotation) - mine.translation @ mine.rotation
+    if np.abs(theirs.scale * (places @ theirs.rotation.T + theirs.translation) - axes).max() < SAME_WORLD:
         return
     if stored is None:
         raise UserError(

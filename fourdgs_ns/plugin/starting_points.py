@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from fourdgs_ns.common.console import say
-from fourdgs_ns.geometry.neighbors import mean_neighbor_distance
+from fourdgs_ns.geometry.neighbors import LEAST_SQUARED_DISTANCE, mean_neighbor_distance
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.points.loading import InitialPoints, load_points
@@ -41,7 +41,7 @@ def starting_points(facts: CaptureFacts, options: MultiViewVideoDataParserConfig
         positions=torch.from_numpy(positions),
         colors=torch.from_numpy(found.colors).float() / 255.0,
         times=torch.from_numpy(found.times).float(),
-        spacing=torch.from_numpy(mean_neighbor_distance(positions)).float(),
+        spacing=torch.from_numpy(mean_neighbor_distance(positions, least_squared=LEAST_SQUARED_DISTANCE)).float(),
         timed=found.timed,
         velocities=torch.from_numpy(world.vectors_from_capture(found.velocities)),
         static=torch.from_numpy(found.static),

@@ -32,7 +32,7 @@ class InitialPoints:
     """A point cloud in which every point carries the time at which it was seen."""
 
     positions: Float[np.ndarray, "n 3"]
-    """The capture's world coordinates, float32."""
+    """The capture's world coordinates, float64: its origin may be far away."""
     colors: UInt8[np.ndarray, "n 3"]
     """RGB."""
     times: Float[np.ndarray, " n"]
@@ -165,7 +165,7 @@ def _in_part(
     length = stop - start
     within = (nearest - start) / length if length > 0 else np.zeros(len(times))
     within = np.where(static, UNTIMED, within)
-    return keep, *(column[keep].astype(np.float32) for column in (moved, within, length * velocities))
+    return keep, moved[keep], *(column[keep].astype(np.float32) for column in (within, length * velocities))
 
 
 def _triangulated(
@@ -201,4 +201,4 @@ def _random(
     source = f"{because}{num_points} random points in the volume that at least {k} viewpoint(s) see"
     still, unknown = np.zeros(num_points, bool), np.zeros((num_points, 3), np.float32)
     interval = 1.0 / max(capture.num_frames - 1, 1)
-    return InitialPoints(positions.astype(np.float32), colors, times, True, source, unknown, still, interval)
+    return InitialPoints(positions, colors, times, True, source, unknown, still, interval)

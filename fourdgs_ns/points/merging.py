@@ -22,7 +22,7 @@ class CloudOverTime:
     """Points of a whole clip, each with its time."""
 
     positions: Float[np.ndarray, "n 3"]
-    """The capture's world, float32."""
+    """The capture's world."""
     colors: UInt8[np.ndarray, "n 3"]
     times: Float[np.ndarray, " n"]
     """t of the key frame, 0.5 for static points; float32."""
@@ -82,7 +82,7 @@ def merge_key_frames(found: KeyFrames, velocities: VelocitySource = "flow") -> M
     footprints = _joined(clouds, "footprints")
     static, means = find_static(positions, colors, times, moved, footprints, found.key_interval)
     moved[static] = 0.0
-    positions = np.where(static[:, None], means, positions).astype(np.float32)
+    positions = np.where(static[:, None], means, positions)
     keep = keep_once(positions, colors, times, static, footprints)
     merged_times = np.where(static, np.float32(MID_CLIP), times)
     merged = CloudOverTime(positions[keep], colors[keep], merged_times[keep], moved[keep], static[keep])

@@ -16,6 +16,8 @@ from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0
 
 GRAY = 128
 TIME_TOLERANCE = 1e-4
+DOUBLE_FROM = 1e-5
+"""Share of a cloud's size by which single precision may move its points."""
 
 
 VELOCITY = ("velocity_x", "velocity_y", "velocity_z")
@@ -61,7 +63,7 @@ def read_points_ply(path: Path, notes: list[str] | None = None) -> PlyPoints:
     times = None if time_name is None else np.asarray(vertex[time_name], np.float64)
     moving = all(name in names for name in VELOCITY)
     velocities = np.stack([vertex[name] for name in VELOCITY], axis=1).astype(np.float64) if moving else None
-    # Checked as float32, which is what is handed on: 1e39 is finite before the conversion only.
+    # Checked as float32, which training takes: 1e39 is finite before the conversion only.
     with np.errstate(over="ignore"):
         finite = np.isfinite(positions.astype(np.float32)).all(axis=1) & finite_colors
         if velocities is not None:
@@ -81,7 +83,7 @@ def read_points_ply(path: Path, notes: list[str] | None = None) -> PlyPoints:
             )
         times = np.clip(times, 0.0, 1.0).astype(np.float32)
     return PlyPoints(
-        positions[finite].astype(np.float32),
+        positions[finite],
         colors[finite],
         times,
         None if velocities is None else velocities[finite].astype(np.float32),
@@ -97,12 +99,14 @@ def write_points_ply(
     velocities: Float[np.ndarray, "n 3"] | None = None,
     static: Bool[np.ndarray, " n"] | None = None,
 ) -> None:
-    """Write a binary little-endian PLY with float x y z, uchar red green blue and, when given, float time, float
-    velocity_x velocity_y velocity_z and uchar static.
+    """Write a binary little-endian PLY with x y z, uchar red green blue and, when given, float time, float velocity_x
+    velocity_y velocity_z and uchar static. x y z are float, or double where float would move points far from the origin.
 
     Raises UserError when it cannot be written.
     """
-    fields = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
+    size = float(np.ptp(positions, axis=0).max()) if len(positions) else 0.0
+    far = size > 0 and np.spacing(np.float32(np.abs(positions).max())) > DOUBLE_FROM * size
+    fields = [*((axis, "<f8" if far else "<f4") for axis in "xyz"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
     if times is not None:
         fields.append(("time", "<f4"))
     if velocities is not None:

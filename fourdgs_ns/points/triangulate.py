@@ -171,14 +171,15 @@ def _solve(a, b):  # type: ignore[no-untyped-def]
 def _closest_to_rays(ids, centres, rays, camera_of):  # type: ignore[no-untyped-def]
     """The point with the least sum of squared distances to the rays ``ids``."""
     a, b = np.zeros((3, 3)), np.zeros(3)
+    origin = centres[camera_of[ids[0]]]  # the world's may be far away
     for i in ids:
-        c, d = centres[camera_of[i]], rays[i]
+        c, d = centres[camera_of[i]] - origin, rays[i]
         for p in range(3):
             for q in range(3):
                 m = (1.0 if p == q else 0.0) - d[p] * d[q]
                 a[p, q] += m
                 b[p] += m * c[q]
-    return _solve(a, b)
+    return origin + _solve(a, b)
 
 
 @njit(nogil=True, cache=True)

@@ -186,7 +186,8 @@ def _easyvolcap(capture: Capture, out: Path, advance: Callable[[], None]) -> lis
 def _n3dv(capture: Capture, out: Path, advance: Callable[[], None]) -> list[str]:
     rows = []
     notes = []
-    names = [f"cam{i:02d}" for i in range(len(capture.cameras))]
+    digits = max(2, len(str(len(capture.cameras) - 1)))  # so that the order of the rows is clear
+    names = [f"cam{i:0{digits}d}" for i in range(len(capture.cameras))]
     for name, c in zip(names, capture.cameras, strict=True):
         _place(c.frames, out / name / "images", out / f"{name}.mp4", c.frame_ids)
         pose = c.camera.world_from_camera

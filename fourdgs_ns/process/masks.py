@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from fourdgs_ns.capture.label_masks import label_masks
 from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, files_in, image_track, listed
 from fourdgs_ns.capture.sources import read_masks
 from fourdgs_ns.common.cores import available_cores
@@ -72,19 +73,22 @@ def copy_masks(
     """
     if not source.is_dir():
         raise UserError(f"{source} is no folder; give --masks a folder with one folder of masks per camera")
-    shares = {}
+    found_by_camera = {camera: files_in(source / camera, IMAGE_SUFFIXES) for camera in frames}
     for camera, paths in frames.items():
-        found = files_in(source / camera, IMAGE_SUFFIXES)
+        found = found_by_camera[camera]
         if len(found) != len(paths):
             raise UserError(
                 f"{source / camera} holds {len(found)} masks but camera '{camera}' has {len(paths)} frames after cutting; "
                 "make the masks from the frames of the written capture, then type the command again with --from masks"
             )
+    marked, _ = label_masks([image_track(found, camera).source for camera, found in found_by_camera.items()])
+    shares = {}
+    for (camera, paths), masks in zip(frames.items(), marked, strict=True):
         first = _read(paths[0])
         size = (first.shape[1], first.shape[0])
         kept = []
         with appearing(out / camera) as folder:
-            for path, mask in zip(paths, read_masks(image_track(found, camera).source)):
+            for path, mask in zip(paths, read_masks(masks)):
                 fitted = mask if mask.shape[::-1] == size else cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
                 _save(folder / f"{path.stem}.png", fitted)
                 kept.append(float((fitted > 127).mean()))

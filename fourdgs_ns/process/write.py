@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fourdgs_ns.capture.layouts.entries import COEFFICIENTS, FISHEYE_COEFFICIENTS
 from fourdgs_ns.common.files import write_json
 from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
 
@@ -37,7 +38,7 @@ def transforms(
             "fl_y": float(k[1, 1]),
             "cx": float(k[0, 2]),
             "cy": float(k[1, 2]),
-            "camera_model": "OPENCV_FISHEYE" if camera.fisheye else "OPENCV",
+            "camera_model": camera_model(camera),
             **lens_fields(camera),
             "transform_matrix": (camera.world_from_camera @ OPENCV_FROM_OPENGL).tolist(),
         }
@@ -51,9 +52,15 @@ def transforms(
     return content
 
 
+def camera_model(camera: Camera) -> str:
+    """COLMAP's name of the lens, as in Nerfstudio, whose own parser does not know the rational one."""
+    rational = any(camera.distortion[5:])
+    return "OPENCV_FISHEYE" if camera.fisheye else "FULL_OPENCV" if rational else "OPENCV"
+
+
 def lens_fields(camera: Camera) -> dict[str, float]:
-    """Distortion coefficients under Nerfstudio's names (k5 and k6 of the rational model have none in its own parser)."""
-    order = ("k1", "k2", "k3", "k4") if camera.fisheye else ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
+    """Distortion coefficients under the names that :mod:`fourdgs_ns.capture.layouts.entries` reads."""
+    order = FISHEYE_COEFFICIENTS if camera.fisheye else COEFFICIENTS
     values = np.asarray(camera.distortion, np.float64)
     return {key: float(value) for key, value in zip(order, values) if value or camera.fisheye}
 

@@ -62,7 +62,8 @@ def studio_rig(scene: Scene, count: int, width: int, height: int) -> list[Camera
 
 def _rig(scene: Scene, eyes: list[np.ndarray], width: int, height: int) -> list[Camera]:
     rng = np.random.default_rng([scene.seed, 2])
-    return [_shaken(_camera(f"cam{i:02d}", eye, scene.focus, width, height), rng) for i, eye in enumerate(eyes)]
+    digits = max(2, len(str(len(eyes) - 1)))  # so that names sort alike by number and by letters
+    return [_shaken(_camera(f"cam{i:0{digits}d}", eye, scene.focus, width, height), rng) for i, eye in enumerate(eyes)]
 
 
 def rig(scene: Scene, count: int, width: int, height: int) -> list[Camera]:

@@ -140,8 +140,8 @@ def test_no_images(tmp_path):
 
 
 def test_too_many_distortion_coefficients(tmp_path):
-    writers.write_easyvolcap(tmp_path, extra={"D_01": [[0.1] * 12]})
-    refused(lambda: read_capture(tmp_path), "camera '01'", "12 distortion coefficients")
+    writers.write_easyvolcap(tmp_path, extra={"D_01": [[0.1] * 15]})
+    refused(lambda: read_capture(tmp_path), "camera '01'", "15 distortion coefficients")
 
 
 def test_offsets_without_a_rate(tmp_path):

@@ -33,6 +33,7 @@ def test_images_in_folders(folder, tmp_path):
 def test_one_image_per_camera_is_one_frame_in_natural_order(tmp_path):
     names = [str(i + 1) for i in range(11)]
     writers.write_poses_bounds(tmp_path, writers.rig(names))
+    (tmp_path / "poses_bounds.txt").write_text("\n".join(names))
     for name in names:
         writers.write_image(tmp_path / "images" / f"{name}.png")
         writers.write_image(tmp_path / "images_4" / f"{name}.png", 8, 6)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.capture.layouts import read_capture
+from fourdgs_ns.capture.layouts.colmap_rig import read_cameras
 from fourdgs_ns.common.errors import UserError
 from tests.capture import writers
 from tests.capture.test_calibration import write_colmap_binary, write_colmap_text
@@ -172,8 +173,12 @@ def test_multipleview(tmp_path):
 def test_colmap_images_of_a_camera_that_moved(tmp_path):
     rig = writers.rig(("a1", "a2", "b1"))
     write_colmap_text(tmp_path / "sparse" / "0", rig, ["a/1.jpg", "a/2.jpg", "b/1.jpg"])
-    with pytest.raises(UserError, match="that camera moved, or they are of several cameras"):
+    for name in "ab":
+        writers.write_images(tmp_path / "images" / name, range(1, 4), pattern="{}.jpg")
+    with pytest.raises(UserError, match=r"'a' .* turns by up to .* only 2 of its 3 frames have a pose"):
         read_capture(tmp_path)
+    with pytest.raises(UserError, match=r"'a' .* have different poses: it turns by up to"):
+        read_cameras(tmp_path / "sparse" / "0")
 
 
 def test_calibration_for_other_cameras(tmp_path):

@@ -109,12 +109,12 @@ def test_constant_rates_pass_and_uneven_ones_are_named(tmp_path):
 def test_variable_frame_rate_video_is_noted_while_decoding(tmp_path):
     path = tmp_path / "phone.mp4"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
+        stream = container.add_stream("mpeg4", rate=100)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.bit_rate = 4_000_000
         for i, image in enumerate(numbered_frames(40)[::2]):
             frame = av.VideoFrame.from_ndarray(image)
-            frame.pts = i if i < 10 else i + 3
+            frame.pts = 4 * i if i < 14 else 4 * i + 2 * (i % 2)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     notes = []

@@ -62,7 +62,7 @@ def test_moving_and_static_points_are_told_apart_and_written(run):
     np.testing.assert_array_equal(np.unique(cloud.times[~cloud.static]), np.float32([0.0, 0.25, 1.0]))
     merged = read_points_ply(found.key_frames.directory / "points.ply")
     for name in ("positions", "colors", "times", "velocities", "static"):
-        np.testing.assert_array_equal(getattr(merged, name), getattr(cloud, name))
+        np.testing.assert_allclose(getattr(merged, name), getattr(cloud, name), atol=1e-6)
     first = read_points_ply(found.key_frames.directory / "key-frame-000000.ply")
     assert len(first.positions) == 440 and first.static.sum() == 400 and (first.times == 0).all()
 
@@ -107,7 +107,7 @@ def test_load_points_hands_on_velocities_rest_and_interval(rig, monkeypatch):
     capture = replace(rig.capture, point_files=(folder / "points.ply",))
     again = load_points(capture, train_cameras=rig.train, downscale=1.0)
     for name in ("positions", "colors", "times", "velocities", "static"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(points, name))
+        np.testing.assert_allclose(getattr(again, name), getattr(points, name), atol=1e-6)
 
 
 def test_automatic_key_frames_are_three_per_second_within_limits():

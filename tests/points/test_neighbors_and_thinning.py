@@ -22,8 +22,8 @@ def test_neighbor_distance_of_a_grid_is_its_step():
 
 def test_coinciding_and_few_points_have_a_finite_positive_distance():
     floor = np.sqrt(1e-7)
-    np.testing.assert_allclose(mean_neighbor_distance(np.zeros((6, 3))), floor)
-    np.testing.assert_allclose(mean_neighbor_distance(np.zeros((1, 3))), floor)
+    np.testing.assert_allclose(mean_neighbor_distance(np.zeros((6, 3)), least_squared=floor**2), floor)
+    np.testing.assert_allclose(mean_neighbor_distance(np.zeros((1, 3)), least_squared=floor**2), floor)
     assert mean_neighbor_distance(np.zeros((0, 3))).shape == (0,)
     np.testing.assert_allclose(mean_neighbor_distance(np.array([[0.0, 0, 0], [2.0, 0, 0]])), 2.0)
 

@@ -120,7 +120,8 @@ def source_facts(source: FrameSource, root: Path) -> list:
     """
     if isinstance(source, VideoFrames):
         return [[stamp(source.path, root)], [int(i) for i in source.indices]]
-    return [[stamp(path, root) for path in source.paths], "opaque" if source.opaque else None]
+    reading = "opaque" if source.opaque else "labels" if source.labels else None
+    return [[stamp(path, root) for path in source.paths], reading]
 
 
 def damage_of(path: Path, sidecar: Sidecar) -> str | None:

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fourdgs_ns.capture.capture import Capture
+from fourdgs_ns.capture.label_masks import with_label_masks
 from fourdgs_ns.capture.layouts.layout import Layout
+from fourdgs_ns.capture.layouts.plausibility import doubts
 from fourdgs_ns.capture.layouts.sequences import folders_in, listed
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.registry import Registry
@@ -73,9 +75,10 @@ def read_capture(root: Path, layout: str | None = None) -> Capture:
 def _read(layout: Layout, root: Path) -> Capture:
     assert layout.read is not None, layout.name
     try:
-        return layout.read(root)
+        capture = with_label_masks(layout.read(root))
     except OSError as error:  # a folder without permission, a disk that went away
         raise UserError(f"{error.filename or root} cannot be read ({error.strerror}); make it readable") from None
+    return replace(capture, notes=(*capture.notes, *doubts(capture)))
 
 
 def _nothing_fits(root: Path) -> str:

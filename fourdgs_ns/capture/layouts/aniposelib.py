@@ -15,7 +15,7 @@ import numpy as np
 
 from fourdgs_ns.capture.layouts.conventions import checked_distortion, checked_intrinsics, pose_from_world_to_camera
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout
-from fourdgs_ns.capture.layouts.reading import matrix
+from fourdgs_ns.capture.layouts.reading import flag, matrix, read_text
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
@@ -53,7 +53,7 @@ def _camera(camera: str, table: dict[str, Any], file: Path) -> Camera:
     translation = np.asarray(table["translation"], dtype=np.float64).reshape(-1)
     translation = matrix(translation.tolist(), (3,), f"translation of camera '{camera}'", file)
     pose = pose_from_world_to_camera(np.hstack([rotation, translation[:, None]]), camera, file)
-    fisheye = bool(table.get("fisheye", False))
+    fisheye = flag(table.get("fisheye", False), f"fisheye of camera '{camera}'", file)
     coefficients = np.asarray(table.get("distortions", []), dtype=np.float64).reshape(-1).tolist()
     distortion = checked_distortion(coefficients, camera, file, fisheye)
     return Camera(camera, round(width), round(height), lens, pose, distortion, fisheye)
@@ -66,11 +66,11 @@ def _load(file: Path) -> dict[str, Any]:
         if sys.version_info >= (3, 11):
             import tomllib
 
-            return tomllib.loads(file.read_text(encoding="utf-8"))
+            return tomllib.loads(read_text(file))
         import tomli  # type: ignore[import-not-found,unused-ignore]
 
-        return tomli.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+        return tomli.loads(read_text(file))
+    except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file} is not valid TOML ({reason}); correct that place or export the file again") from None
 
@@ -78,7 +78,7 @@ def _load(file: Path) -> dict[str, Any]:
 def find_calibration(path: Path) -> Path | None:
     if path.is_file():
         return path if path.suffix == ".toml" else None
-    candidates = [path / "camera_array.toml", *sorted(path.glob("*alib*.toml"))]
+    candidates = [path / "camera_array.toml", *sorted(path.glob("[!.]*alib*.toml"))]
     return next((c for c in candidates if c.is_file()), None)
 
 

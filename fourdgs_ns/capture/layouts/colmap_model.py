@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.capture.layouts.conventions import checked_distortion, checked_intrinsics, pose_from_world_to_camera
 from fourdgs_ns.capture.layouts.reading import read_text
+from fourdgs_ns.capture.layouts.sequences import folders_in
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera, pinhole
 
@@ -27,7 +29,7 @@ MODELS = {
     9: ("RADIAL_FISHEYE", 5),
 }
 COUNTS = dict(MODELS.values())
-FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "")
+FOLDERS = ("sparse", "colmap/sparse", "")
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,30 @@ class ModelImage:
     world_from_camera: Float[np.ndarray, "4 4"]
 
 
+def find_models(root: Path) -> list[Path]:
+    """The folders under ``root`` that hold cameras and images: the one with most images first, which COLMAP may number 1."""
+    around = [root / name for name in FOLDERS]
+    numbered = [f for folder in around[:-1] for f in folders_in(folder) if f.name.isdecimal()]
+    found = [folder for folder in (*numbered, *around) if _suffix(folder) is not None]
+    return sorted(found, key=count_images, reverse=True) if len(found) > 1 else found
+
+
 def find_model(root: Path) -> Path | None:
-    """The folder under ``root`` that holds cameras and images."""
-    for folder in (root / name for name in FOLDERS):
-        for suffix in (".bin", ".txt"):
-            if (folder / f"cameras{suffix}").is_file() and (folder / f"images{suffix}").is_file():
-                return folder
-    return None
+    """The first of :func:`find_models`."""
+    return next(iter(find_models(root)), None)
+
+
+def count_images(folder: Path) -> int:
+    """Number of images that a model says it has."""
+    if _suffix(folder) == ".bin":
+        return int(_Reader(folder / "images.bin").take("Q")[0])
+    return len(_image_lines(folder / "images.txt"))
+
+
+def _suffix(folder: Path) -> str | None:
+    """Binary files count where both kinds are there, as in COLMAP."""
+    both = (s for s in (".bin", ".txt") if (folder / f"cameras{s}").is_file() and (folder / f"images{s}").is_file())
+    return next(both, None)
 
 
 def read_model(folder: Path) -> tuple[dict[int, Camera], list[ModelImage]]:
@@ -55,7 +74,7 @@ def read_model(folder: Path) -> tuple[dict[int, Camera], list[ModelImage]]:
     Raises:
         UserError: unreadable or cut off, or a lens model that is not known.
     """
-    if (folder / "cameras.bin").is_file():
+    if _suffix(folder) == ".bin":
         cameras, images = _binary_cameras(folder / "cameras.bin"), _binary_images(folder / "images.bin")
     else:
         cameras, images = _text_cameras(folder / "cameras.txt"), _text_images(folder / "images.txt")
@@ -94,7 +113,7 @@ def _pose(q: list[float], t: list[float], name: str, file: Path) -> Float[np.nda
 
 def _text_cameras(file: Path) -> dict[int, Camera]:
     cameras = {}
-    for words in (line.split() for line in read_text(file).splitlines() if line.strip() and line[0] != "#"):
+    for words in (line.split() for line in _lines(file) if line):
         try:
             camera_id, width, height = int(words[0]), int(words[2]), int(words[3])
             params = [float(x) for x in words[4:]]
@@ -106,21 +125,50 @@ def _text_cameras(file: Path) -> dict[int, Camera]:
     return cameras
 
 
+def _lines(file: Path) -> list[str]:
+    """Without comments."""
+    return [line for line in map(str.strip, read_text(file).splitlines()) if not line.startswith("#")]
+
+
+def _image_lines(file: Path) -> list[str]:
+    """The lines of images: the line after one lists its features, and may be empty or, from other programs, missing."""
+    found: list[str] = []
+    after_image = False
+    for line in _lines(file):
+        after_image = bool(line) and not (after_image and not _is_image(line))
+        found += [line] if after_image else []
+    return found
+
+
+def _is_image(line: str) -> bool:
+    """Ten words of which the last is a name; of features (x y id) all words are numbers."""
+    words = line.split(maxsplit=9)
+    return len(words) == 10 and _numeric(words[:9]) and not _numeric(words[9].split())
+
+
+def _numeric(words: Sequence[str]) -> bool:
+    try:
+        return all(np.isfinite(float(word)) for word in words)
+    except ValueError:
+        return False
+
+
 def _text_images(file: Path) -> list[ModelImage]:
-    # Every second line lists the image's features, and may be empty.
-    lines = [line for line in read_text(file).splitlines() if not line.startswith("#")]
     images = []
-    for line in lines[::2]:
-        if not line.strip():
-            continue
+    for line in _image_lines(file):
         words = line.split(maxsplit=9)
         try:
             numbers = [float(x) for x in words[1:8]]
             camera_id, name = int(words[8]), words[9].strip()
         except (ValueError, IndexError):
             raise UserError(f"the line '{line[:40]}' in {file} is no image; export the model again") from None
-        images.append(ModelImage(name, camera_id, _pose(numbers[:4], numbers[4:], name, file)))
+        images.append(_image(name, camera_id, numbers, file))
     return images
+
+
+def _image(name: str, camera_id: int, numbers: list[float], file: Path) -> ModelImage:
+    pose = _pose(numbers[:4], numbers[4:], name, file)
+    return ModelImage(name.replace("\\", "/"), camera_id, pose)
 
 
 class _Reader:
@@ -167,5 +215,5 @@ def _binary_images(file: Path) -> list[ModelImage]:
         _, *numbers, camera_id = reader.take("idddddddi")
         name = reader.word()
         reader.skip(24 * reader.take("Q")[0])
-        images.append(ModelImage(name, camera_id, _pose(numbers[:4], numbers[4:], name, file)))
+        images.append(_image(name, camera_id, numbers, file))
     return images

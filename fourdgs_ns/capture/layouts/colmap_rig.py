@@ -1,22 +1,24 @@
 """COLMAP models of rigs, and ``multipleview`` folders that are built on one.
 
-Images of a model are ``[rig/]<camera>/<frame>.jpg`` with one fixed pose per camera, or one image per camera whose frames lie
-elsewhere: images/<camera>/<frame>.jpg, cam01/frame_00001.jpg (multipleview, whose sparse_/ model names images after cameras),
-or <camera>.mp4. The first camera is held out.
+Images of a model are ``[rig/]<camera>/<frame>.jpg``, with one pose per camera or one per frame, or one image per camera
+whose frames lie elsewhere: images/<camera>/<frame>.jpg, cam01/frame_00001.jpg (multipleview, whose sparse_/ model names images
+after cameras), or <camera>.mp4. The first camera is held out.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.colmap_model import ModelImage, find_model, read_model
+from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
+from fourdgs_ns.capture.layouts.colmap_model import ModelImage, count_images, find_model, find_models, read_model
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.named_rig import capture_of, frames_by_camera
-from fourdgs_ns.capture.layouts.sequences import natural_key
+from fourdgs_ns.capture.layouts.sequences import listed, natural_key, telling_names
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
@@ -24,19 +26,54 @@ NAME = "colmap-rig"
 SPARSE_FOLDERS = ("", "sparse_")
 MOVED = 1e-2
 """Share of the rig's size by which the images of a camera may lie apart and still count as one pose."""
+TURNED = 0.2
+"""Degrees by which they may be turned."""
+ZOOMED = 0.05
+"""Share by which their focal lengths may differ."""
+
+
+@dataclass(frozen=True)
+class _Posed:
+    """One camera of a model and its images."""
+
+    camera: Camera
+    """In the pose and with the lens of the middle image."""
+    images: Sequence[ModelImage]
+    degrees: float
+    """Largest turn between two images, from the middle one."""
+    share: float
+    """Largest distance between them, in sizes of the rig."""
+
+    @property
+    def moves(self) -> bool:
+        return self.degrees > TURNED or self.share > MOVED
+
+    @property
+    def said(self) -> str:
+        return f"turns by up to {self.degrees:.1f} degrees and moves by {100 * self.share:.1f} % of the rig's size"
 
 
 def recognizes(root: Path) -> bool:
-    return _model(root) is not None
+    return bool(_models(root))
 
 
 def read(root: Path) -> Capture:
-    """Read the model and the frames beside it."""
-    folder = _model(root)
-    if folder is None:
+    """Read the model with most images and the frames beside it; a camera that moves needs a pose for each frame."""
+    models = _models(root)
+    if not models:
         raise UserError(f"{root} has no COLMAP model (sparse/0/cameras.bin and images.bin); put it there")
-    cameras = read_cameras(folder)
-    return capture_of(root, NAME, cameras, frames_by_camera(root), folder / "images", None)
+    folder, posed = models[0], _posed_cameras(models[0])
+    frames = frames_by_camera(root, [own.camera.name for own in posed])
+    capture = capture_of(root, NAME, [own.camera for own in posed], frames, folder / "images", None)
+    moving = {own.camera.name: own for own in posed if own.moves}
+    cameras = [_moved(c, moving[c.name], folder) if c.name in moving else c for c in capture.cameras]
+    notes = [
+        f"{name} {own.said}: each of its frames has its own pose" for name, own in moving.items() if name in frames
+    ]
+    if len(models) > 1:
+        others = listed([f"{other} ({count_images(other)})" for other in models[1:]])
+        notes.append(f"{folder} is used, the model with most images ({count_images(folder)}); not used: {others}")
+    return replace(capture, cameras=tuple(cameras), notes=(*capture.notes, *notes))
 
 
 def find_calibration(path: Path) -> Path | None:
@@ -48,36 +85,65 @@ def read_cameras(folder: Path) -> list[Camera]:
     """One camera per folder of images, or per image when they lie in one folder.
 
     Raises:
-        UserError: the model is damaged, or the images of one camera were taken from different places.
+        UserError: the model is damaged, or the images of one camera were taken in different poses.
     """
+    posed = _posed_cameras(folder)
+    for own in posed:
+        if own.moves:
+            raise UserError(
+                f"the {len(own.images)} images of '{own.camera.name}' in {folder} have different poses: it {own.said}, or they "
+                "are of several cameras; put each camera's images into a folder of its own, or remove what was taken while it "
+                "moved"
+            )
+    return [own.camera for own in posed]
+
+
+def _posed_cameras(folder: Path) -> list[_Posed]:
     lenses, images = read_model(folder)
     if not images:
         raise UserError(f"{folder} has no registered image; calibrate again")
+    paths = [PurePosixPath(image.name) for image in images]
+    parents = [path.parent for path in paths]
+    told = telling_names(parents) if len(set(parents)) > 1 else [""] * len(paths)
+    names = [name or path.stem for name, path in zip(told, paths, strict=True)]
     by_camera: dict[str, list[ModelImage]] = {}
-    parents = {str(PurePosixPath(image.name).parent) for image in images}
-    for image in images:
-        path = PurePosixPath(image.name)
-        own = path.parent.name if len(parents) > 1 else path.stem
-        by_camera.setdefault(own, []).append(image)
+    for name, image in zip(names, images, strict=True):
+        by_camera.setdefault(name, []).append(image)
     centres = np.stack([image.world_from_camera[:3, 3] for image in images])
     size = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max())
-    return [_camera(n, by_camera[n], lenses, size, folder) for n in sorted(by_camera, key=natural_key)]
+    return [_posed(n, by_camera[n], lenses, size, folder) for n in sorted(by_camera, key=natural_key)]
 
 
-def _camera(camera: str, images: list[ModelImage], lenses: dict[int, Camera], size: float, folder: Path) -> Camera:
-    centres = np.stack([image.world_from_camera[:3, 3] for image in images])
-    spread = float(np.linalg.norm(centres - centres[0], axis=1).max())
-    if spread > MOVED * max(size, 1e-12) and len(images) > 1:
+def _posed(camera: str, images: list[ModelImage], lenses: dict[int, Camera], size: float, folder: Path) -> _Posed:
+    middle = images[len(images) // 2]
+    poses = np.stack([image.world_from_camera for image in images])
+    spread = float(np.linalg.norm(poses[:, :3, 3] - middle.world_from_camera[:3, 3], axis=1).max())
+    turn = Rotation.from_matrix(poses[:, :3, :3] @ middle.world_from_camera[:3, :3].T).magnitude()
+    focal = [float(lenses[image.camera_id].intrinsics[0, 0]) for image in images]
+    if max(focal) > (1 + ZOOMED) * min(focal):
         raise UserError(
-            f"the {len(images)} images of '{camera}' in {folder} lie up to {spread:.3g} apart: that camera moved, or they are of "
-            "several cameras; put each camera's images into a folder of its own"
+            f"the images of '{camera}' in {folder} have focal lengths of {min(focal):.4g} to {max(focal):.4g} pixels; a camera "
+            "that zooms is not supported, calibrate again with one lens per folder (single_camera_per_folder)"
         )
-    pose = images[len(images) // 2].world_from_camera
-    return replace(lenses[images[0].camera_id], name=camera, world_from_camera=pose)
+    lens = replace(lenses[middle.camera_id], name=camera, world_from_camera=middle.world_from_camera)
+    return _Posed(lens, images, float(np.degrees(turn).max()), spread / size if size > 0 else 0.0)
 
 
-def _model(root: Path) -> Path | None:
-    return next((found for inner in SPARSE_FOLDERS if (found := find_model(root / inner)) is not None), None)
+def _moved(recorded: RecordedCamera, own: _Posed, folder: Path) -> RecordedCamera:
+    poses = {PurePosixPath(image.name).stem: image.world_from_camera for image in own.images}
+    paths = recorded.frames.paths if isinstance(recorded.frames, ImageFrames) else ()
+    known = sum(path.stem in poses for path in paths)
+    if known < len(recorded.frames):
+        raise UserError(
+            f"camera '{recorded.name}' in {folder} {own.said} between its images (or they are of several cameras), but only "
+            f"{known} of its {len(recorded.frames)} frames have a pose there; register all of its frames as images, or put one "
+            "pose of it there"
+        )
+    return recorded.posed(np.stack([poses[path.stem] for path in paths]))
+
+
+def _models(root: Path) -> list[Path]:
+    return next((found for inner in SPARSE_FOLDERS if (found := find_models(root / inner))), [])
 
 
 LAYOUT = Layout(

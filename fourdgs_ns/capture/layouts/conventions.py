@@ -19,6 +19,18 @@ from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
 ROTATION_TOLERANCE = 1e-2
 """Largest entry of RᵀR - I that rounding of printed digits may explain."""
 ASPECT_TOLERANCE = 5e-3
+PERSPECTIVE_MODELS = (
+    *("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "RADTAN", "PLUMB_BOB", "BROWN"),
+    *("FULL_OPENCV", "RATIONAL_POLYNOMIAL"),
+)
+RATIONAL_MODELS = PERSPECTIVE_MODELS[-2:]
+FISHEYE_MODELS = (
+    *("OPENCV_FISHEYE", "FISHEYE", "FISHEYE_OPENCV", "EQUIDISTANT", "KANNALA_BRANDT"),
+    *("SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE"),
+)
+"""Names that programs give to the equidistant model."""
+SCALED = 1.3
+"""Factor by which a principal point is off the centre on both axes alike when its image was scaled, and by calibration never."""
 
 
 def checked_pose(pose: Float[np.ndarray, "r 4"], camera: str, path: Path) -> Float[np.ndarray, "4 4"]:
@@ -80,6 +92,45 @@ def checked_intrinsics(matrix: Float[np.ndarray, "3 3"], camera: str, path: Path
     return matrix
 
 
+def is_fisheye_model(model: str, camera: str, path: Path) -> bool:
+    """Whether a lens model, by any of its names, is the equidistant one.
+
+    Raises:
+        UserError: it is neither that nor a perspective one.
+    """
+    name = model.strip().upper()
+    if name in FISHEYE_MODELS:
+        return True
+    if name in PERSPECTIVE_MODELS:
+        return False
+    raise UserError(
+        f"camera '{camera}' in {path} has the camera model {model}; known are "
+        f"{', '.join(PERSPECTIVE_MODELS + FISHEYE_MODELS)}, convert the frames to one of them"
+    )
+
+
+def looks_scaled(matrix: Float[np.ndarray, "3 3"], width: int, height: int) -> bool:
+    """Whether the principal point is that of an image of the same aspect but of another size."""
+    across, down = 2 * matrix[0, 2] / width, 2 * matrix[1, 2] / height
+    alike = min(across, down) > 0 and abs(np.log(across / down)) < np.log(SCALED)
+    return bool(alike and abs(np.log(across * down)) / 2 > np.log(SCALED))
+
+
+def check_unscaled(
+    matrix: Float[np.ndarray, "3 3"], size: tuple[int, int], camera: str, path: Path, keys: str = "its width and height"
+) -> None:
+    """Refuse intrinsics for which ``path`` states no size when they cannot be those of frames of ``size``.
+
+    ``keys``: how the size is called in the file.
+    """
+    if looks_scaled(matrix, *size):
+        raise UserError(
+            f"camera '{camera}' in {path} has its principal point at ({matrix[0, 2]:g}, {matrix[1, 2]:g}), but its frames are "
+            f"{size[0]}x{size[1]} pixels and no size is stated: write {keys} there, of the images that were calibrated or, if "
+            "the frames were cropped from these, of the frames"
+        )
+
+
 def scaled_intrinsics(
     matrix: Float[np.ndarray, "3 3"],
     calibrated: tuple[float, float],
@@ -113,6 +164,7 @@ def at_frame_size(camera: Camera, width: int, height: int, path: Path) -> Camera
         UserError: another aspect.
     """
     if not camera.width or not camera.height:
+        check_unscaled(camera.intrinsics, (width, height), camera.name, path)
         return replace(camera, width=width, height=height)
     matrix = scaled_intrinsics(camera.intrinsics, (camera.width, camera.height), (width, height), camera.name, path)
     return replace(camera, width=width, height=height, intrinsics=matrix)
@@ -121,7 +173,7 @@ def at_frame_size(camera: Camera, width: int, height: int, path: Path) -> Camera
 def checked_distortion(
     coefficients: Sequence[float], camera: str, path: Path, fisheye: bool = False
 ) -> tuple[float, ...]:
-    """Coefficients in OpenCV's order, padded to k1 k2 p1 p2 k3 (k4 k5 k6) or k1..k4 of the fisheye.
+    """Coefficients in OpenCV's order, padded to k1 k2 p1 p2 k3 (k4 k5 k6 (s1 s2 s3 s4 (tx ty))) or k1..k4 of the fisheye.
 
     Empty when the camera is a pinhole.
     """
@@ -134,10 +186,10 @@ def checked_distortion(
         values.pop()
     if not values and not fisheye:  # a fisheye lens without coefficients is still no pinhole
         return ()
-    lengths = (4,) if fisheye else (5, 8)
+    lengths = (4,) if fisheye else (5, 8, 12, 14)
     length = next((n for n in lengths if len(values) <= n), None)
     if length is None:
-        model = "the fisheye model" if fisheye else "the rational model k1 k2 p1 p2 k3 k4 k5 k6"
+        model = "the fisheye model" if fisheye else "OpenCV's model of 14"
         raise UserError(
             f"camera '{camera}' in {path} has {len(values)} distortion coefficients, more than {model} knows; "
             f"calibrate with at most {lengths[-1]}, or undistort the frames"

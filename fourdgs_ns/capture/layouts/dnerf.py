@@ -45,8 +45,9 @@ def read(root: Path) -> Capture:
         raise UserError(
             f"no entry of {root / 'transforms_train.json'} has a 'time': the scene is static; add the times"
         )
-    values, index = instants(entry_numbers(entries, "time"))
-    times, notes = to_seconds(values, metadata_fps(root))
+    values, index, _ = instants(entry_numbers(entries, "time"))
+    unit, notes = to_seconds(values, metadata_fps(root))
+    times = unit * (values - values[0])
     cameras = cameras_of(by_camera, index)
     if not any(c.moves for c in cameras):
         require_cameras(root, [c.name for c in cameras])

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
 from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, pose_from_world_to_camera, scaled_intrinsics
 from fourdgs_ns.capture.layouts.layout import Layout
-from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, matrix, number, read_json
-from fourdgs_ns.capture.layouts.rig import View, camera_from_views, on_common_clock, require_cameras
+from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, matrix, number, path_in, read_json
+from fourdgs_ns.capture.layouts.rig import View, camera_from_views, on_common_clock, require_cameras, size_of
 from fourdgs_ns.capture.layouts.sequences import natural_key
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
@@ -57,7 +57,8 @@ def read(root: Path) -> Capture:
     if both:
         raise UserError(f"camera '{both[0]}' is in train_meta.json and test_meta.json of {root}; remove it from one")
     names = sorted({**train, **test}, key=natural_key)
-    cameras = [_camera(root, camera, {**train, **test}[camera]) for camera in names]
+    size = size_of(view for listed in (train | test).values() for view in listed.views)
+    cameras = [_camera(root, camera, (train | test)[camera], size) for camera in names]
     if not any(c.moves for c in cameras):
         require_cameras(root, names)
     fps, notes = image_fps(root)
@@ -92,12 +93,13 @@ def _read_meta(root: Path, path: Path) -> tuple[dict[str, _Listed], int]:
         for c, identity in enumerate(row):
             camera = str(identity)
             where = f"of camera '{camera}' at frame {t}"
+            image = path_in(root / "ims", str(files[t][c]))
             intrinsics = matrix(k[t][c], (3, 3), f"k {where}", path)
             world_to_camera = matrix(w2c[t][c], (4, 4), f"w2c {where}", path)
             # Most cameras stand still: each distinct calibration is checked once.
             poses, key = seen[camera], intrinsics.tobytes() + world_to_camera.tobytes()
             if key in poses:
-                cameras[camera].views.append(View(root / "ims" / str(files[t][c]), poses[key], t))
+                cameras[camera].views.append(View(image, poses[key], t))
                 continue
             poses[key] = pose_from_world_to_camera(world_to_camera, camera, path)
             if camera not in cameras:
@@ -106,7 +108,7 @@ def _read_meta(root: Path, path: Path) -> tuple[dict[str, _Listed], int]:
                 raise UserError(
                     f"k {where} in {path} differs from earlier frames; zooming cameras are not supported, remove it"
                 )
-            cameras[camera].views.append(View(root / "ims" / str(files[t][c]), poses[key], t))
+            cameras[camera].views.append(View(image, poses[key], t))
     return cameras, len(files)
 
 
@@ -117,13 +119,13 @@ def _table(meta: dict[str, Any], key: str, path: Path) -> list[list[Any]]:
     return table
 
 
-def _camera(root: Path, camera: str, listed: _Listed) -> RecordedCamera:
+def _camera(root: Path, camera: str, listed: _Listed, size: float) -> RecordedCamera:
     def camera_at(_: str, width: int, height: int) -> Camera:
-        size = (listed.width, listed.height)
-        lens = scaled_intrinsics(listed.intrinsics, size, (width, height), camera, listed.path)
+        stated = (listed.width, listed.height)
+        lens = scaled_intrinsics(listed.intrinsics, stated, (width, height), camera, listed.path)
         return Camera(camera, width, height, lens, listed.views[0].world_from_camera)
 
-    read_camera = camera_from_views(camera, listed.views, camera_at, listed.path)
+    read_camera = camera_from_views(camera, listed.views, camera_at, listed.path, size)
     images = root / "ims"
     labels = [
         (root / "seg" / os.path.relpath(view.path, images)).with_suffix(".png")

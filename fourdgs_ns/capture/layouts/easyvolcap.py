@@ -18,13 +18,15 @@ from jaxtyping import Float
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.conventions import (
+    check_unscaled,
     checked_distortion,
     checked_intrinsics,
+    is_fisheye_model,
     pose_from_world_to_camera,
     scaled_intrinsics,
 )
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout
-from fourdgs_ns.capture.layouts.reading import metadata_fps, number, opencv_matrix, read_json, read_opencv_yaml
+from fourdgs_ns.capture.layouts.reading import flag, metadata_fps, number, opencv_matrix, read_json, read_opencv_yaml
 from fourdgs_ns.capture.layouts.rig import FixedCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.capture.layouts.sequences import (
     IMAGE_SUFFIXES,
@@ -33,6 +35,7 @@ from fourdgs_ns.capture.layouts.sequences import (
     files_in,
     folders_in,
     image_track,
+    images_of,
     listed,
     mask_source,
     natural_key,
@@ -116,7 +119,7 @@ def camera_names(content: Mapping[str, Any], path: Path) -> list[str]:
 
 def _find_frames(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
     """Files by camera: images in a folder per camera, one image per camera, else videos."""
-    images = {f.name: paths for f in folders_in(root / "images") if (paths := files_in(f, IMAGE_SUFFIXES))}
+    images = {f.name: paths for f in folders_in(root / "images") if (paths := images_of(f))}
     if not images:
         images = {camera: [p] for camera, p in by_stem(files_in(root / "images", IMAGE_SUFFIXES)).items()}
     videos = {camera: [p] for camera, p in by_stem(files_in(root / "videos", VIDEO_SUFFIXES)).items()}
@@ -161,18 +164,32 @@ def _camera(
     if intrinsics is None:
         raise UserError(f"{intri_file} lists camera '{camera}' but has no K_{camera}; add it or remove the name")
     intrinsics = checked_intrinsics(intrinsics.reshape(3, 3), camera, intri_file)
-    coefficients = _entry(intri, (f"rdist_{camera}",), 0, intri_file)
-    fisheye = coefficients is not None and bool(np.any(coefficients != 0))
-    if not fisheye:
-        coefficients = _entry(intri, (f"D_{camera}", f"dist_{camera}"), 0, intri_file)
-    listed_coefficients = [] if coefficients is None else coefficients.ravel().tolist()
-    distortion = checked_distortion(listed_coefficients, camera, intri_file, fisheye)
+    distortion, fisheye = _distortion(intri, intri_file, camera)
     width, height = (number(intri.get(f"{side}_{camera}", 0), f"{side}_{camera}", intri_file) for side in "WH")
     stated = min(width, height) > 0
-    if stated and frame_size is not None:
+    if frame_size is not None and not stated:
+        check_unscaled(intrinsics, frame_size, camera, intri_file, f"W_{camera} and H_{camera}")
+    elif frame_size is not None:
         intrinsics = scaled_intrinsics(intrinsics, (width, height), frame_size, camera, intri_file)
     size = frame_size or ((round(width), round(height)) if stated else (0, 0))
     return Camera(camera, *size, intrinsics, _pose(extri, camera, extri_file), distortion, fisheye)
+
+
+def _distortion(intri: Mapping[str, Any], path: Path, camera: str) -> tuple[tuple[float, ...], bool]:
+    """Coefficients, and whether they are of a fisheye lens: rdist_, or D_ beside a flag or the name of a model."""
+    radial = _entry(intri, (f"rdist_{camera}",), 0, path)
+    usual = _entry(intri, (f"D_{camera}", f"dist_{camera}"), 0, path)
+    radial, usual = ([] if values is None else values.ravel().tolist() for values in (radial, usual))
+    if any(radial) and any(usual):
+        raise UserError(f"{path} has rdist_{camera} and D_{camera} for one lens; remove the wrong one")
+    fisheye = any(radial)
+    for key in (f"{word}_{camera}" for word in ("fisheye", "is_fisheye", "camera_model", "model")):
+        if key in intri:
+            named = is_fisheye_model(str(intri[key]), camera, path) if "model" in key else flag(intri[key], key, path)
+            if any(radial) and not named:
+                raise UserError(f"{path} has rdist_{camera}, which is a fisheye's, but {key} {intri[key]}; remove one")
+            fisheye = named
+    return checked_distortion(radial if any(radial) else usual, camera, path, fisheye), fisheye
 
 
 def _pose(extri: Mapping[str, Any], camera: str, path: Path) -> Float[np.ndarray, "4 4"]:
@@ -201,6 +218,12 @@ def _synchronised(root: Path, folder: Path, cameras: list[FixedCamera], fps: flo
         raise UserError(
             f"{path} gives offsets in seconds but nothing states the frame rate of the images; "
             f'write it into {root / "metadata.json"}, such as {{"fps": 60}}'
+        )
+    stamped = next((c for c in cameras if c.track.stamped), None)
+    if stamped is not None:
+        raise UserError(
+            f"{path} gives offsets, but frames of camera '{stamped.name}' are named by time stamps "
+            f"({stamped.track.source.describe(0)}); remove that file, or number the frames"
         )
     content = read_json(path)
     shifted = []

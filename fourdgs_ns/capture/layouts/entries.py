@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,23 +15,41 @@ from jaxtyping import Float, Int
 
 from fourdgs_ns.capture.capture import RecordedCamera
 from fourdgs_ns.capture.layouts.conventions import (
+    RATIONAL_MODELS,
+    check_unscaled,
     checked_distortion,
     checked_intrinsics,
+    is_fisheye_model,
     pose_from_opengl,
     scaled_intrinsics,
 )
-from fourdgs_ns.capture.layouts.reading import matrix, number, read_json
-from fourdgs_ns.capture.layouts.rig import View, camera_from_views
-from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from fourdgs_ns.capture.layouts.reading import flag, matrix, number, number_list, path_in, read_json
+from fourdgs_ns.capture.layouts.rig import View, camera_from_views, size_of
+from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, LARGEST_STAMP, VIDEO_SUFFIXES, telling_names
+from fourdgs_ns.capture.stamps import LEAST_STAMP_STEP, UNITS, Grid, are_stamps, on_grid, period_of, unit_of
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera, pinhole
 
 CAMERA_KEYS = ("camera_label", "camera", "cam_id")
-LENS_KEYS = (
-    *("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y", "camera_model"),
-    *("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2"),
+FISHEYE_COEFFICIENTS = ("k1", "k2", "k3", "k4")
+COEFFICIENTS = (
+    *("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
+    *("s1", "s2", "s3", "s4", "tau_x", "tau_y"),
 )
-PINHOLE_MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
+"""In OpenCV's order; those of thin prisms and tilted sensors under OpenCV's own names."""
+AMBIGUOUS_STEP = 10
+"""Even whole numbers this far apart may be milliseconds, or each tenth frame."""
+SHARED = 1.1
+"""Times in all, per entry of the camera that has most, from which cameras stamp their frames by clocks of their own."""
+UNREAD_KEYS = (
+    *("b1", "b2", "p3", "p4", "rolling_shutter", "rolling_shutter_time"),
+    *("latlong", "ftheta_p0", "ftheta_p1", "ftheta_p2", "ftheta_p3", "ftheta_p4"),
+)
+"""What changes where a pixel looks, and is refused unless zero."""
+LENS_KEYS = (
+    *("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y", "x_fov", "y_fov"),
+    *("camera_model", "is_fisheye", *COEFFICIENTS, *UNREAD_KEYS),
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,7 @@ def read_entries(listing: Path) -> tuple[dict[str, Any], list[Entry]]:
         label = next((str(frame[key]) for key in CAMERA_KEYS if key in frame), file_path)
         entries.append(
             Entry(
-                _existing(listing.parent / file_path),
+                _existing(path_in(listing.parent, file_path)),
                 {**shared, **frame},
                 pose_from_opengl(pose, label, listing),
                 listing,
@@ -94,8 +112,7 @@ def camera_names(entries: Sequence[Entry]) -> list[str] | None:
         return [e.path.stem for e in entries]
     folders = [e.path if e.path.is_dir() else e.path.parent for e in entries]
     if len(set(folders)) > 1:
-        same_name = len({f.name for f in folders}) < len(set(folders))
-        return [f.parent.name if same_name else f.name for f in folders]  # cam00/images/0000.png
+        return telling_names(folders)
     prefixes = [re.sub(r"[_\-.]?\d+$", "", e.path.stem) for e in entries]
     if len(set(prefixes)) > 1 and all(prefixes):
         return prefixes
@@ -120,31 +137,65 @@ def camera_of(entries: Sequence[Entry], camera: str, width: int, height: int) ->
     def value(key: str) -> float | None:
         return number(fields[key], f"{key} of camera '{camera}'", listing) if key in fields else None
 
-    model = str(fields.get("camera_model", "OPENCV")).upper()
-    fisheye = model == "OPENCV_FISHEYE"
-    if not fisheye and model not in PINHOLE_MODELS:
-        raise UserError(
-            f"camera '{camera}' in {listing} has the camera_model {model}; known are {', '.join(PINHOLE_MODELS)} and "
-            f"OPENCV_FISHEYE, convert the frames to one of them"
-        )
     w, h = value("w") or width, value("h") or height
-    fx, fy = value("fl_x"), value("fl_y")
-    angle_x, angle_y = value("camera_angle_x"), value("camera_angle_y")
-    if fx is None and angle_x is not None:
-        fx = w / 2 / math.tan(angle_x / 2) if 0 < angle_x < math.pi else math.nan
-        if fy is None and angle_y is not None:
-            fy = h / 2 / math.tan(angle_y / 2) if 0 < angle_y < math.pi else math.nan
-    if fx is None:
+    fx, fy = (_focal(value, axis, size) for axis, size in (("x", w), ("y", h)))
+    fx, fy = fy if fx is None else fx, fx if fy is None else fy
+    if fx is None or fy is None:
         raise UserError(
             f"camera '{camera}' in {listing} has neither fl_x nor camera_angle_x; add its focal length in pixels"
         )
     cx, cy = value("cx"), value("cy")
-    at_calibration = pinhole(fx, fx if fy is None else fy, w / 2 if cx is None else cx, h / 2 if cy is None else cy)
+    at_calibration = pinhole(fx, fy, w / 2 if cx is None else cx, h / 2 if cy is None else cy)
     at_calibration = checked_intrinsics(at_calibration, camera, listing)
-    order = ("k1", "k2", "k3", "k4") if fisheye else ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
-    distortion = checked_distortion([value(key) or 0.0 for key in order], camera, listing, fisheye)
+    if not (value("w") and value("h")):
+        check_unscaled(at_calibration, (width, height), camera, listing, "w and h")
+    distortion, fisheye = _distortion(fields, camera, listing)
     lens = scaled_intrinsics(at_calibration, (w, h), (width, height), camera, listing)
     return Camera(camera, width, height, lens, entries[0].world_from_camera, distortion, fisheye)
+
+
+def _focal(value: Callable[[str], float | None], axis: str, pixels: float) -> float | None:
+    """Focal length along an axis: as such, else from its angle in radians (Blender) or in degrees (instant-ngp)."""
+    focal, angle, degrees = value(f"fl_{axis}"), value(f"camera_angle_{axis}"), value(f"{axis}_fov")
+    if focal is not None:
+        return focal
+    if angle is None:
+        angle = None if degrees is None else math.radians(degrees)
+    if angle is None:
+        return None
+    return pixels / 2 / math.tan(angle / 2) if 0 < angle < math.pi else math.nan
+
+
+def _distortion(fields: Mapping[str, Any], camera: str, listing: Path) -> tuple[tuple[float, ...], bool]:
+    """Coefficients of the lens, and whether it is the fisheye model; what neither holds is refused."""
+    stated = fields.get("camera_model")
+    fisheye = False if stated is None else is_fisheye_model(str(stated), camera, listing)
+    if "is_fisheye" in fields:
+        flagged = flag(fields["is_fisheye"], f"is_fisheye of camera '{camera}'", listing)
+        if stated is not None and flagged != fisheye:
+            raise UserError(
+                f"camera '{camera}' in {listing} has the camera_model {stated} and is_fisheye {flagged}, which contradict each "
+                "other; remove the wrong one"
+            )
+        fisheye = flagged
+    every = (*COEFFICIENTS, *UNREAD_KEYS)
+    given = {key: number_list(fields.get(key), f"{key} of camera '{camera}'", listing) for key in every}
+    order = FISHEYE_COEFFICIENTS if fisheye else COEFFICIENTS
+    left = next((key for key in every if key not in order and any(given[key])), None)
+    if left is not None:
+        model = "fisheye lens k1 k2 k3 k4" if fisheye else "lens"
+        raise UserError(
+            f"camera '{camera}' in {listing} has {left} {given[left][0]:g}, which its {model} does not have; check the lens "
+            "model, or undistort the frames and remove it"
+        )
+    values = {key: number(fields[key], f"{key} of camera '{camera}'", listing) for key in order if key in fields}
+    rational = str(stated).upper() in RATIONAL_MODELS or values.get("k5") or values.get("k6")
+    if values.get("k4") and not fisheye and not rational:
+        raise UserError(
+            f"camera '{camera}' in {listing} has k4 {values['k4']:g} of an unclear lens; write its camera_model there, "
+            "OPENCV_FISHEYE or FULL_OPENCV (1 + k1 r^2 + ... over 1 + k4 r^2 + ...)"
+        )
+    return checked_distortion([values.get(key, 0.0) for key in order], camera, listing, fisheye), fisheye
 
 
 def entry_numbers(entries: Sequence[Entry], key: str) -> Float[np.ndarray, " n"]:
@@ -154,7 +205,7 @@ def entry_numbers(entries: Sequence[Entry], key: str) -> Float[np.ndarray, " n"]
         if key not in entry.fields:
             raise UserError(f"{entry.listing} gives some entries a '{key}' but not {entry.path.name}; add it there")
         value = number(entry.fields[key], f"{key} of {entry.path.name}", entry.listing)
-        if abs(value) > 1e9:
+        if abs(value) > LARGEST_STAMP:
             raise UserError(
                 f"{key} of {entry.path.name} in {entry.listing} is {value:g}; write times counted from the clip's start"
             )
@@ -164,19 +215,26 @@ def entry_numbers(entries: Sequence[Entry], key: str) -> Float[np.ndarray, " n"]
 
 def cameras_of(by_camera: Mapping[str, Sequence[Entry]], index: Int[np.ndarray, " n"]) -> list[RecordedCamera]:
     """Cameras from entries that are one image each; ``index`` is the instant of each entry, camera after camera."""
-    cameras, start = [], 0
+    views: dict[str, list[View]] = {}
+    start = 0
     for camera, entries in by_camera.items():
         own = index[start : start + len(entries)]
         start += len(entries)
-        views = [View(e.path, e.world_from_camera, int(i)) for e, i in zip(entries, own, strict=True)]
-        cameras.append(camera_from_views(camera, views, partial(camera_of, entries), entries[0].listing))
-    return cameras
+        views[camera] = [View(e.path, e.world_from_camera, int(i)) for e, i in zip(entries, own, strict=True)]
+    size = size_of(view for own in views.values() for view in own)
+    return [
+        camera_from_views(camera, views[camera], partial(camera_of, entries), entries[0].listing, size)
+        for camera, entries in by_camera.items()
+    ]
 
 
-def instants(times: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " f"], Int[np.ndarray, " n"]]:
-    """The distinct times, increasing, and the position of each entry among them.
+def instants(
+    times: Float[np.ndarray, " n"], by_camera: Mapping[str, Sequence[Entry]] | None = None
+) -> tuple[Float[np.ndarray, " f"], Int[np.ndarray, " n"], Mapping[str, float]]:
+    """The distinct times, increasing, the position of each entry among them, and how late each camera is in their unit.
 
-    Times closer than 1e-5 of the clip are one instant, so that files may round them differently.
+    Times closer than 1e-5 of the clip are one instant, so that files may round them differently. Of a rig whose cameras stamp
+    their frames by clocks of their own, given ``by_camera`` in the order of ``times``, frames nearest in time are one instant.
     """
     order = np.argsort(times, kind="stable")
     ordered = times[order]
@@ -184,30 +242,79 @@ def instants(times: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " f"], I
     group = np.concatenate([[0], np.cumsum(new)])
     index = np.empty(len(times), dtype=np.int64)
     index[order] = group
-    return ordered[np.concatenate([[True], new])], index
+    grid = None if by_camera is None else _own_clocks(times, index, by_camera)
+    if grid is None:
+        return ordered[np.concatenate([[True], new])], index, {}
+    places = np.empty(len(times), dtype=np.int64)
+    start = 0
+    for camera, entries in by_camera.items() if by_camera else ():
+        part = slice(start, start + len(entries))
+        places[part][np.argsort(times[part], kind="stable")] = grid.numbers[camera]
+        start += len(entries)
+    used, index = np.unique(places, return_inverse=True)
+    return times.min() + grid.period * used, index, {name: late * grid.period for name, late in grid.late.items()}
 
 
-def to_seconds(times: Float[np.ndarray, " f"], fps: float | None) -> tuple[Float[np.ndarray, " f"], tuple[str, ...]]:
-    """Seconds from the first instant, whatever unit ``times`` has.
+def _own_clocks(
+    times: Float[np.ndarray, " n"], index: Int[np.ndarray, " n"], by_camera: Mapping[str, Sequence[Entry]]
+) -> Grid | None:
+    """The frames of cameras that share too few of their times; None where they share them, or run at no common rate."""
+    counts = [len(entries) for entries in by_camera.values()]
+    ends = np.cumsum(counts)
+    if len(counts) < 2 or min(counts) < 3 or index.max() + 1 <= SHARED * max(counts):
+        return None
+    own = {name: np.sort(times[end - n : end]) for name, n, end in zip(by_camera, counts, ends, strict=True)}
+    return on_grid(own) if all((np.diff(stamps) > 0).all() for stamps in own.values()) else None
 
-    With a stated frame rate, times from exactly 0 to 1 whose smallest step is no frame are normalised, multiples of a
-    frame are seconds, and of anything else the smallest step is one frame. Without a rate, whole numbers are frames at 30
-    per second and everything else is seconds.
+
+def to_seconds(times: Float[np.ndarray, " f"], fps: float | None) -> tuple[float, tuple[str, ...]]:
+    """Seconds of one unit of increasing ``times``, and a note where that is not simply read.
+
+    Stamps of a clock (33 67 100, or any unit but seconds that makes them a camera's frames) are told from numbers of frames.
+    With a stated frame rate, times from exactly 0 to 1 whose smallest step is no frame are normalised, multiples of a frame are
+    seconds, and of anything else the smallest step is one frame. Without a rate, other whole numbers are frames at 30 per second
+    and everything else is seconds.
+
+    Raises:
+        UserError: whole numbers that may be either, or stamps that contradict the rate.
     """
-    since = times - times[0]
     if len(times) == 1:
-        return since, ()
+        return 1.0, ()
+    since, whole = times - times[0], bool(np.all(times == np.round(times)))
     step = float(np.diff(times).min())
+    stamps = are_stamps(times) if whole else step > LEAST_STAMP_STEP and unit_of(period_of(times)) is not None
+    if stamps:
+        return _of_stamps(times, fps)
     if fps is not None:
+        if whole and abs(step / 1000 * fps - 1) < 0.05:
+            return _of_stamps(times, fps)
         frames = since * fps
-        one_frame_steps = abs(step * fps - 1) < 0.05
         normalised = times[0] == 0 and abs(times[-1] - 1) < 1e-6
         multiples = step * fps > 0.5 and np.abs(frames - np.round(frames)).max() < 0.05
-        if one_frame_steps or (multiples and not normalised):
-            return since, ()
-        return since / (step * fps), (f"times are scaled so that their smallest step is one frame at {fps:g} fps",)
-    if len(times) > 2 and np.all(times == np.round(times)):
-        return since / 30.0, (
+        if abs(step * fps - 1) < 0.05 or (multiples and not normalised and not (whole and len(times) > 2)):
+            return 1.0, ()
+        if whole and len(times) > 2:
+            return 1.0 / fps, (f"times are frame numbers at {fps:g} fps",)
+        return 1.0 / (step * fps), (f"times are scaled so that their smallest step is one frame at {fps:g} fps",)
+    if whole and step >= AMBIGUOUS_STEP:
+        raise UserError(
+            f"times {times[0]:g}, {times[1]:g}, ... may be milliseconds or numbers of frames; write them in seconds, or the "
+            'frame rate into metadata.json as {"fps": 25}'
+        )
+    if whole and len(times) > 2:
+        return 1 / 30.0, (
             'times are frame numbers, taken at 30 fps; state another rate in metadata.json as {"fps": 60}',
         )
-    return since, (f"times are taken as seconds: the clip lasts {since[-1]:g} s",)
+    return 1.0, (f"times are taken as seconds: the clip lasts {since[-1]:g} s",)
+
+
+def _of_stamps(times: Float[np.ndarray, " f"], fps: float | None) -> tuple[float, tuple[str, ...]]:
+    period = period_of(times)
+    unit = str(unit_of(period))
+    frames = 1.0 if fps is None else period * UNITS[unit] * fps
+    if abs(frames - max(round(frames), 1)) > 0.1:
+        raise UserError(
+            f"times in {unit} ({times[0]:.12g}, {times[1]:.12g}, ...) make {1 / period / UNITS[unit]:.4g} frames per second, but "
+            f"{fps:g} are stated; correct one of them"
+        )
+    return UNITS[unit], (f"times are taken as {unit}: {1 / period / UNITS[unit]:.4g} frames per second",)

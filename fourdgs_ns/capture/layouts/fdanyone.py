@@ -15,7 +15,7 @@ from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, checked_pose
 from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.named_rig import capture_of
-from fourdgs_ns.capture.layouts.reading import frame_rate, matrix, number, read_json
+from fourdgs_ns.capture.layouts.reading import frame_rate, matrix, number, path_in, read_json
 from fourdgs_ns.capture.layouts.rig import require_files
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
@@ -45,7 +45,7 @@ def read(root: Path) -> Capture:
         )
         cameras.append(Camera(camera, width, height, lens, checked_pose(pose, camera, file)))
         stated = entry.get("video")
-        video = root / stated if isinstance(stated, str) else root / "videos" / "dense" / f"{camera}.mp4"
+        video = path_in(root, stated) if isinstance(stated, str) else root / "videos" / "dense" / f"{camera}.mp4"
         require_files([video], file)
         frames[camera] = [video]
     return capture_of(root, NAME, cameras, frames, file, None, _fps(root))

@@ -14,7 +14,7 @@ from typing import Any
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, pose_from_opengl, scaled_intrinsics
 from fourdgs_ns.capture.layouts.layout import Layout
-from fourdgs_ns.capture.layouts.reading import frame_rate, matrix, mentions, number, read_json
+from fourdgs_ns.capture.layouts.reading import frame_rate, matrix, mentions, number, path_in, read_json
 from fourdgs_ns.capture.layouts.rig import FixedCamera, require_files, rig_capture
 from fourdgs_ns.capture.layouts.sequences import Track, mask_source, video_track
 from fourdgs_ns.common.errors import UserError
@@ -38,7 +38,7 @@ def read(root: Path) -> Capture:
         if not isinstance(entries, list) or not all(isinstance(e, dict) and "file_name" in e for e in entries):
             raise UserError(f"{split} in {path} is no list of entries with a file_name; export the file again")
         for entry in entries:
-            camera = Path(str(entry["file_name"])).stem
+            camera = path_in(root, str(entry["file_name"])).stem
             track, rates[camera] = _track(root, entry, camera, path, notes)
             cameras.append(_camera(root, entry, camera, path, track))
             if split == "test_videos":
@@ -60,7 +60,7 @@ def read(root: Path) -> Capture:
 
 def _track(root: Path, entry: dict[str, Any], camera: str, path: Path, notes: list[str]) -> tuple[Track, float]:
     """The video cut to the stated number of frames, and the stated frame rate."""
-    video = root / str(entry["file_name"])
+    video = path_in(root, str(entry["file_name"]))
     require_files([video], path)
     track = video_track(video)
     header_fps = track.fps or 0.0

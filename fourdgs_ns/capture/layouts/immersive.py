@@ -16,7 +16,12 @@ import cv2
 import numpy as np
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.conventions import checked_distortion, checked_intrinsics, checked_pose
+from fourdgs_ns.capture.layouts.conventions import (
+    checked_distortion,
+    checked_intrinsics,
+    checked_pose,
+    is_fisheye_model,
+)
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout, inside
 from fourdgs_ns.capture.layouts.named_rig import capture_of, frames_by_camera
 from fourdgs_ns.capture.layouts.reading import matrix, number, number_list, read_text
@@ -34,7 +39,8 @@ def recognizes(root: Path) -> bool:
 def read(root: Path) -> Capture:
     """Read a folder of the data set; cameras without a video are left out with a note."""
     file = root / CALIBRATION
-    return capture_of(root, NAME, read_cameras(file), frames_by_camera(root), file, None)
+    cameras = read_cameras(file)
+    return capture_of(root, NAME, cameras, frames_by_camera(root, [c.name for c in cameras]), file, None)
 
 
 def read_cameras(path: Path) -> list[Camera]:
@@ -53,6 +59,8 @@ def read_cameras(path: Path) -> list[Camera]:
         focal = number(entry.get("focal_length"), f"focal_length of {camera}", file)
         aspect = number(entry.get("pixel_aspect_ratio", 1.0), f"pixel_aspect_ratio of {camera}", file)
         cx, cy = matrix(entry.get("principal_point"), (2,), f"principal_point of {camera}", file)
+        if not is_fisheye_model(str(entry.get("projection_type", "fisheye")), camera, file):
+            raise UserError(f"projection_type of {camera} in {file} is no fisheye; undistort its video, or remove it")
         radial = number_list(entry.get("radial_distortion"), f"radial_distortion of {camera}", file)
         lens = checked_intrinsics(pinhole(focal, focal * aspect, cx, cy), camera, file)
         orientation = matrix(entry.get("orientation"), (3,), f"orientation of {camera}", file)

@@ -1,11 +1,14 @@
 """Neural 3D Video: cam00.mp4, cam01.mp4, ... (or images) next to poses_bounds.npy of LLFF.
 
-Row i of poses_bounds.npy belongs to camera i in natural order: a 3x5 matrix [R | t | height width focal] and two depth
-bounds. R is camera-to-world with the columns down, right, backwards. The protocol holds the first camera out.
+A row of poses_bounds.npy is a 3x5 matrix [R | t | height width focal] and two depth bounds; R is camera-to-world with the
+columns down, right, backwards. Rows are in the order of the cameras' names. Where names have numbers without leading zeros that
+is not clear (cam2 cam10, or cam10 cam2 as LLFF sorts), and poses_bounds.txt beside it says it, one name per line. The protocol
+holds the first camera out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from jaxtyping import Float
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, checked_pose, scaled_intrinsics
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout
-from fourdgs_ns.capture.layouts.reading import read_npy
+from fourdgs_ns.capture.layouts.reading import read_npy, read_text
 from fourdgs_ns.capture.layouts.rig import FixedCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.capture.layouts.sequences import (
     IMAGE_SUFFIXES,
@@ -24,6 +27,9 @@ from fourdgs_ns.capture.layouts.sequences import (
     files_in,
     folders_in,
     image_track,
+    images_of,
+    in_clear_order,
+    listed,
     mask_source,
     video_track,
 )
@@ -48,8 +54,10 @@ def read(root: Path) -> Capture:
             f"put the missing cameras back or remove the rows of those that are gone"
         )
     require_cameras(root, list(tracks))
+    by_camera = dict(zip(row_names(poses_file, list(tracks)), rows, strict=True))
     cameras = []
-    for row, (camera, track) in zip(rows, tracks.items(), strict=True):
+    for camera, track in tracks.items():
+        row = by_camera[camera]
         pose, at_calibration, calibrated = _camera(row, camera, poses_file)
         size = track.width, track.height
         lens = scaled_intrinsics(at_calibration, calibrated, size, camera, poses_file)
@@ -64,12 +72,44 @@ def find_calibration(path: Path) -> Path | None:
 
 
 def read_cameras(file: Path) -> list[Camera]:
-    """One camera per row, in natural order, without names."""
+    """One camera per row, with the names of poses_bounds.txt or without."""
+    rows = _rows(file)
+    names = _listed_names(file) or [""] * len(rows)
+    if len(names) != len(rows):
+        raise UserError(
+            f"{_order_file(file)} has {len(names)} names but {file} has {len(rows)} rows; write one for each row"
+        )
     cameras = []
-    for i, row in enumerate(_rows(file)):
+    for i, (name, row) in enumerate(zip(names, rows, strict=True)):
         pose, intrinsics, (width, height) = _camera(row, f"row {i}", file)
-        cameras.append(Camera("", round(width), round(height), intrinsics, pose))
+        cameras.append(Camera(name, round(width), round(height), intrinsics, pose))
     return cameras
+
+
+def row_names(file: Path, cameras: Sequence[str]) -> list[str]:
+    """The camera of each row of ``file``: as poses_bounds.txt says, else in the order of their names.
+
+    Raises:
+        UserError: names have no clear order, or poses_bounds.txt names others.
+    """
+    listed_names = _listed_names(file)
+    if listed_names is None:
+        return in_clear_order(cameras, file, f"write the name of each row into {_order_file(file)}, one per line")
+    if sorted(listed_names) != sorted(cameras):
+        raise UserError(
+            f"{_order_file(file)} names {listed(listed_names)} but the cameras are {listed(list(cameras))}; write each of them "
+            "there, in the order of the rows"
+        )
+    return listed_names
+
+
+def _order_file(file: Path) -> Path:
+    return file.with_suffix(".txt")
+
+
+def _listed_names(file: Path) -> list[str] | None:
+    path = _order_file(file)
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()] if path.is_file() else None
 
 
 def _rows(file: Path) -> Float[np.ndarray, "n 17"]:
@@ -101,7 +141,7 @@ def _tracks(root: Path) -> dict[str, Track]:
     for parent in (root, root / "images"):
         found = {}
         for folder in folders_in(parent):
-            images = files_in(folder, IMAGE_SUFFIXES) or files_in(folder / "images", IMAGE_SUFFIXES)
+            images = images_of(folder)
             if images and (parent != root or folder.name.startswith("cam")):
                 found[folder.name] = image_track(images, folder.name)
         if found:

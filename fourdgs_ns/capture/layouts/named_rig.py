@@ -9,12 +9,13 @@ from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.conventions import at_frame_size
 from fourdgs_ns.capture.layouts.rig import FixedCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.capture.layouts.sequences import (
-    IMAGE_SUFFIXES,
+    MASK_FOLDERS,
     VIDEO_SUFFIXES,
     by_stem,
     files_in,
     folders_in,
     image_track,
+    images_of,
     listed,
     mask_source,
     natural_key,
@@ -23,23 +24,30 @@ from fourdgs_ns.capture.layouts.sequences import (
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
-FRAME_PARENTS = ("", "images", "videos", "frames", "videos/dense")
+FRAME_PARENTS = ("", "images", "videos", "frames", "videos/dense", "input", "images_2", "images_4", "images_8")
 
 
-def frames_by_camera(root: Path) -> dict[str, list[Path]]:
-    """Videos, else folders of images, called like the cameras; in the folder itself or under a usual name."""
+def frames_by_camera(root: Path, cameras: Sequence[str]) -> dict[str, list[Path]]:
+    """Videos or folders of images by camera, in the folder itself or under a usual name, where most of ``cameras`` are.
+
+    Other videos and folders beside these are returned, too; where there are none of ``cameras`` at all, the first that there are.
+    """
+    best: dict[str, list[Path]] = {}
     for parent in (root / name for name in FRAME_PARENTS):
-        videos = files_in(parent, VIDEO_SUFFIXES)
-        if videos:
-            return {camera: [path] for camera, path in by_stem(videos).items()}
-        found = {}
-        for folder in folders_in(parent):
-            images = files_in(folder, IMAGE_SUFFIXES)
-            if images and not (parent == root and folder.name in (*FRAME_PARENTS, "masks", "depth")):
-                found[folder.name] = images
-        if found:
-            return found
-    return {}
+        for found in ({name: [path] for name, path in _videos_in(parent, cameras).items()}, _images_in(parent, root)):
+            if not best or len(found.keys() & set(cameras)) > len(best.keys() & set(cameras)):
+                best = found
+    return best
+
+
+def _videos_in(parent: Path, cameras: Sequence[str]) -> dict[str, Path]:
+    videos = files_in(parent, VIDEO_SUFFIXES)
+    return by_stem([video for video in videos if video.stem in cameras] or videos)
+
+
+def _images_in(parent: Path, root: Path) -> dict[str, list[Path]]:
+    others = (*FRAME_PARENTS, *MASK_FOLDERS, "depth") if parent == root else ()
+    return {f.name: images for f in folders_in(parent) if f.name not in others and (images := images_of(f))}
 
 
 def capture_of(

@@ -22,7 +22,7 @@ from fourdgs_ns.capture.layouts.conventions import (
 )
 from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, matrix, number, number_list, read_json
-from fourdgs_ns.capture.layouts.rig import View, camera_from_views
+from fourdgs_ns.capture.layouts.rig import View, camera_from_views, size_of
 from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, files_in, folders_in
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera, pinhole
@@ -62,10 +62,11 @@ def read(root: Path) -> Capture:
         view = View(images[image_id], pose, int(np.searchsorted(numbers, instant)))
         views.setdefault(camera, []).append((image_id, view))
     cameras = []
+    size = size_of(view for own in views.values() for _, view in own)
     for camera in sorted(views):
         first = root / "camera" / f"{views[camera][0][0]}.json"
         own = [view for _, view in views[camera]]
-        cameras.append(camera_from_views(camera, own, partial(_camera, first), first))
+        cameras.append(camera_from_views(camera, own, partial(_camera, first), first, size))
     fps, notes = image_fps(root)
     return Capture(
         root=root,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import tokenize
@@ -67,7 +68,7 @@ def read_opencv_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: unreadable, not YAML, or no mapping at the top.
     """
-    lines = read_text(path).lstrip("\ufeff").splitlines()
+    lines = read_text(path).splitlines()
     if lines and lines[0].startswith("%YAML"):
         lines[0] = ""  # "%YAML:1.0" is OpenCV's spelling and no YAML directive
     try:
@@ -99,6 +100,15 @@ def number(value: object, what: str, path: Path) -> float:
     if not math.isfinite(result):
         raise UserError(f"{what} in {path} is {_short(value)} instead of a number; correct it")
     return result
+
+
+def flag(value: object, what: str, path: Path) -> bool:
+    """``value`` as true or false, also as 0, 1 or a word; ``what`` names it in the error."""
+    known = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
+    word = str(value).strip().lower()
+    if word not in known:
+        raise UserError(f"{what} in {path} is {_short(value)} instead of true or false; correct it")
+    return known[word]
 
 
 def number_list(value: object, what: str, path: Path) -> list[float]:
@@ -176,7 +186,7 @@ def image_fps(root: Path) -> tuple[float, tuple[str, ...]]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a calibration file, bounded in size.
+    """The text of a calibration file, bounded in size: UTF-8, or UTF-16 where a byte order mark says so.
 
     Raises:
         UserError: unreadable, no text, or too large.
@@ -186,11 +196,19 @@ def read_text(path: Path) -> str:
             raise UserError(
                 f"{path} is larger than {MAX_TEXT_BYTES // 2**20} MiB; it is no calibration file, replace it"
             )
-        return path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+        return text.replace("\r\n", "\n")
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); put the file back") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a text file ({error.reason}); export the file again") from None
+
+
+def path_in(folder: Path, stated: str) -> Path:
+    """The path that a file written in ``folder`` states, with backslashes as separators where Windows wrote it."""
+    path = folder / stated
+    return folder / stated.replace("\\", "/") if "\\" in stated and not path.exists() else path
 
 
 def _short(value: object) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from fourdgs_ns.capture.layouts.sequences import Track, align, check_same_size, 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
+SAME_POSE = 1e-6
+"""Entries of a rotation, and shares of a rig's size, by which poses of a camera that stands still may differ."""
 ALPHA_NOTE = "images have an alpha channel, which is used as the matte"
 
 
@@ -76,7 +78,10 @@ def rig_capture(
     for fixed in cameras:
         picks = alignment.picks[fixed.name]
         masks = None if fixed.masks is None else fixed.masks.take(picks)
-        done.append(RecordedCamera(fixed.camera, fixed.track.source.take(picks), frame_ids, masks))
+        camera = fixed.camera
+        if fixed.name in alignment.late and camera.time_offset_seconds is None:
+            camera = replace(camera, time_offset_seconds=alignment.late[fixed.name] / fps)
+        done.append(RecordedCamera(camera, fixed.track.source.take(picks), frame_ids, masks))
     unmasked = [camera.name for camera in cameras if camera.masks is None]
     matte_notes = []
     if 0 < len(unmasked) < len(cameras):
@@ -96,11 +101,12 @@ def rig_capture(
 
 
 def camera_from_views(
-    name: str, views: Sequence[View], camera_at: Callable[[str, int, int], Camera], listing: Path
+    name: str, views: Sequence[View], camera_at: Callable[[str, int, int], Camera], listing: Path, size: float
 ) -> RecordedCamera:
     """One camera, fixed or moving, from images that ``listing`` names one by one.
 
-    ``camera_at(name, width, height)`` gives the camera, in any pose, at the size of its images.
+    ``camera_at(name, width, height)`` gives the camera, in any pose, at the size of its images. ``size`` is that of the rig, of
+    which rounding may move a camera that stands still by a millionth.
 
     Raises:
         UserError: an image is missing, or two show the same instant.
@@ -114,14 +120,23 @@ def camera_from_views(
             )
     require_files([view.path for view in views], listing)
     poses = np.stack([view.world_from_camera for view in views])
-    scale = max(1.0, float(np.abs(poses[:, :3, 3]).max()))
-    if np.abs(poses - poses[0]).max() <= 1e-6 * scale:
+    turned = float(np.abs(poses[:, :3, :3] - poses[0, :3, :3]).max())
+    moved = float(np.abs(poses[:, :3, 3] - poses[0, :3, 3]).max())
+    if turned <= SAME_POSE and moved <= SAME_POSE * size:
         poses = poses[:1]
     header = probe_image(views[0].path)
     check_same_size(views[0].path, views[-1].path, name)
     source = ImageFrames(tuple(view.path for view in views))
     camera = camera_at(name, header.width, header.height)
     return RecordedCamera(camera, source, np.array([view.index for view in views])).posed(poses)
+
+
+def size_of(views: Iterable[View]) -> float:
+    """Largest distance of a place of ``views`` from their mean; where that is none, of their world's origin."""
+    centres = np.stack([view.world_from_camera[:3, 3] for view in views])
+    radius = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max())
+    far = float(np.linalg.norm(centres, axis=1).max())
+    return radius if radius > SAME_POSE * far else far
 
 
 def on_common_clock(cameras: Sequence[RecordedCamera], num_instants: int) -> tuple[str, ...]:

@@ -6,19 +6,24 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from jaxtyping import Int
 
 from fourdgs_ns.capture.capture import FrameSource, ImageFrames, VideoFrames
 from fourdgs_ns.capture.images import probe_image
+from fourdgs_ns.capture.stamps import LARGEST_NUMBER, UNITS, are_stamps, on_grid, period_of, unit_of
 from fourdgs_ns.capture.video_header import MAX_FRAMES, probe_video
 from fourdgs_ns.common.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"})
+INNER_FOLDERS = ("rgb", "images", "image", "color", "frames")
+"""Where a camera's own folder keeps its frames when it does not hold them itself."""
 MASK_FOLDERS = ("masks", "mask", "fmasks", "bgmtv2", "rvm")
+LARGEST_STAMP = 2**62
+"""Nanoseconds since 1970 until the year 2116."""
 FEW = 6
 """How many names a sentence lists before it says "and N more"."""
 
@@ -29,14 +34,16 @@ class Track:
 
     source: FrameSource
     numbers: Int[np.ndarray, " n"]
-    """Number of each frame in the capture's own counting, increasing; equal numbers are the same instant."""
+    """Number of each frame in the capture's own counting, increasing; equal numbers are the same instant. Time stamps until
+    the cameras are aligned, where ``stamped``."""
     width: int
     height: int
     fps: float | None = None
-    """Frame rate that the file states; None for images."""
+    """Frame rate that the file states, or that time stamps have; None for other images."""
     has_alpha: bool = False
     hidden: int = 0
     """Frames that a video stores but hides by an edit list."""
+    stamped: bool = False
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -50,6 +57,22 @@ def natural_key(name: str) -> tuple[tuple[bool, int, str], ...]:
     """Sort key under which cam2 comes before cam10."""
     parts = re.split(r"(\d+)", name)
     return tuple((part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts)
+
+
+def in_clear_order(names: Sequence[str], file: Path, remedy: str) -> list[str]:
+    """``names`` as they are sorted, for a ``file`` that lists cameras without naming them.
+
+    Raises:
+        UserError: by number and by letters they are sorted differently, and programs do either; ``remedy`` says what to do.
+    """
+    by_number, by_letter = sorted(names, key=natural_key), sorted(names)
+    first = next((i for i, (a, b) in enumerate(zip(by_number, by_letter)) if a != b), None)
+    if first is None:
+        return by_number
+    raise UserError(
+        f"{file} does not say which camera is which: row {first} is {by_number[first]} when names are sorted by number, but "
+        f"{by_letter[first]} when by letters, as LLFF does; {remedy}"
+    )
 
 
 def listed(names: Sequence[str]) -> str:
@@ -76,6 +99,27 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: natural_key(p.name))
 
 
+def images_of(folder: Path) -> list[Path]:
+    """The images of one camera: in its folder, else in a folder of a usual name inside, else in the only one inside."""
+    own = files_in(folder, IMAGE_SUFFIXES)
+    if own:
+        return own
+    inner = {f.name: images for f in folders_in(folder) if (images := files_in(f, IMAGE_SUFFIXES))}
+    usual = next((name for name in INNER_FOLDERS if name in inner), None)
+    return inner[usual] if usual is not None else next(iter(inner.values())) if len(inner) == 1 else []
+
+
+def telling_names(folders: Sequence[PurePath]) -> list[str]:
+    """What tells each of ``folders`` from the others: its name, else that of a folder around it, else its path below all."""
+    different = set(folders)
+    for depth in range(1, 1 + min(len(folder.parts) for folder in different)):
+        names = {folder: folder.parts[-depth] for folder in different}
+        if len(set(names.values())) == len(different):
+            return [names[folder] for folder in folders]
+    around = os.path.commonpath([str(folder) for folder in different])
+    return ["_".join(folder.relative_to(around).parts) for folder in folders]
+
+
 def by_stem(paths: Sequence[Path]) -> dict[str, Path]:
     """One file per camera, named like it."""
     found: dict[str, Path] = {}
@@ -87,9 +131,11 @@ def by_stem(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def video_track(path: Path) -> Track:
-    """All frames that a video shows, numbered from 0."""
+    """All frames that a video shows, numbered from 0; where it dropped some, their numbers are missing."""
     header = probe_video(path)
     numbers = np.arange(header.frame_count)
+    if header.numbers is not None and len(header.numbers) == header.frame_count:
+        numbers = np.array(header.numbers)
     source = VideoFrames(path, tuple(range(header.frame_count)))
     return Track(source, numbers, header.width, header.height, header.fps, hidden=header.hidden_frames)
 
@@ -111,8 +157,18 @@ def image_track(paths: Sequence[Path], camera: str) -> Track:
     first = probe_image(paths[0])
     check_same_size(paths[0], paths[-1], camera)
     order = np.argsort(numbers, kind="stable")
-    source = ImageFrames(tuple(paths[i] for i in order))
-    return Track(source, numbers[order], first.width, first.height, has_alpha=first.has_alpha)
+    source, numbers = ImageFrames(tuple(paths[i] for i in order)), numbers[order]
+    fps = stamped_fps(numbers)
+    size = first.width, first.height
+    return Track(source, numbers, *size, fps, has_alpha=first.has_alpha, stamped=fps is not None)
+
+
+def stamped_fps(numbers: Int[np.ndarray, " n"]) -> float | None:
+    """Frame rate of increasing time stamps; None for numbers of frames."""
+    if not are_stamps(numbers.astype(np.float64)):
+        return None
+    period = period_of(numbers.astype(np.float64))
+    return 1.0 / (period * UNITS[str(unit_of(period))])
 
 
 def check_same_size(first: Path, other: Path, camera: str) -> None:
@@ -126,7 +182,7 @@ def check_same_size(first: Path, other: Path, camera: str) -> None:
 
 
 def frame_numbers(paths: Sequence[Path], camera: str) -> Int[np.ndarray, " n"]:
-    """The number in each file name (the last one that varies); positions when names have none.
+    """The number in each file name (the last one that varies), which may be a time stamp; positions when names have none.
 
     Raises:
         UserError: two files have the same number, or one is missing in the middle.
@@ -136,11 +192,15 @@ def frame_numbers(paths: Sequence[Path], camera: str) -> Int[np.ndarray, " n"]:
         return np.arange(len(paths))
     columns = list(zip(*(reversed(g) for g in groups), strict=False))
     column = next((c for c in columns if len(set(c)) > 1), columns[0])
-    if max(len(digits) for digits in column) > 9:  # a time stamp or a hash is no counter
+    if max(int(digits) for digits in column) > LARGEST_STAMP:
         return np.arange(len(paths))
     numbers = np.array([int(digits) for digits in column])
     order = np.argsort(numbers, kind="stable")
     steps = np.diff(numbers[order])
+    if are_stamps(numbers[order].astype(np.float64)):
+        return numbers
+    if numbers.max() > LARGEST_NUMBER:  # a hash is no counter
+        return np.arange(len(paths))
     double = np.flatnonzero(steps == 0)
     if len(double):
         a, b = paths[order[double[0]]], paths[order[double[0] + 1]]
@@ -181,8 +241,9 @@ def mask_source(root: Path, camera: str, track: Track) -> FrameSource | None:
                 f"its frames {track.width}x{track.height}; export them at that size, or rename {folder.name} to ignore it"
             )
         position = {int(n): i for i, n in enumerate(masks.numbers)}
-        if len(track) == 1 and len(masks) == 1:
-            position = {int(track.numbers[0]): 0}
+        # Masks of a video's frames count these, whatever was dropped before; a single mask is that of a single frame.
+        if len(track) == len(masks) and (isinstance(track.source, VideoFrames) or len(track) == 1):
+            position = {int(n): i for i, n in enumerate(track.numbers)}
         for i, n in enumerate(track.numbers):
             if int(n) not in position:
                 raise UserError(
@@ -200,14 +261,20 @@ class Alignment:
     numbers: Int[np.ndarray, " f"]
     picks: Mapping[str, list[int]]
     notes: tuple[str, ...]
+    late: Mapping[str, float]
+    """How much later than the middle of the rig a camera exposes its frames, in frames, as time stamps say."""
 
 
 def align(tracks: Mapping[str, Track]) -> Alignment:
     """Cut all cameras to the frame numbers they share; a note says which camera had how many.
 
+    Time stamps become numbers first, each by the clock of its camera.
+
     Raises:
-        UserError: lengths differ by more than 30 frames or a tenth of the clip, or no number is shared.
+        UserError: stamps are irregular or of some cameras only, lengths differ by more than 30 frames or a tenth of the clip, or
+            no number is shared.
     """
+    tracks, late = _numbered(tracks)
     counts = {name: len(track) for name, track in tracks.items()}
     longest, shortest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     difference = counts[longest] - counts[shortest]
@@ -244,7 +311,24 @@ def align(tracks: Mapping[str, Track]) -> Alignment:
     picks = {}
     for name, track in tracks.items():
         picks[name] = np.flatnonzero(np.isin(track.numbers, common)).tolist()
-    return Alignment(common, picks, notes)
+    return Alignment(common, picks, notes, late)
+
+
+def _numbered(tracks: Mapping[str, Track]) -> tuple[Mapping[str, Track], Mapping[str, float]]:
+    """The same cameras with numbers of frames in place of time stamps, and how late each camera's clock is, in frames."""
+    stamped = {name: track for name, track in tracks.items() if track.stamped}
+    if not stamped:
+        return tracks, {}
+    other = next((name for name in tracks if name not in stamped), None)
+    grid = None if other is not None else on_grid({n: t.numbers.astype(np.float64) for n, t in stamped.items()})
+    if grid is None:
+        first = next(iter(stamped))
+        found = f"those of camera '{other}' have not" if other is not None else "they do not lie on one frame rate"
+        raise UserError(
+            f"files of camera '{first}' have time stamps in their names ({stamped[first].source.describe(0)}) but {found}; "
+            "number the frames of all cameras alike, such as 000000.jpg"
+        )
+    return {name: replace(track, numbers=grid.numbers[name]) for name, track in tracks.items()}, grid.late
 
 
 def common_fps(tracks: Mapping[str, Track]) -> tuple[float, tuple[str, ...]]:
@@ -265,8 +349,8 @@ def common_fps(tracks: Mapping[str, Track]) -> tuple[float, tuple[str, ...]]:
                 f"re-encode the videos to one constant rate with: ffmpeg -i INPUT -r {middle:g} OUTPUT.mp4"
             )
     if rates[ordered[0]] != rates[ordered[-1]]:
-        note = f"headers state {rates[ordered[0]]:g} to {rates[ordered[-1]]:g} frames per second; {middle:g} is used"
-        return middle, (note,)
+        slowest, fastest = rates[ordered[0]], rates[ordered[-1]]
+        return middle, (f"files state {slowest:g} to {fastest:g} frames per second; {middle:g} is used",)
     return middle, ()
 
 

@@ -75,10 +75,11 @@ def read_cameras(path: Path) -> list[Camera]:
             raise UserError(
                 f"the row of camera {camera} in {file} has {len(values)} numbers instead of 12; export it again"
             )
-        f, cu, cv, aspect, _skew, qw, qx, qy, qz, *t = values
+        f, cu, cv, aspect, skew, qw, qx, qy, qz, *t = values
         if not np.isfinite(values).all() or np.linalg.norm([qw, qx, qy, qz]) < 1e-6:
             raise UserError(f"the row of camera {camera} in {file} holds no rotation; calibrate that camera again")
         lens = checked_intrinsics(pinhole(f, f * (aspect if aspect > 0 else 1.0), cu, cv), camera, file)
+        lens[0, 1] = skew
         rotation = Rotation.from_quat([qx, qy, qz, qw]).as_matrix()
         pose = pose_from_world_to_camera(np.hstack([rotation, np.array(t)[:, None]]), camera, file)
         cameras.append(Camera(camera, *SIZE, lens, pose))

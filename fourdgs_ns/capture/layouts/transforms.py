@@ -8,7 +8,7 @@ folder (Diffuman4D, and captures processed by this project: frames/<camera>/ and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from fourdgs_ns.capture.layouts.entries import (
     to_seconds,
 )
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout
-from fourdgs_ns.capture.layouts.reading import find_point_files, frame_rate, image_fps, metadata_fps, number
+from fourdgs_ns.capture.layouts.reading import find_point_files, frame_rate, image_fps, metadata_fps, number, path_in
 from fourdgs_ns.capture.layouts.rig import (
     ALPHA_NOTE,
     FixedCamera,
@@ -49,6 +49,7 @@ from fourdgs_ns.capture.layouts.sequences import (
     natural_key,
     video_track,
 )
+from fourdgs_ns.capture.stamps import are_stamps
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
@@ -56,6 +57,7 @@ NAME = "transforms"
 
 TIME_KEYS = ("time", "frame_id", "frame_index")
 _NO_NOTES: tuple[str, ...] = ()
+_NO_CLOCKS: Mapping[str, float] = {}
 
 
 def recognizes(root: Path) -> bool:
@@ -84,8 +86,8 @@ def read(root: Path) -> Capture:
     else:
         capture = _single_views(root, content, by_camera)
     cloud = content.get("ply_file_path")
-    if isinstance(cloud, str) and (root / cloud).is_file():
-        return replace(capture, point_files=(root / cloud,))
+    if isinstance(cloud, str) and path_in(root, cloud).is_file():
+        return replace(capture, point_files=(path_in(root, cloud),))
     return capture
 
 
@@ -155,11 +157,12 @@ def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list
     stated = content.get("fps")
     fps = metadata_fps(root) if stated is None else frame_rate(stated, "fps", root / "transforms.json")
     entries = [entry for own in by_camera.values() for entry in own]
-    numbers, notes = None, _NO_NOTES
+    numbers, notes, late, unit = None, _NO_NOTES, _NO_CLOCKS, 1.0
     key = next((k for k in TIME_KEYS if any(k in e.fields for e in entries)), None)
     if key == "time":
-        values, index = instants(entry_numbers(entries, key))
-        times, notes = to_seconds(values, fps)
+        values, index, late = instants(entry_numbers(entries, key), by_camera)
+        unit, notes = to_seconds(values, fps)
+        times = unit * (values - values[0])
     else:
         if key is None:
             values = np.concatenate([_numbers_in_names(camera, own) for camera, own in by_camera.items()])
@@ -171,11 +174,18 @@ def _single_views(root: Path, content: dict[str, Any], by_camera: dict[str, list
                 raise UserError(
                     f"{key} of {odd.path.name} in {odd.listing} is no whole number; write fractions as 'time'"
                 )
+        if key is None and are_stamps(np.unique(values).astype(np.float64)):
+            raise UserError(
+                f"the names of the images in {root / 'transforms.json'} are time stamps ({entries[0].path.name}); write them "
+                "as 'time' into its entries"
+            )
         numbers, index = np.unique(np.round(values).astype(np.int64), return_inverse=True)
         if fps is None:
             fps, notes = image_fps(root)
         times = (numbers - numbers[0]) / fps
     cameras = cameras_of(by_camera, index)
+    if late:
+        cameras = [replace(c, camera=replace(c.camera, time_offset_seconds=unit * late[c.name])) for c in cameras]
     if any("mask_path" in entry.fields for entry in entries):
         notes = (*notes, "mask_path is not read; give images an alpha channel to cut the subject out")
     if probe_image(entries[0].path).has_alpha:
