@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.layout import Layout
+from fourdgs_ns.capture.layouts.names import check_names
 from fourdgs_ns.capture.layouts.sequences import folders_in, listed
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.registry import Registry
@@ -73,9 +74,11 @@ def read_capture(root: Path, layout: str | None = None) -> Capture:
 def _read(layout: Layout, root: Path) -> Capture:
     assert layout.read is not None, layout.name
     try:
-        return layout.read(root)
+        capture = layout.read(root)
     except OSError as error:  # a folder without permission, a disk that went away
         raise UserError(f"{error.filename or root} cannot be read ({error.strerror}); make it readable") from None
+    check_names(capture)
+    return capture
 
 
 def _nothing_fits(root: Path) -> str:
