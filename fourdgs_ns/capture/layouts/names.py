@@ -12,15 +12,20 @@ MAX_LENGTH = 120
 REFUSED = re.compile(rf"[/\\'\"`\n\t{UNPRINTABLE}]")
 
 
+def is_name(name: str) -> bool:
+    """Whether a camera may be called so: no path, no quotes, no control characters, not too long for a file."""
+    return not REFUSED.search(name) and name.strip() not in ("", ".", "..") and len(name.encode()) <= MAX_LENGTH
+
+
 def check_names(capture: Capture) -> None:
-    """Refuse names that are paths, hold quotes or control characters, or are no name at all.
+    """Refuse a capture with a camera whose name is none.
 
     Raises:
-        UserError: the message names the camera.
+        UserError: the message shows the name.
     """
-    for name in (camera.name for camera in capture.cameras):
-        if REFUSED.search(name) or name.strip() in ("", ".", "..") or len(name.encode()) > MAX_LENGTH:
+    for camera in capture.cameras:
+        if not is_name(camera.name):
             raise UserError(
-                f"{capture.root} has a camera called {name[:60]!r}, which cannot be the name of a file; rename it with letters, "
-                "digits, spaces, dots, - and _"
+                f"{capture.root} has a camera called {camera.name[:60]!r}, which cannot be the name of a file; rename it with "
+                "letters, digits, spaces, dots, - and _"
             )
