@@ -130,4 +130,4 @@ def test_tests_mirror_the_rooms():
     folders = {
         path.name for path in Path(__file__).parent.iterdir() if path.is_dir() and not path.name.startswith("__")
     }
-    assert folders - rooms <= {"gpu", "outside"}
+    assert folders - rooms <= {"faults", "gpu", "outside"}

@@ -104,6 +104,7 @@ def _read_stored(path: Path) -> np.ndarray:
     """[h, w] or [h, w, 3 or 4 (BGR, BGRA)] exactly as the file stores it, 8 or 16 bit."""
     file_status(path)
     data = path.read_bytes()
+    _check_claimed_size(path, data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error:
@@ -118,6 +119,17 @@ def _read_stored(path: Path) -> np.ndarray:
     if image.ndim == 3 and image.shape[2] not in (3, 4):
         raise UserError(f"{path} has {image.shape[2]} channels; save it as grayscale, RGB or RGBA")
     return image
+
+
+def _check_claimed_size(path: Path, data: bytes) -> None:
+    """Refuse what Pillow takes for a decompression bomb: OpenCV makes room for any size that a header claims."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            check_size(path, *image.size)
+    except Image.DecompressionBombError:
+        raise UserError(f"the header of {path} claims more pixels than a camera has; copy or encode it again") from None
+    except (OSError, SyntaxError, ValueError):
+        pass  # whether it is an image is OpenCV's to say
 
 
 def _is_truncated_jpeg(data: bytes) -> bool:

@@ -11,6 +11,7 @@ import tyro
 from fourdgs_ns.cli.export import make_options, report_size, write_with_progress
 from fourdgs_ns.common.console import status
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.text import typed
 from fourdgs_ns.formats.import_options import ImportOptions
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Convert:
             for note in scene.notes:
                 status(f"  {note}")
             config = write_as_run(self.out, scene, self.data)
-            status(f"wrote a run; see it with: ns-viewer --load-config {config}")
+            status(f"wrote a run; see it with: {typed('ns-viewer', '--load-config', config)}")
             status(f"  train on with: {continuing(scene, config, self.data)}")
             return
         for note in write_with_progress(self.out, scene, to, options):
@@ -78,6 +79,11 @@ class Convert:
         """
         if self.to != "auto":
             return self.to
+        from fourdgs_ns.formats.other_splats import named_like, not_written
+
+        other = named_like(self.out)
+        if other is not None:
+            raise not_written(self.out, other)
         suffix = self.out.suffix.lower()
         if suffix == ".ply":
             raise UserError(f"{self.out} may be one of three PLY formats; add --to ply, spacetime-ply or ply4d")
@@ -100,14 +106,20 @@ def continuing(scene: TrainedScene, config: Path, data: Path | None) -> str:
     usual = trainer_config(scene.method)
     options = usual.pipeline.model.representation  # type: ignore[attr-defined]
     changed = [f.name for f in fields(options) if getattr(options, f.name) != getattr(scene.config, f.name)]
-    flags = [f"--pipeline.model.representation.{n.replace('_', '-')} {getattr(scene.config, n)}" for n in changed]
-    return " ".join(
-        [
-            f"ns-train {scene.method} --data {data} --load-dir {config.parent / 'nerfstudio_models'}",
-            f"--max-num-iterations {usual.max_num_iterations + 2000}",
-            *flags,
-            "--pipeline.model.color-correction False multiview-video-data --orientation none --center none --scale-scene False",
-        ]
+    own = [(f"--pipeline.model.representation.{n.replace('_', '-')}", getattr(scene.config, n)) for n in changed]
+    return typed(
+        *("ns-train", scene.method, "--data", data, "--load-dir", config.parent / "nerfstudio_models"),
+        *("--max-num-iterations", usual.max_num_iterations + 2000, *(word for option in own for word in option)),
+        *(
+            "--pipeline.model.color-correction",
+            False,
+            "multiview-video-data",
+            "--orientation",
+            "none",
+            "--center",
+            "none",
+        ),
+        *("--scale-scene", False),
     )
 
 
@@ -127,11 +139,15 @@ def recognize(path: Path) -> str:
         UserError: no file, or nothing that can be converted.
     """
     from fourdgs_ns.formats.identify import describe
+    from fourdgs_ns.formats.other_splats import not_read, other_splats
     from fourdgs_ns.formats.registry import format_of, readable
 
     known = format_of(path) if path.exists() else None
     if known is not None and known.read is not None:
         return known.name
+    other = other_splats(path)
+    if known is None and other is not None:
+        raise not_read(path, other)
     what = describe(path)["what"]
     if known is not None and known.name == "ply-sequence":
         raise UserError(

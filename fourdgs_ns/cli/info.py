@@ -13,7 +13,8 @@ from fourdgs_ns.common.console import say
 
 @dataclass
 class Info:
-    """Say what a run, checkpoint, PLY, splatv, 4dgs, npz or html is: method, variant, Gaussians, duration, fps, size."""
+    """Say what a run, checkpoint, PLY, splatv, 4dgs, npz, html or capture is: method, variant, Gaussians, duration, fps, size. Of
+    spz, sog, splat, ksplat and compressed.ply, which are not read, what converts them."""
 
     file: tyro.conf.Positional[Path]
     """File or folder to look at."""

@@ -12,6 +12,7 @@ from fourdgs_ns.common.console import ERR, status
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import write_text
 from fourdgs_ns.common.progress import progress_bar
+from fourdgs_ns.common.text import typed
 
 if TYPE_CHECKING:
     from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
@@ -83,7 +84,7 @@ class Prune:
                     f"{name:>10}: {n['gaussians']:>9,} Gaussians {n['megabytes']:8.1f} MB {n['psnr']:6.2f} dB "
                     f"{n['fps']:7.1f} images/s"
                 )
-        status(f"  see it      ns-viewer --load-config {trainer.base_dir / 'config.yml'}")
+        status(f"  see it      {typed('ns-viewer', '--load-config', trainer.base_dir / 'config.yml')}")
 
     def _config(self) -> tuple[DynamicGaussiansTrainerConfig, int]:
         """The run's configuration, changed to go on for ``steps`` steps in a run of its own; and the step it has reached."""

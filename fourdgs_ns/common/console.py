@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
+from rich.text import Text
+
+from fourdgs_ns.common.text import printable
 
 WIDTH = 180
 """Of tables where there is no terminal that has a width: rich would cut them to 80 columns."""
 
 
+class _Console(Console):
+    """Whatever is printed may hold names and paths of others: they neither act on the terminal nor count as markup."""
+
+    def __init__(self, stderr: bool, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
 def _console(stderr: bool) -> Console:
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=WIDTH)
+    console = _Console(stderr)
+    return console if console.is_terminal else _Console(stderr, WIDTH)
 
 
 OUT, ERR = _console(False), _console(True)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from types import TracebackType
 
+from fourdgs_ns.common.text import printable
+
 
 class UserError(Exception):
     """A mistake in what the user typed or in their files, never a defect of ours.
@@ -17,7 +19,7 @@ class UserError(Exception):
 
 def report(error: UserError) -> None:
     """Print ``error`` as the single line a user reads."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
 
 
 def install_excepthook() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from fourdgs_ns.common.errors import UserError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+MAX_KEPT_BYTES = 1 << 28
 GO_ON = "free some space and type the same command again"
 
 
@@ -173,6 +174,14 @@ def read_bytes(path: Path, limit: int) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
+
+
+def kept_json(path: Path) -> Any:
+    """What :func:`write_json` left in a file; None where there is none, or it is damaged: then it is made anew."""
+    try:
+        return json.loads(read_bytes(path, MAX_KEPT_BYTES))
+    except (UserError, ValueError, RecursionError):
+        return None
 
 
 def size_text(size: int) -> str:

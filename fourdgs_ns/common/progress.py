@@ -31,7 +31,7 @@ def progress_bar(
     ``speed``: a column between the count and the times.
     """
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         *([] if speed is None else [speed]),

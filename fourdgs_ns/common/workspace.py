@@ -21,7 +21,7 @@ from platformdirs import user_cache_path
 
 from fourdgs_ns.common.console import status
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import disk_error, make_folder, write_json
+from fourdgs_ns.common.files import disk_error, kept_json, make_folder, write_json
 
 StepName = Literal["probe", "synchronise", "extract", "calibrate", "undistort", "masks", "points", "check", "write"]
 STEPS: tuple[StepName, ...] = get_args(StepName)
@@ -131,10 +131,7 @@ class Workspace:
 
     def load(self, step: StepName, key: str) -> dict[str, Any] | None:
         """The result of ``step`` if it was computed under ``key``."""
-        try:
-            content = json.loads(self.artefact(step).read_text())
-        except (OSError, ValueError):
-            return None
+        content = kept_json(self.artefact(step))
         return content["result"] if isinstance(content, dict) and content.get("key") == key else None
 
     def run(

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import make_folder, write_text
+from fourdgs_ns.common.files import kept_json, make_folder, write_text
 from fourdgs_ns.evaluation.evaluate import evaluate_pipeline
 from fourdgs_ns.evaluation.heat_map import LOWER_IS_BETTER, heat_map
 from fourdgs_ns.plugin.checkpoints import latest_checkpoint
@@ -59,7 +59,7 @@ def evaluated(path: Path) -> dict[str, Any]:
     if models.is_dir():
         checkpoint = latest_checkpoint(models, None)
         try:
-            report = json.loads((config.parent / "evaluation" / "evaluation.json").read_text("utf8"))
+            report = kept_json(config.parent / "evaluation" / "evaluation.json")
             current = int(checkpoint.stem.split("-")[1]), checkpoint.stat().st_size
             if (report["step"], report["checkpoint_bytes"]) == current and {
                 "mean",
@@ -68,7 +68,7 @@ def evaluated(path: Path) -> dict[str, Any]:
                 "megabytes",
             } <= set(report):
                 return report
-        except (OSError, ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             pass  # none, or of an older version: made anew
     return evaluate_run(path)[0]
 

@@ -44,6 +44,13 @@ def _allowed() -> Iterator[None]:
         torch.serialization.add_safe_globals(before)
 
 
+def is_dense(value: object) -> bool:
+    """Whether ``value`` is a tensor of floating-point numbers, all of which the file holds: a view may announce any number."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or not value.is_floating_point():
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
 def load_foreign(path: Path) -> Any:
     """The content of a file that ``torch.save`` wrote, on the CPU, without running anything that it names.
 

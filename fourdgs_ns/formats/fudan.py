@@ -10,13 +10,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.formats.foreign_pickle import load_foreign
+from fourdgs_ns.formats.foreign_pickle import is_dense, load_foreign
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import note_lines, size_lines
 from fourdgs_ns.formats.import_options import ImportOptions
@@ -37,6 +38,8 @@ COMMON = {
 TEMPORAL = {"t": (13, (1,)), "scaling_t": (14, (1,))}
 WINDOWS = (10.0, 1.0)
 """Usual time windows: N3V in seconds, D-NeRF."""
+MOST_DEGREES = 16
+"""Beyond any degree of harmonics: a file that claims more is damaged."""
 AMBIGUOUS = 1.5
 """Under which ratio of the motions under both conventions the choice is the user's."""
 
@@ -55,7 +58,7 @@ def read_fudan(path: Path, options: ImportOptions, clip: Clip | None) -> Trained
     names = COMMON | (TEMPORAL if dimensions == 4 else {})
     raw = {name: _tensor(path, values, index, name, shape) for name, (index, shape) in names.items()}
     harmonics, degree, temporal_degree = _harmonics(path, values, raw["features_dc"], dimensions)
-    turned = dimensions == 4 and bool(values[16])
+    turned = dimensions == 4 and bool(_whole(path, values, 16, "rot_4d", 1))
     if turned:
         raw["rotation_r"] = _tensor(path, values, 15, "rotation_r", (4,))
     counts = {name: len(value) for name, value in {**raw, "features_rest": harmonics}.items()}
@@ -93,7 +96,7 @@ def read_fudan(path: Path, options: ImportOptions, clip: Clip | None) -> Trained
         rows["features_rest"] = raw["harmonics"][:, 1:k]
     if temporal_degree:
         rows["features_time"] = raw["harmonics"][:, k:].reshape(-1, temporal_degree, k, 3)
-    if dimensions == 4 and values[17] is not None:
+    if dimensions == 4 and isinstance(values[17], Tensor) and values[17].numel() > 0:
         notes.append("its environment map was left out: what lies behind the Gaussians is rendered black")
     rows = {name: value.contiguous().float() for name, value in rows.items()}
     return TrainedScene(config, rows, clip, notes=notes)
@@ -125,10 +128,18 @@ def _tensor(path: Path, values: tuple[Any, ...], index: int, name: str, shape: t
     value = values[index]
     if not isinstance(value, Tensor):
         raise UserError(f"{path}: value {index} should be the tensor {name} but is a {type(value).__name__}")
-    if value.shape[1:] != shape or value.dim() != len(shape) + 1 or not value.is_floating_point():
+    if value.shape[1:] != shape or value.dim() != len(shape) + 1 or not is_dense(value):
         wanted = " x ".join(("N", *map(str, shape)))
         raise UserError(f"{path}: {name} has shape {tuple(value.shape)} ({value.dtype}), expected {wanted} numbers")
     return value.detach().float()
+
+
+def _whole(path: Path, values: tuple[Any, ...], index: int, name: str, most: int) -> int:
+    """A whole number from 0 to ``most``, or a truth value."""
+    value = values[index]
+    if not isinstance(value, (int, np.integer, np.bool_)) or not 0 <= int(value) <= most:
+        raise UserError(f"{path}: {name} (value {index}) is {str(value)[:40]}, not a whole number from 0 to {most}")
+    return int(value)
 
 
 def _harmonics(
@@ -136,7 +147,12 @@ def _harmonics(
 ) -> tuple[Float[Tensor, "n k 3"], int, int]:
     """All coefficients that are in use, with the degrees of view and time."""
     rest = values[3]
-    if not isinstance(rest, Tensor) or rest.dim() != 3 or rest.shape[2] != 3 or len(rest) != len(first):
+    if (
+        not isinstance(rest, Tensor)
+        or not is_dense(rest)
+        or rest.dim() != 3
+        or (len(rest), rest.shape[2]) != (len(first), 3)
+    ):
         found = tuple(rest.shape) if isinstance(rest, Tensor) else type(rest).__name__
         raise UserError(f"{path}: features_rest is {found}, expected N x 47 x 3 numbers (15 with force_sh_3d)")
     harmonics = torch.cat([first, rest.detach().float()], dim=1)
@@ -154,7 +170,10 @@ def _harmonics(
             f"{path}: {count} harmonics per Gaussian fit no degree; expected 48, or 16 with force_sh_3d, or 32 or 33"
         )
     harmonics = harmonics[:, : blocks * k].clone()
-    used, used_in_time = min(int(values[0]), degree), min(int(values[18]) if dimensions == 4 else 0, blocks - 1)
+    used = min(_whole(path, values, 0, "active_sh_degree", MOST_DEGREES), degree)
+    used_in_time = (
+        min(_whole(path, values, 18, "active_sh_degree_t", MOST_DEGREES), blocks - 1) if dimensions == 4 else 0
+    )
     active = torch.zeros(blocks, k, dtype=torch.bool)
     active[: used_in_time + 1, : (used + 1) ** 2] = True
     harmonics[:, ~active.flatten()] = 0.0

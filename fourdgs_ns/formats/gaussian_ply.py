@@ -18,6 +18,7 @@ from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import size_lines, tagged_comments
+from fourdgs_ns.formats.other_splats import COMPRESSED_PLY, not_read
 from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
 from fourdgs_ns.formats.to_moving import refuse_unless
 from fourdgs_ns.formats.trained_scene import TrainedScene, drop_non_finite
@@ -95,7 +96,7 @@ def read(path: Path) -> TrainedScene:
     vertex, _ = read_vertices(path)
     names = set(vertex.dtype.names or ())
     if {"packed_position", "packed_rotation"} <= names:
-        raise UserError(f"{path} is a compressed PLY of SuperSplat; open it there and export it as an uncompressed PLY")
+        raise not_read(path, COMPRESSED_PLY)
     if "trbf_center" in names:
         raise UserError(f"{path} is a SpacetimeGaussian PLY, not a 3DGS PLY; use --from spacetime-ply")
     if "time_center" in names:

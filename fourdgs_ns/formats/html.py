@@ -13,6 +13,7 @@ import json
 import math
 import re
 import zlib
+from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -138,12 +139,12 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     moving = moving.with_sh_degree(options.sh_degree)
     view = start_view(scene)
     described, payload, columns = pack(moving, options.compressed)
-    header = json.dumps(make_header(scene, moving, described, view)).replace("</", "<\\/")
+    header = json.dumps(make_header(scene, moving, described, view)).replace("<", "\\u003c")
     folder = resources.files("fourdgs_ns.formats") / "html_player"
     page = (folder / "player.html").read_text("utf8")
     packed = base64.b64encode(zlib.compress(payload, 9)).decode("ascii")
     parts = {
-        "TITLE": f"{scene.method}, {len(moving)} Gaussians", "HEADER": header, "PAYLOAD": packed,
+        "TITLE": escape(f"{scene.method}, {len(moving)} Gaussians"), "HEADER": header, "PAYLOAD": packed,
         "SCRIPT": (folder / "player.js").read_text("utf8"), "SHADERS": (folder / "shaders.js").read_text("utf8"),
     }  # fmt: skip
     page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)

@@ -222,8 +222,14 @@ def _parameter(
 
 
 def recognizes(path: Path) -> bool:
-    """A ZIP archive."""
-    return first_bytes(path)[:2] == b"PK"
+    """A ZIP archive with this format's header, or one that is too damaged to tell and called so."""
+    if first_bytes(path)[:2] != b"PK":
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "header.npy" in archive.namelist() or path.suffix == ".npz"
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return path.suffix == ".npz"
 
 
 def describe(path: Path) -> dict[str, str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.file_status import file_status
+from fourdgs_ns.formats.foreign_pickle import is_dense
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import clip_lines, note_lines, parse_clip, size_lines
 from fourdgs_ns.formats.trained_scene import TrainedScene, check_parameters, drop_non_finite
@@ -53,7 +57,10 @@ def load_checkpoint(path: Path) -> TrainedScene:
     """
     checkpoint = find_checkpoint(path)
     try:
+        file_status(checkpoint)
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except UserError:
+        raise
     except Exception as error:
         # Damaged bytes fail with whatever they led torch's restricted unpickler to.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
@@ -69,13 +76,10 @@ def load_checkpoint(path: Path) -> TrainedScene:
             f"{checkpoint} was written by an earlier fourdgs-ns and cannot be read by this one; train again, or use the version "
             "that wrote it"
         )
-    weights = {k.removeprefix(MODEL_PREFIX): v for k, v in weights.items() if k.startswith(MODEL_PREFIX)}
-    parameters = {
-        k.removeprefix(ROWS_PREFIX): v.float().contiguous() for k, v in weights.items() if k.startswith(ROWS_PREFIX)
-    }
-    decoder = {k.removeprefix(DECODER_PREFIX): v.float() for k, v in weights.items() if k.startswith(DECODER_PREFIX)}
+    weights = {k.removeprefix(MODEL_PREFIX): v for k, v in weights.items() if str(k).startswith(MODEL_PREFIX)}
     notes: list[str] = []
     try:
+        parameters, decoder = (_tensors(weights, prefix) for prefix in (ROWS_PREFIX, DECODER_PREFIX))
         config = config_of(extra["method"], extra["options"])
         check_parameters(config, parameters)
         clip = parse_clip(extra)
@@ -92,6 +96,15 @@ def load_checkpoint(path: Path) -> TrainedScene:
     return TrainedScene(
         config, parameters, clip, world, decoder or None, near, centers if len(centers) else None, notes
     )
+
+
+def _tensors(weights: dict[str, Any], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin with ``prefix``, without it. Raises ValueError for what is no tensor of numbers."""
+    found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    for name, value in found.items():
+        if not is_dense(value):
+            raise ValueError(f"{name} is no tensor of numbers")
+    return {name: value.float().contiguous() for name, value in found.items()}
 
 
 def describe(path: Path) -> dict[str, str]:

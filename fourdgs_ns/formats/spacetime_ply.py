@@ -23,6 +23,7 @@ from torch import Tensor
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import replacing
 from fourdgs_ns.formats.export_options import ExportOptions
+from fourdgs_ns.formats.foreign_pickle import is_dense
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.header import TAG, claimed_clip, known_clip_lines, size_lines, tagged_comments
 from fourdgs_ns.formats.ply_table import property_names, read_vertices, stack_columns, write_float_ply
@@ -210,7 +211,7 @@ def _read_decoder(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{sidecar} is too large for a decoder of 90 weights; use the file written with the PLY")
     try:
         weights = torch.load(sidecar, map_location="cpu", weights_only=True)
-        first, second = weights["mlp1.weight"].float(), weights["mlp2.weight"].float()
+        first, second = (weights[f"mlp{k}.weight"].float() for k in (1, 2) if is_dense(weights[f"mlp{k}.weight"]))
     except Exception as error:
         # Damaged bytes fail with whatever they led torch's restricted unpickler to.
         raise UserError(f"{sidecar} holds no mlp1.weight and mlp2.weight; use the file written with the PLY") from error

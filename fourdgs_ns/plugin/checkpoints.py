@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.file_status import file_status
 from fourdgs_ns.common.files import replacing
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
@@ -45,15 +44,16 @@ def check_checkpoint(path: Path) -> None:
     Raises:
         UserError: the file is missing, unreadable or another package's.
     """
-    if not path.exists():
-        raise UserError(f"checkpoint {path} does not exist; give a file named step-*.ckpt")
+    file_status(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
-        reason = str(error).splitlines()[0][:120]
+    except Exception as error:
+        # Damaged or hostile bytes fail with whatever they led torch's restricted unpickler to.
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"{path} is no readable checkpoint ({reason}); use another one with --load-step") from error
     wanted = {"step", "pipeline", "optimizers", "schedulers", "scalers"}
-    if not isinstance(state, dict) or not wanted <= set(state) or "_model._extra_state" not in state["pipeline"]:
+    known = isinstance(state, dict) and wanted <= set(state) and isinstance(state["pipeline"], dict)
+    if not known or not isinstance(state["pipeline"].get("_model._extra_state"), dict):
         raise UserError(f"{path} was not written by a fourdgs-ns method; give the checkpoint of a run of this method")
 
 

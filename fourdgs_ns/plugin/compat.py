@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+import yaml
 from jaxtyping import Int
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
@@ -58,6 +60,33 @@ def hide_time_slider(viewer: Viewer) -> None:
     panel = viewer.control_panel
     panel._time_enabled = False
     panel._time.set_hidden(True)
+
+
+def read_runs_safely(mark: str, load: Callable[[str], Any]) -> None:
+    """Have Nerfstudio's commands read the ``config.yml`` of our runs by ``load`` (nerfstudio 1.1).
+
+    Theirs makes and calls whatever the file names. Called while methods are registered, when the modules that read such files
+    have bound PyYAML but read nothing yet; files without ``mark`` are read as ever.
+    """
+
+    class Guarded:
+        """PyYAML, but for the texts that hold ``mark``."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(yaml, name)
+
+        def load(self, text: str, Loader: Any) -> Any:
+            if mark not in text:
+                return yaml.load(text, Loader=Loader)
+            # Before torch 2.6 a checkpoint, which is read next, may run code, too.
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+            return load(text)
+
+    readers = ("nerfstudio.utils.eval_utils", "nerfstudio.scripts.train")
+    for module in [*map(sys.modules.get, readers), sys.modules["__main__"]]:
+        named = getattr(getattr(module, "__spec__", None), "name", None)  # of __main__, too, what python -m was given
+        if named in readers and getattr(module, "yaml", None) is yaml:
+            module.yaml = Guarded()  # type: ignore[union-attr]
 
 
 def mend_ns_render(datamanager: type) -> None:

@@ -24,10 +24,12 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     try:
         from fourdgs_ns.common.errors import install_excepthook
+        from fourdgs_ns.plugin import compat, run_config
         from fourdgs_ns.plugin.methods import specification
         from fourdgs_ns.representation.registry import METHODS
 
         install_excepthook()
+        compat.read_runs_safely(run_config.MARK, run_config.load_config)
         known = {attribute_of(method): method for method in METHODS}
         found = specification(known[name]) if name in known else None
     except UserError as error:  # of the package that brings this method

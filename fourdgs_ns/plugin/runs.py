@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.eval_utils import eval_load_checkpoint
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import read_bytes
 from fourdgs_ns.plugin.checkpoints import check_checkpoint, latest_checkpoint
-from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline, DynamicGaussiansPipelineConfig
+from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
+from fourdgs_ns.plugin.run_config import MARK, load_config
 
+MAX_CONFIG_BYTES = 1 << 24
 HELP = "give the config.yml of a run, or its folder (outputs/<name>/<method>/<date>)"
 
 
@@ -67,23 +69,15 @@ def read_config(path: Path) -> TrainerConfig:
         UserError: it is unreadable or belongs to another package.
     """
     try:
-        text = path.read_text("utf8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(path, MAX_CONFIG_BYTES).decode("utf8")
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read ({error}); {HELP}") from error
     named = re.search(r"^method_name: (\S+)", text, re.MULTILINE)
     method = named.group(1) if named else None
-    if "fourdgs_ns.plugin.pipeline.DynamicGaussiansPipelineConfig" not in text:
-        # Decided on the text: loading it would run the other package's code.
+    if MARK not in text:
         what = f"is a run of '{method}'" if method else "is no config of a run"
         raise UserError(f"{path} {what}, not of a fourdgs-ns method; use Nerfstudio's own ns-render and ns-eval for it")
-    try:
-        config = yaml.load(text, Loader=yaml.Loader)
-    except (yaml.YAMLError, ImportError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path} cannot be read ({reason}); it may come from another version of fourdgs-ns") from error
-    if not isinstance(config, TrainerConfig) or not isinstance(config.pipeline, DynamicGaussiansPipelineConfig):
-        raise UserError(f"{path} is no config of a fourdgs-ns run; {HELP}")
-    return config
+    return load_config(text, str(path))
 
 
 def load_run(path: Path, step: int | None = None) -> LoadedRun:

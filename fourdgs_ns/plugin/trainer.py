@@ -20,6 +20,7 @@ from fourdgs_ns.common.console import say, warn
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.machine_memory import peak_host_memory
+from fourdgs_ns.common.text import typed
 from fourdgs_ns.plugin import compat
 from fourdgs_ns.plugin.checkpoints import check_checkpoint, latest_checkpoint, write_checkpoint
 from fourdgs_ns.plugin.model import DynamicGaussiansModelConfig
@@ -236,9 +237,8 @@ class DynamicGaussiansTrainer(Trainer):
         """Scores, size and the commands to type next; after Ctrl-C, how to go on."""
         if self.interrupted:
             say(
-                f"Stopped after step {self.finished_step + 1}. Go on with the same command and [bold]--load-dir "
-                f"{self.checkpoint_dir}[/bold]",
-                markup=True,
+                f"Stopped after step {self.finished_step + 1}. Go on with the same command and "
+                f"{typed('--load-dir', self.checkpoint_dir)}"
             )
             return
         scores = self.pipeline.get_average_eval_image_metrics(step=step)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from fourdgs_ns.capture.capture import Capture, RecordedCamera
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.file_status import file_status
 from fourdgs_ns.common.files import replacing
 from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.common.workspace import cache_directory, only_builder
@@ -186,8 +187,15 @@ def _footprints(points: TriangulatedPoints, images: Sequence[PosedImage]) -> Flo
 def _load(path: Path) -> KeyFrame | None:
     """A finished key frame; None when there is none or it is damaged, then it is computed again."""
     try:
+        file_status(path)
         with np.load(path) as stored:
-            return KeyFrame(**{name: stored[name] for name in stored.files})
+            found = KeyFrame(**{name: stored[name] for name in stored.files})
+        n = len(found.positions)
+        shapes = [
+            value.shape
+            for value in (found.positions, found.colors, found.velocities, found.errors, found.footprints, found.known)
+        ]
+        return found if shapes == [(n, 3)] * 3 + [(n,)] * 3 and found.observations.ndim == 1 else None
     except Exception:
         # Damage shows in as many ways as there are places: zip directory, array headers, missing arrays.
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from fourdgs_ns.capture.capture import Capture
+from fourdgs_ns.capture.layouts.reading import MALFORMED_HEADER
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.geometry.view_volume import attention_point
@@ -79,8 +82,11 @@ def check_against_truth(capture: Capture, found: FoundPoints) -> TruthReport:
     renderer = build_renderer(recipe)
     rig = [camera for camera in build_rig(recipe, renderer) if camera.name in set(found.cameras)]
     cloud, numbers = found.merged.sightings, capture.numbers()
-    with np.load(capture.root / TRUTH) as stored:
-        tracked = {name: stored[name] for name in ("positions", "velocities", "objects")}
+    try:
+        with np.load(capture.root / TRUTH) as stored:
+            tracked = {name: stored[name] for name in ("positions", "velocities", "objects")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, *MALFORMED_HEADER) as error:
+        raise UserError(f"{capture.root / TRUTH} is damaged ({error}); write the capture again") from None
     frames = [int(numbers[f]) for f in found.key_frames.frames]
     times = found.key_frames.times.astype(np.float32)
     nearest = np.abs(cloud.times[:, None] - times[None]).argmin(axis=1)

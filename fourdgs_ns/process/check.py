@@ -8,6 +8,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from rich.markup import escape
 
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.sequences import listed
@@ -67,7 +68,8 @@ def print_items(items: Sequence[Item]) -> bool:
     width = max(len(item["name"]) for item in items)
     for item in items:
         color = item["color"]
-        say(f"[{color}]{color:>6}[/{color}]  {item['name']:<{width}}  {item['text']}", markup=True)
+        rest = escape(f"{item['name']:<{width}}  {item['text']}")
+        say(f"[{color}]{color:>6}[/{color}]  {rest}", markup=True)
     return any(item["color"] == "red" for item in items)
 
 

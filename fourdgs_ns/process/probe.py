@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from fourdgs_ns.capture.layouts.names import is_name
 from fourdgs_ns.capture.layouts.sequences import VIDEO_SUFFIXES, files_in, listed
 from fourdgs_ns.capture.video_header import UNEVEN_FRAMES, frame_times, opened, probe_video, rate_errors
 from fourdgs_ns.common.errors import UserError
@@ -82,8 +83,10 @@ def find_videos(inputs: Sequence[Path], names: Sequence[str] = ()) -> dict[str, 
     found: dict[str, Path] = {}
     for i, path in enumerate(paths):
         name = names[i] if names else path.stem
-        if not name or "/" in name or name.startswith("."):
-            raise UserError(f"'{name}' is no name for a camera; use letters and digits in --camera-names")
+        if not is_name(name) or name.startswith("."):
+            raise UserError(
+                f"{name[:60]!r} is no name for a camera, which is one of files, too; use letters and digits in --camera-names"
+            )
         if name in found:
             raise UserError(
                 f"{found[name]} and {path} would both be camera '{name}'; tell them apart with --camera-names"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 
 from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import write_json
+from fourdgs_ns.common.files import kept_json, write_json
 from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.common.workspace import FOLDER, StepName, Workspace, digest, stamp
 from fourdgs_ns.geometry.camera import Camera
@@ -147,10 +146,8 @@ class _Run:
     def extract(self, videos: Sequence[RawVideo], plan: Timeline) -> dict[str, Any]:
         sizes = {v.camera: extract.target_size(v, self.options.resize, self.options.downscale) for v in videos}
         keys = {v.camera: digest([stamp(v.path), plan.picks[v.camera].tolist(), sizes[v.camera]]) for v in videos}
-        try:
-            extracted = json.loads(self._extracted_file.read_text())
-        except (OSError, ValueError):
-            extracted = {}
+        extracted = kept_json(self._extracted_file)
+        extracted = extracted if isinstance(extracted, dict) else {}
 
         def done(camera: str) -> bool:
             folder = self.root / extract.FRAMES / camera

@@ -5,17 +5,25 @@ Poses are world from camera with OpenGL axes (x right, y up, z backward), as Ner
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from nerfstudio.cameras.camera_paths import get_path_from_json
 from nerfstudio.cameras.cameras import Cameras, CameraType
 
+from fourdgs_ns.capture.images import MAX_SIDE_PIXELS
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import read_bytes
 from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, look_at
 from fourdgs_ns.representation.types import Clip
 
+MAX_PATH_BYTES = 1 << 28
 Poses = Float[np.ndarray, "n 3 4"]
 
 
@@ -146,6 +154,39 @@ def mean_up(poses: Poses) -> Float[np.ndarray, "3"]:
     return up / np.linalg.norm(up)
 
 
+def read_saved_path(file: Path, clip: Clip) -> tuple[Cameras, Float[np.ndarray, " n"] | None, float | None]:
+    """The camera path that the viewer saved: cameras [n] of its steps, their t and the video's frame rate, as far as it says.
+
+    Raises:
+        UserError: the file is no camera path, or not of a perspective camera.
+    """
+    try:
+        record = json.loads(read_bytes(file, MAX_PATH_BYTES).decode("utf8"))
+        for side in ("render_width", "render_height"):
+            check_side(record[side])
+        path = get_path_from_json(record)
+        times = json_times(record["camera_path"], clip)
+        fps = float(record.get("fps") or 0)
+        kind = str(record.get("camera_type", "perspective")).lower()
+        if not all(bool(value.isfinite().all()) for value in (path.camera_to_worlds, path.fx, path.fy)):
+            raise ValueError("a pose or a field of view is not finite")
+    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError, ArithmeticError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"[:120]
+        raise UserError(f"{file} is no camera path ({reason}); save one in the viewer's Render tab") from error
+    if kind != "perspective":
+        raise UserError(
+            f"{file} was saved for a camera of the type {kind[:20]}, and perspective ones only are rendered; choose Perspective "
+            "in the viewer's Render tab and save it again"
+        )
+    return path, times, fps if 0 < fps < math.inf else None
+
+
+def check_side(pixels: Any) -> None:
+    """Raises ValueError for what is no width or height of an image."""
+    if not isinstance(pixels, int | float) or not 1 <= pixels <= MAX_SIDE_PIXELS:
+        raise ValueError(f"an image cannot be {str(pixels)[:40]} pixels wide or high")
+
+
 def json_times(steps: Sequence[dict], clip: Clip) -> Float[np.ndarray, " n"] | None:
     """t of each step of a camera path that the viewer saved; None when it carries none.
 
@@ -156,7 +197,7 @@ def json_times(steps: Sequence[dict], clip: Clip) -> Float[np.ndarray, " n"] | N
     if all(value is None for value in given):
         return None
     for index, value in enumerate(given):
-        if not isinstance(value, int | float):
+        if not isinstance(value, int | float) or not math.isfinite(value):
             raise UserError(
                 f"step {index} of the camera path has render_time {value!r} while others have numbers; save the path again "
                 "with times in the viewer's Render tab, or give --seconds"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from nerfstudio.cameras.camera_paths import get_path_from_json
 from nerfstudio.cameras.cameras import Cameras
 
 from fourdgs_ns.common.errors import UserError
@@ -22,9 +20,9 @@ from fourdgs_ns.rendering.paths import (
     by_proximity,
     checked_seconds,
     frame_rate,
-    json_times,
     mean_up,
     orbit,
+    read_saved_path,
     running_times,
     spiral,
     sway,
@@ -197,37 +195,22 @@ def saved_plan(pipeline: DynamicGaussiansPipeline, file: Path, timing: Timing, s
         UserError: the file is no camera path, or not of a perspective camera, or see :meth:`Timing.times`.
     """
     clip = pipeline.gaussians.clip
-    try:
-        record = json.loads(file.read_text("utf8"))
-        steps = record["camera_path"]
-        path = get_path_from_json(record)
-        own = json_times(steps, clip)
-        usual = float(record.get("fps") or 0)
-        kind = str(record.get("camera_type", "perspective")).lower()
-    except FileNotFoundError:
-        raise UserError(f"camera path {file} does not exist; save one in the viewer's Render tab") from None
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"[:120]
-        raise UserError(f"{file} is no camera path ({reason}); save one in the viewer's Render tab") from error
-    if kind != "perspective":
-        raise UserError(
-            f"{file} was saved for a camera of the type {kind[:20]}, and perspective ones only are rendered; choose Perspective "
-            "in the viewer's Render tab and save it again"
-        )
-    fps = timing.checked_fps(usual if 0 < usual < math.inf else frame_rate(clip))
+    path, own, usual = read_saved_path(file, clip)
+    steps = len(path)
+    fps = timing.checked_fps(frame_rate(clip) if usual is None else usual)
     if timing.at is not None:
-        own = np.full(len(steps), checked_seconds(timing.at, clip, "--at"))
+        own = np.full(steps, checked_seconds(timing.at, clip, "--at"))
     elif timing.seconds is not None or own is None:
         first, last = timing.seconds or (0.0, clip.duration_seconds)
         ends = [checked_seconds(value, clip, "--seconds") for value in (first, last)]
         end = ends[1] if clip.duration_seconds > 0 else float(clip.num_frames > 1)
-        own = np.linspace(ends[0], end, len(steps))
+        own = np.linspace(ends[0], end, steps)
     poses = path.camera_to_worlds.numpy().astype(np.float64)
-    count = max(round((len(steps) - 1) / timing.speed) + 1, 1)
-    times = np.interp(np.linspace(0, len(steps) - 1, count), np.arange(len(steps)), own)
+    count = max(round((steps - 1) / timing.speed) + 1, 1)
+    times = np.interp(np.linspace(0, steps - 1, count), np.arange(steps), own)
     cameras = assemble(path[0:1], between(poses, count), times, scale)
     # Saved paths may zoom.
-    focal = np.interp(np.linspace(0, len(steps) - 1, count), np.arange(len(steps)), path.fx[:, 0].numpy())
+    focal = np.interp(np.linspace(0, steps - 1, count), np.arange(steps), path.fx[:, 0].numpy())
     zoom = (focal / focal[0])[:, None].astype(np.float32)
     cameras.fx, cameras.fy = cameras.fx * zoom, cameras.fy * zoom
     return Plan(cameras, fps)

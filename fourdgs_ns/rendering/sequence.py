@@ -16,7 +16,7 @@ from rich.progress import TextColumn
 
 from fourdgs_ns.common.console import say
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import make_folder, replacing, write_bytes, write_text
+from fourdgs_ns.common.files import kept_json, make_folder, replacing, write_bytes, write_text
 from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.common.workspace import digest
 from fourdgs_ns.synth.media import Video
@@ -84,9 +84,8 @@ def _check(sequence: Sequence, key: str) -> None:
         raise UserError(f"{out} exists; add --overwrite to replace it, or give another --out")
     if not sequence.is_video and out.is_file():
         raise UserError(f"--out {out} is a file; give a folder for PNG files, or a name that ends in .mp4")
-    try:
-        note = json.loads((folder / RECIPE).read_text()) if (folder / RECIPE).exists() else None
-    except (OSError, ValueError):
+    note = kept_json(folder / RECIPE) if (folder / RECIPE).exists() else None
+    if (folder / RECIPE).exists() and not isinstance(note, dict):
         note = {}
     if folder.exists() and any(folder.iterdir()) and (note is None or note.get("digest") != key):
         if note is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import appearing, write_json
+from fourdgs_ns.common.files import appearing, read_bytes, write_json
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import ground_truth
 from fourdgs_ns.synth import writers as layouts
@@ -25,6 +26,8 @@ LAYOUTS = ("n3dv", "easyvolcap", "transforms", "dnerf")
 POINTS_PER_THING = 2000
 _POINT_BUDGET = 60_000
 _MOST_TRUTH_FRAMES = 5
+_KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool, "tuple[str, ...]": tuple}
+MAX_RECORD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,24 @@ class Recipe:
 
     @classmethod
     def of(cls, capture: Path) -> Recipe:
-        """That of a capture which this generator wrote."""
-        record = json.loads((capture / RECORD).read_text(encoding="utf-8"))
-        return cls(**record | {"late": tuple(record.get("late", ()))})
+        """That of a capture which this generator wrote.
+
+        Raises:
+            UserError: its record is damaged.
+        """
+        file = capture / RECORD
+        try:
+            record = json.loads(read_bytes(file, MAX_RECORD_BYTES))
+            recipe = cls(**record | {"late": tuple(record.get("late", ()))})
+            for field in fields(cls):
+                if not isinstance(getattr(recipe, field.name), _KINDS[str(field.type)]):
+                    raise ValueError(f"{field.name} is {str(getattr(recipe, field.name))[:40]}")
+            if recipe.scene not in SCENES:
+                raise ValueError(f"there is no scene {recipe.scene[:40]!r}")
+            recipe.check()
+        except (ValueError, TypeError, AttributeError, RecursionError, UserError) as error:
+            raise UserError(f"{file} is damaged ({error}); write the capture again with fourdgs-ns synth") from None
+        return recipe
 
     def check(self) -> None:
         """Raises :class:`UserError` for a recipe that cannot be cooked."""

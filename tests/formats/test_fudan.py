@@ -160,3 +160,12 @@ def test_an_environment_map_is_mentioned(tmp_path):
     values[17] = torch.zeros(3, 8, 8)
     model = read_fudan(save(tmp_path / "chkpnt.pth", values), ImportOptions(duration=1.0), D_NERF)
     assert any("environment map" in note for note in model.notes)
+
+
+@pytest.mark.parametrize("empty", [None, torch.empty(0), torch.zeros(3, 0, 0)])
+def test_an_empty_environment_map_is_none(tmp_path, empty):
+    """The published program saves an empty tensor where it learned none."""
+    values = capture_tuple(gaussians())
+    values[17] = empty
+    model = read_fudan(save(tmp_path / "chkpnt.pth", values), ImportOptions(duration=1.0), D_NERF)
+    assert not any("environment map" in note for note in model.notes)

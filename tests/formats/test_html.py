@@ -130,6 +130,26 @@ def from_renderer(scene, t):
     return scenes.image_of(moving.at(t), cameras).clamp(0, 1), f"pose={pose}&focal={focal}&size={width}x{height}&ui=0"
 
 
+def test_what_stands_in_the_page_is_data(tmp_path, monkeypatch):
+    """A method's name comes from whichever package brings it."""
+    hostile = "</script><script>alert(1)</script><!--<title>"
+    monkeypatch.setattr(type(scenes.freetime(n=5)), "method", property(lambda scene: hostile))
+    html.write(tmp_path / "a.html", scenes.freetime(n=5, sh_degree=0), ExportOptions())
+    page = (tmp_path / "a.html").read_text("utf8")
+    assert "alert(1)</script>" not in page and "<!--<title>" not in page and page.count("<title>") == 1
+    assert html.read(tmp_path / "a.html")[0]["method"] == hostile
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome is installed (Debian: apt-get install chromium)")
+def test_the_bar_can_be_hidden(tmp_path):
+    html.write(tmp_path / "a.html", scenes.freetime(n=20, sh_degree=0), ExportOptions())
+    away = "&pose=1,0,0,0,0,1,0,0,0,0,1,-1000"  # all Gaussians are behind the camera
+    shown, hidden = (screenshot(tmp_path / "a.html", f"t=0.5{away}{ui}", tmp_path) for ui in ("", "&ui=0"))
+    assert shown[:300].max() == 0 and shown[300:].max() > 0.3
+    assert hidden.max() == 0
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome is installed (Debian: apt-get install chromium)")
 @pytest.mark.parametrize("name", ["lite", "freetime", "flat-top"])

@@ -14,7 +14,7 @@ import numpy as np
 
 from fourdgs_ns.capture.capture import Capture, FrameSource, RecordedCamera, VideoFrames
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import write_text
+from fourdgs_ns.common.files import kept_json, write_text
 from fourdgs_ns.common.workspace import digest, stamp
 from fourdgs_ns.geometry.camera import Camera
 
@@ -70,10 +70,10 @@ class Sidecar:
     def load(path: Path) -> Sidecar | None:
         """None when there is none or it is damaged."""
         try:
-            fields = json.loads(path.read_text())
+            fields = kept_json(path)
             n, h, w, c = (int(size) for size in fields.pop("shape"))
             return Sidecar((n, h, w, c), **fields)
-        except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError):
             return None
 
     def save(self, path: Path) -> None:

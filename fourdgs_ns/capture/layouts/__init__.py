@@ -11,6 +11,7 @@ from pathlib import Path
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.label_masks import with_label_masks
 from fourdgs_ns.capture.layouts.layout import Layout
+from fourdgs_ns.capture.layouts.names import check_names
 from fourdgs_ns.capture.layouts.plausibility import doubts
 from fourdgs_ns.capture.layouts.sequences import folders_in, listed
 from fourdgs_ns.common.errors import UserError
@@ -78,6 +79,7 @@ def _read(layout: Layout, root: Path) -> Capture:
         capture = with_label_masks(layout.read(root))
     except OSError as error:  # a folder without permission, a disk that went away
         raise UserError(f"{error.filename or root} cannot be read ({error.strerror}); make it readable") from None
+    check_names(capture)
     return replace(capture, notes=(*capture.notes, *doubts(capture)))
 
 

@@ -17,6 +17,7 @@ from fourdgs_ns.capture.layouts.conventions import checked_distortion, checked_i
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.reading import flag, matrix, read_text
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.file_status import file_status
 from fourdgs_ns.geometry.camera import Camera
 
 MAX_BYTES = 16 * 2**20
@@ -60,7 +61,7 @@ def _camera(camera: str, table: dict[str, Any], file: Path) -> Camera:
 
 
 def _load(file: Path) -> dict[str, Any]:
-    if file.stat().st_size > MAX_BYTES:
+    if file_status(file).st_size > MAX_BYTES:
         raise UserError(f"{file} is larger than {MAX_BYTES // 2**20} MiB; it is no calibration")
     try:
         if sys.version_info >= (3, 11):
@@ -70,7 +71,7 @@ def _load(file: Path) -> dict[str, Any]:
         import tomli  # type: ignore[import-not-found,unused-ignore]
 
         return tomli.loads(read_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file} is not valid TOML ({reason}); correct that place or export the file again") from None
 

@@ -15,6 +15,7 @@ from fourdgs_ns.capture.layouts.conventions import checked_distortion, checked_i
 from fourdgs_ns.capture.layouts.reading import read_text
 from fourdgs_ns.capture.layouts.sequences import folders_in
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.file_status import file_status
 from fourdgs_ns.geometry.camera import Camera, pinhole
 
 MODELS = {
@@ -175,6 +176,7 @@ class _Reader:
     """Little-endian numbers from a file in memory; an end too early is an error that names it."""
 
     def __init__(self, file: Path) -> None:
+        file_status(file)
         self.file, self.data, self.position = file, file.read_bytes(), 0
 
     def take(self, form: str) -> tuple:

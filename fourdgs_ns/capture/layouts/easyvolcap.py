@@ -41,6 +41,7 @@ from fourdgs_ns.capture.layouts.sequences import (
     natural_key,
     video_track,
 )
+from fourdgs_ns.capture.video_header import MAX_FRAMES
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
@@ -229,6 +230,8 @@ def _synchronised(root: Path, folder: Path, cameras: list[FixedCamera], fps: flo
     shifted = []
     for camera in cameras:
         late = -number(content.get(camera.name, 0.0), f"the offset of camera '{camera.name}'", path)
+        if abs(late * fps) > MAX_FRAMES:
+            raise UserError(f"the offset of camera '{camera.name}' in {path} is {-late:g} seconds; correct it")
         whole = round(late * fps)
         track = replace(camera.track, numbers=camera.track.numbers + whole)
         own = replace(camera.camera, time_offset_seconds=late - whole / fps)

@@ -21,7 +21,15 @@ from fourdgs_ns.capture.layouts.conventions import (
     scaled_intrinsics,
 )
 from fourdgs_ns.capture.layouts.layout import Layout
-from fourdgs_ns.capture.layouts.reading import find_point_files, image_fps, matrix, number, number_list, read_json
+from fourdgs_ns.capture.layouts.reading import (
+    find_point_files,
+    image_fps,
+    matrix,
+    number,
+    number_list,
+    read_json,
+    whole,
+)
 from fourdgs_ns.capture.layouts.rig import View, camera_from_views, size_of
 from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, files_in, folders_in
 from fourdgs_ns.common.errors import UserError
@@ -51,7 +59,7 @@ def read(root: Path) -> Capture:
         facts = metadata.get(image_id)
         if not isinstance(facts, dict):
             raise UserError(f"{root / 'metadata.json'} does not know the image {image_id}; download it again")
-        instants[image_id] = round(number(facts.get("warp_id", facts.get("time_id")), f"warp_id of {image_id}", root))
+        instants[image_id] = whole(facts.get("warp_id", facts.get("time_id")), f"warp_id of {image_id}", root)
     numbers = np.array(sorted(set(instants.values())))
     for image_id, instant in instants.items():
         if image_id not in images:

@@ -15,9 +15,12 @@ import yaml
 from numpy.typing import NDArray
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.file_status import file_status
 
 MAX_TEXT_BYTES = 256 * 2**20
 POINT_FILES = ("points3D.ply", "points3d.ply", "sparse_pc.ply", "sparse_pcd.ply", "pointcloud.ply", "init.ply")
+MAX_WHOLE = 2**53
+"""What a number of JSON holds exactly."""
 DEFAULT_IMAGE_FPS = 30.0
 MALFORMED_HEADER = (tokenize.TokenError, SyntaxError, TypeError, OverflowError)
 """What NumPy raises, beside ValueError, for an array header that is no literal or announces what cannot be."""
@@ -44,6 +47,7 @@ def read_npy(path: Path) -> NDArray[np.float64]:
     Raises:
         UserError: unreadable, truncated, pickled, or not numeric.
     """
+    file_status(path)
     try:
         # Mapped, so that a damaged header cannot make us allocate more than the file has.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -84,7 +88,7 @@ def read_opencv_yaml(path: Path) -> dict[str, Any]:
 def mentions(path: Path, word: str) -> bool:
     """Whether a text file exists and contains ``word``; never fails, so that recognition can try any folder."""
     try:
-        return word.encode() in path.read_bytes() if path.stat().st_size <= MAX_TEXT_BYTES else False
+        return path.is_file() and path.stat().st_size <= MAX_TEXT_BYTES and word.encode() in path.read_bytes()
     except OSError:
         return False
 
@@ -109,6 +113,14 @@ def flag(value: object, what: str, path: Path) -> bool:
     if word not in known:
         raise UserError(f"{what} in {path} is {_short(value)} instead of true or false; correct it")
     return known[word]
+
+
+def whole(value: object, what: str, path: Path) -> int:
+    """``value`` rounded to a whole number within reason: of a frame, a camera, an instant."""
+    result = number(value, what, path)
+    if abs(result) > MAX_WHOLE:
+        raise UserError(f"{what} in {path} is {_short(value)}, which counts nothing; correct it")
+    return round(result)
 
 
 def number_list(value: object, what: str, path: Path) -> list[float]:
@@ -192,7 +204,7 @@ def read_text(path: Path) -> str:
         UserError: unreadable, no text, or too large.
     """
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
+        if file_status(path).st_size > MAX_TEXT_BYTES:
             raise UserError(
                 f"{path} is larger than {MAX_TEXT_BYTES // 2**20} MiB; it is no calibration file, replace it"
             )
