@@ -34,6 +34,17 @@ def test_the_examples_run(example, tmp_path):
     assert runner.failures == 0
 
 
+def test_what_is_printed_is_short(example):
+    scene = fg.load(example)
+    assert (
+        str(scene)
+        == f"TrainedScene(freetime, {scene.num_gaussians} Gaussians, 12 frames, {scene.clip.duration_seconds:g} s)"
+    )
+    gaussians = scene.at(0.5)
+    told = str(gaussians)
+    assert told.startswith(f"GaussiansAtTime({len(gaussians.ids)} Gaussians on cpu: ids [") and len(told) < 300
+
+
 @pytest.mark.parametrize("make", [scenes.freetime, lambda: scenes.spacetime("full"), lambda: scenes.fourd(2)])
 def test_a_camera_of_the_capture_sees_the_truth(make):
     scene = make()

@@ -213,7 +213,7 @@ def small(words: list[str]) -> list[str]:
         output = str(Path("outputs").resolve())
         return [*words[:2], "--max-num-iterations", steps, "--vis", "tensorboard", "--output-dir", output, *words[2:]]
     if words[:2] == ["fourdgs-ns", "render"]:
-        return [*words, "--scale", "0.25", *(("--length", "0.2") if "--at" in words else ("--seconds", "0", "0.1"))]
+        return [*words, "--scale", "0.25", *(("--length", "0.2") if "--at" in words else ("--span", "0", "0.1"))]
     return words + ["--key-frames", "2"] * (words[:2] == ["fourdgs-ns", "init"])
 
 

@@ -20,6 +20,8 @@ class Compare:
     """Folders of two or more runs, or their config.yml files."""
     output: Path | None = None
     """CSV file for the table."""
+    data: Path | None = None
+    """Folder of the capture. Default: where it was when the runs were trained."""
 
     def run(self) -> None:
         """Evaluate what is missing, print the table, write it."""
@@ -29,7 +31,7 @@ class Compare:
 
         if len(self.runs) < 2:
             raise UserError(f"{len(self.runs)} run is given; name two or more folders of runs to compare")
-        reports = [evaluated(path) for path in self.runs]
+        reports = [evaluated(path, self.data) for path in self.runs]
         names = [report["run"] for report in reports]
         if len(set(names)) < len(names):
             names = [str(path) for path in self.runs]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from fourdgs_ns.cli import format_help
 from fourdgs_ns.cli.export import make_options, report_size, write_with_progress
 from fourdgs_ns.common.console import status
 from fourdgs_ns.common.errors import UserError
@@ -27,16 +28,14 @@ class Convert:
     """File to read."""
     out: tyro.conf.Positional[Path]
     """File to write, or folder with --to run and ply-sequence."""
-    from_: Annotated[str, tyro.conf.arg(name="from")] = "auto"
-    """What the file is; auto recognises it. spacetime-ply: SpacetimeGaussian, lite or full. ply: 3DGS, which becomes a scene that
-    stands still. fudan: checkpoints (.pth) of the published 4D Gaussian splatting and of its descendants with the same 19
-    values."""
-    to: str = "auto"
-    """What to write; see fourdgs-ns export --help for the formats. auto: what the ending of OUT says, a run where it has none."""
+    from_: Annotated[str, tyro.conf.arg(name="from", metavar="FORMAT", help_behavior_hint=format_help.read)] = "auto"
+    """What the file is; auto recognises it."""
+    to: Annotated[str, tyro.conf.arg(metavar="FORMAT", help_behavior_hint=format_help.written)] = "auto"
+    """What to write. auto: what the ending of OUT says, a run where it has none."""
     data: Path | None = None
     """--to run: folder of the capture whose cameras Nerfstudio's commands show. Its world must be the model's."""
-    time: float = 0.0
-    """--to ply: the time t, from 0 to 1."""
+    time: Annotated[str, tyro.conf.arg(metavar="TIME")] = "0"
+    """--to ply: when, in seconds of the clip (0.5), as a frame counted from 0 (12f) or as a share of the clip (50%)."""
     sh_degree: int | None = None
     """Highest degree of view-dependent colour to write. Default: the model's."""
     approximate: bool = False
@@ -59,12 +58,15 @@ class Convert:
         scene = self.read()
         count = scene.num_gaussians
         status(f"read {count} Gaussians as {scene.method}, {scene.representation.variant}")
-        options = make_options(self.time, None, self.sh_degree, self.approximate, self.compressed, self.overwrite)
+        options = make_options(
+            scene.clip, self.time, None, self.sh_degree, self.approximate, self.compressed, self.overwrite
+        )
         if to == "run":
+            assert self.data is not None
             for note in scene.notes:
                 status(f"  {note}")
             config = write_as_run(self.out, scene, self.data)
-            status(f"wrote a run; see it with: {typed('ns-viewer', '--load-config', config)}")
+            status(f"wrote a run; see it with: {typed('ns-viewer', '--load-config', config.absolute())}")
             status(f"  train on with: {continuing(scene, config, self.data)}")
             return
         for note in write_with_progress(self.out, scene, to, options):
@@ -99,27 +101,20 @@ class Convert:
         return read_scene(self.source, name, self.imported, clip)
 
 
-def continuing(scene: TrainedScene, config: Path, data: Path | None) -> str:
-    """The command that goes on training a converted model."""
+def continuing(scene: TrainedScene, config: Path, data: Path) -> str:
+    """The command that goes on training a converted model, to be typed anywhere."""
     from fourdgs_ns.plugin.methods import trainer_config
 
     usual = trainer_config(scene.method)
     options = usual.pipeline.model.representation  # type: ignore[attr-defined]
     changed = [f.name for f in fields(options) if getattr(options, f.name) != getattr(scene.config, f.name)]
     own = [(f"--pipeline.model.representation.{n.replace('_', '-')}", getattr(scene.config, n)) for n in changed]
+    models = config.parent.absolute() / "nerfstudio_models"
     return typed(
-        *("ns-train", scene.method, "--data", data, "--load-dir", config.parent / "nerfstudio_models"),
+        *("ns-train", scene.method, "--data", data.absolute(), "--load-dir", models),
         *("--max-num-iterations", usual.max_num_iterations + 2000, *(word for option in own for word in option)),
-        *(
-            "--pipeline.model.color-correction",
-            False,
-            "multiview-video-data",
-            "--orientation",
-            "none",
-            "--center",
-            "none",
-        ),
-        *("--scale-scene", False),
+        *("--pipeline.model.color-correction", False, "multiview-video-data"),
+        *("--orientation", "none", "--center", "none", "--scale-scene", False),
     )
 
 
@@ -156,12 +151,11 @@ def recognize(path: Path) -> str:
     raise UserError(f"{path} is {what}, which cannot be converted; give one of these: {', '.join(readable())}")
 
 
-def write_as_run(out: Path, scene: TrainedScene, data: Path | None) -> Path:
+def write_as_run(out: Path, scene: TrainedScene, data: Path) -> Path:
     """Write the scene, in its capture's world, as a run; returns its config.yml."""
     from fourdgs_ns.formats.capture_world import scene_in_capture
     from fourdgs_ns.plugin.run_folder import write_run
 
-    assert data is not None
     if not data.is_dir():
         raise UserError(f"--data {data} is no folder; give the capture that the model belongs to")
     scene = scene_in_capture(scene)

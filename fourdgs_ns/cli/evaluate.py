@@ -18,12 +18,14 @@ class Evaluate:
     """Folder of the run, or its config.yml."""
     output: Path | None = None
     """Folder for evaluation.json, views.csv and heatmap-*.png. Default: evaluation/ in the run's folder."""
+    data: Path | None = None
+    """Folder of the capture. Default: where it was when the run was trained."""
 
     def run(self) -> None:
         """Evaluate, write the files, print the means."""
 
         from fourdgs_ns.evaluation.reports import evaluate_run, score_table
 
-        report, folder = evaluate_run(self.run_path, self.output)
+        report, folder = evaluate_run(self.run_path, self.output, self.data)
         say(score_table(report))
         say(f"wrote {folder}: evaluation.json, views.csv, heatmap-*.png")

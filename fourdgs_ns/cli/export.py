@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from fourdgs_ns.cli import format_help
 from fourdgs_ns.common.console import ERR, status
+
+if TYPE_CHECKING:
+    from fourdgs_ns.formats.export_options import ExportOptions
+    from fourdgs_ns.representation.types import Clip
 
 
 @dataclass
@@ -16,14 +22,12 @@ class Export:
 
     source: tyro.conf.Positional[Path]
     """config.yml of a run, the run's folder, a checkpoint, or an .npz that this command wrote."""
-    format: str
-    """ply: Gaussians at one time t (3DGS), for any viewer. ply-sequence: a folder of them, for editors. html: one file that
-    plays in a browser. splatv: for splaTV and gsplat.js. spacetime-ply: SpacetimeGaussian's own. 4dgs: of 4dgs.dev (pip install
-    fourdgs). npz: archive of everything. ply4d: one PLY with named time columns, for converters. Packages may bring more."""
+    format: Annotated[str, tyro.conf.arg(metavar="FORMAT", help_behavior_hint=format_help.written)] = ""
+    """What to write."""
     out: Path | None = None
     """File or, for ply-sequence, folder to write. Default: export/ beside the model."""
-    time: float = 0.0
-    """ply: the time t, from 0 (first frame) to 1 (last frame)."""
+    time: Annotated[str, tyro.conf.arg(metavar="TIME")] = "0"
+    """ply: when, in seconds of the clip (0.5), as a frame counted from 0 (12f) or as a share of the clip (50%)."""
     frames: str | None = None
     """ply-sequence: part of the clip as start:stop:step, like a Python slice."""
     sh_degree: int | None = None
@@ -34,6 +38,8 @@ class Export:
     """npz, html: half precision and codebooks, with the error of each attribute and the PSNR. 4dgs: its coarse profile."""
     score: bool = False
     """npz, html: also PSNR on held-out views before and after. The capture must be at hand for that."""
+    data: Path | None = None
+    """--score: folder of the capture. Default: where it was when the run was trained."""
     overwrite: bool = False
     """Replace what is there."""
 
@@ -43,6 +49,8 @@ class Export:
         from fourdgs_ns.common.errors import UserError
         from fourdgs_ns.formats.registry import FORMATS, load_scene, writable
 
+        if not self.format:
+            raise UserError(f"no format is given; add --format and one of {', '.join(writable())}")
         if self.format not in FORMATS or FORMATS[self.format].write is None:
             raise UserError(f"the format '{self.format}' is unknown; choose one of {', '.join(writable())}")
         target = FORMATS[self.format]
@@ -58,7 +66,7 @@ class Export:
             name = "scene" if own else f"scene-{self.format}" if target.suffix else self.format
             out = folder / "export" / f"{name}{target.suffix}"
         options = make_options(
-            self.time, self.frames, self.sh_degree, self.approximate, self.compressed, self.overwrite
+            scene.clip, self.time, self.frames, self.sh_degree, self.approximate, self.compressed, self.overwrite
         )
         for note in write_with_progress(out, scene, self.format, options):
             status(f"  {note}")
@@ -67,17 +75,25 @@ class Export:
             from fourdgs_ns.evaluation.held_out import note_on_cost
             from fourdgs_ns.plugin.runs import load_run
 
-            status(note_on_cost(load_run(self.source), out))
+            status(note_on_cost(load_run(self.source, data=self.data), out))
 
 
 def make_options(
-    time: float, frames: str | None, sh_degree: int | None, approximate: bool, compressed: bool, overwrite: bool
-):
+    clip: Clip,
+    time: str,
+    frames: str | None,
+    sh_degree: int | None,
+    approximate: bool,
+    compressed: bool,
+    overwrite: bool,
+) -> ExportOptions:
     """Options as typed -> what writers take."""
     from fourdgs_ns.capture.frame_range import parse_frames
     from fourdgs_ns.formats.export_options import ExportOptions
+    from fourdgs_ns.representation.clip_time import read_time
 
-    return ExportOptions(time, parse_frames(frames), sh_degree, approximate, compressed, overwrite)
+    t = read_time(time, clip, "--time")
+    return ExportOptions(t, parse_frames(frames), sh_degree, approximate, compressed, overwrite)
 
 
 def write_with_progress(out: Path, scene, name: str, options) -> list[str]:

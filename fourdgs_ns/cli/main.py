@@ -24,7 +24,7 @@ from fourdgs_ns.cli.process import Process
 from fourdgs_ns.cli.prune import Prune
 from fourdgs_ns.cli.render import Render
 from fourdgs_ns.cli.synth import Synth
-from fourdgs_ns.common.console import status
+from fourdgs_ns.common.console import close_quietly, status
 from fourdgs_ns.common.errors import UserError, report
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -47,7 +47,17 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def entry_point(arguments: list[str] | None = None) -> None:
-    """Runs one command; a user's mistake is one line and exit code 1."""
+    """Runs one command; a user's mistake is one line and exit code 1, and who pipes into ``head`` gets no traceback."""
+    try:
+        try:
+            _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        close_quietly()
+
+
+def _run(arguments: list[str] | None) -> None:
     # Nerfstudio's own, about torch's future: nothing that a user of these commands could act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module="nerfstudio")
     command = tyro.extras.subcommand_cli_from_dict(

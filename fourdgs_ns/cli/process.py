@@ -33,10 +33,11 @@ class Process:
     """CAMERA=SECONDS: how much later a recording started than the others; fractions of a frame count."""
     fps: float | None = None
     """Frames per second of the capture. Default: the lowest rate of the cameras."""
-    start: float | None = None
-    """Seconds from the beginning of what all cameras recorded."""
-    end: float | None = None
-    """Seconds from the beginning of what all cameras recorded."""
+    start: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
+    """When the capture begins, counted from the beginning of what all cameras recorded: seconds (1.5), a frame at the capture's
+    rate (45f) or a share (50%)."""
+    end: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
+    """When it ends."""
     every: int = 1
     """Keep each n-th frame."""
     resize: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="W H")] = None
@@ -62,12 +63,8 @@ class Process:
     """Folder with one image <camera>.jpg of the empty scene each, for --masks background-subtraction."""
     points: MatcherName | Literal["none"] = "sift"
     """Initial points over time, as in fourdgs-ns init."""
-    redo_from: Annotated[
-        Literal["probe", "synchronise", "extract", "calibrate", "undistort", "masks", "points", "check", "write"]
-        | None,
-        tyro.conf.arg(name="from", metavar="STEP"),
-    ] = None
-    """Redo this step and those after it."""
+    redo_from: Annotated[str | None, tyro.conf.arg(name="from", metavar="STEP")] = None
+    """Redo this step and those after it: probe, synchronise, extract, calibrate, undistort, masks, points, check or write."""
 
     def run(self) -> None:
         """Run all steps; exit code 1 when the check ends in red, although the capture is written."""

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fourdgs_ns.common.console import ERR, status
+from fourdgs_ns.common.console import ERR, say, status
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import write_text
 from fourdgs_ns.common.progress import progress_bar
-from fourdgs_ns.common.text import typed
 
 if TYPE_CHECKING:
     from fourdgs_ns.geometry.pinhole_cameras import PinholeCameras
@@ -28,17 +27,20 @@ class Prune:
     size, PSNR and images per second before and after. The run itself stays as it is: the result is a run beside it."""
 
     load_config: Path
-    """config.yml of the run."""
+    """config.yml of the run, or its folder."""
     keep: float = 0.2
     """Share of the Gaussians to keep. Published: 0.2 for N3V, 0.15 for D-NeRF."""
     steps: int = 2_000
     """Training steps afterwards, without densification. Published: 5000. 0 shows what pruning alone does."""
+    data: Path | None = None
+    """Folder of the capture. Default: where it was when the run was trained."""
     instants: int = 60
     """Most frames of the clip at which Gaussians are scored, spread evenly; each is seen from all training cameras."""
 
     def run(self) -> None:
         """Score, prune, fine-tune, report."""
         from fourdgs_ns.densification.rows import edit_rows
+        from fourdgs_ns.plugin.summary import next_commands
         from fourdgs_ns.training.pruning import highest_scores, variation_scores
 
         if not 0 < self.keep < 1:
@@ -84,22 +86,24 @@ class Prune:
                     f"{name:>10}: {n['gaussians']:>9,} Gaussians {n['megabytes']:8.1f} MB {n['psnr']:6.2f} dB "
                     f"{n['fps']:7.1f} images/s"
                 )
-        status(f"  see it      {typed('ns-viewer', '--load-config', trainer.base_dir / 'config.yml')}")
+        if not self.steps:  # a training has said so
+            say(next_commands(trainer.base_dir))
 
     def _config(self) -> tuple[DynamicGaussiansTrainerConfig, int]:
         """The run's configuration, changed to go on for ``steps`` steps in a run of its own; and the step it has reached."""
+        from fourdgs_ns.plugin.capture_folder import locate_capture
         from fourdgs_ns.plugin.checkpoints import latest_checkpoint
-        from fourdgs_ns.plugin.runs import read_config
+        from fourdgs_ns.plugin.runs import find_config, read_config
         from fourdgs_ns.plugin.trainer import DynamicGaussiansTrainerConfig
 
-        if not self.load_config.is_file():
-            raise UserError(f"{self.load_config} is no file; give the config.yml of a run to --load-config")
-        config = read_config(self.load_config)
+        path = find_config(self.load_config)
+        config = read_config(path)
         if not isinstance(config, DynamicGaussiansTrainerConfig):
             raise UserError(
                 f"{self.load_config} belongs to no method of fourdgs-ns; give the config.yml of one of its runs"
             )
-        folder, elsewhere = self.load_config.resolve().parent, config.get_checkpoint_dir()
+        folder, elsewhere = path.resolve().parent, config.get_checkpoint_dir()
+        locate_capture(config.pipeline.datamanager, folder, self.data)
         if config.get_base_dir().resolve() != folder:  # the run was moved, or trained from another folder
             config.output_dir = folder.parent
             if folder.parent.name == config.method_name and len(folder.parents) > 2:

@@ -27,10 +27,11 @@ class PathOptions(ABC):
     outputs: tuple[Literal["rgb", "depth", "motion", "truth", "difference"], ...] = ("rgb",)
     """Panels of each image. depth and motion (speed) keep their colour range over the whole video; truth and difference
     need the path fixed at the capture's own frames, all or some."""
-    seconds: tuple[float, float] | None = None
-    """Part of the clip, from and to in seconds; to before from runs backwards. Default: all of it."""
-    at: float | None = None
-    """Freeze time at this second."""
+    span: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="TIME TIME")] = None
+    """Part of the clip, from and to; to before from runs backwards. Default: all of it. A TIME is in seconds (0.5), a frame
+    counted from 0 (12f) or a share of the clip (50%)."""
+    at: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
+    """Freeze time at this TIME."""
     speed: float = 1.0
     """Speed of time; below 1 is slow motion, for which times between frames are rendered."""
     fps: float | None = None
@@ -41,6 +42,8 @@ class PathOptions(ABC):
     """Size of the images, as a multiple of the training resolution."""
     strip: bool = False
     """A strip with names and scores below, also for a single run; runs that are compared always have it."""
+    data: Path | None = None
+    """Folder of the capture. Default: where it was when the run was trained."""
     overwrite: bool = False
     """Replace what is at --out."""
 
@@ -63,10 +66,10 @@ class PathOptions(ABC):
             )
         if not self.scale > 0:
             raise UserError(f"--scale is {self.scale:g}; give a number above 0")
-        runs = [load_run(path) for path in self.runs]
-        plan = self.plan(runs[0].pipeline, Timing(self.seconds, self.at, self.speed, self.fps, self.length))
+        runs = [load_run(path, data=self.data) for path in self.runs]
+        plan = self.plan(runs[0].pipeline, Timing(self.span, self.at, self.speed, self.fps, self.length))
         renderer = PanelRenderer(runs, plan, self.outputs, self.strip or len(runs) > 1)
-        aside = {"out", "overwrite", "runs"}
+        aside = {"out", "overwrite", "runs", "data"}
         recipe = {
             "path": type(self).__name__,
             **{field.name: str(getattr(self, field.name)) for field in fields(self) if field.name not in aside},
@@ -93,7 +96,7 @@ class Fixed(PathOptions):
 
 @dataclass
 class Orbit(PathOptions):
-    """A camera that swings about what the rig looks at while time runs; with --at SECONDS time stands (bullet time)."""
+    """A camera that swings about what the rig looks at while time runs; with --at TIME time stands (bullet time)."""
 
     camera: str | None = None
     """The camera to start from. Default: the first held-out camera."""

@@ -155,7 +155,7 @@ class Workspace:
         write_json(self.artefact(step), {"key": key, "result": result})
         return result, False
 
-    def forget(self, first: StepName) -> None:
+    def forget(self, first: str) -> None:
         """Forget ``first`` and what comes after it; the capture is no longer complete then."""
         for step in STEPS[STEPS.index(first) :]:
             self.artefact(step).unlink(missing_ok=True)

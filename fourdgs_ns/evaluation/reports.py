@@ -25,8 +25,10 @@ NEUTRAL_SCORES = ("moving", "change", "fps", "gaussians", "megabytes")
 """Columns in which neither high nor low is better, or that depend on the machine."""
 
 
-def evaluate_run(path: Path, output: Path | None = None) -> tuple[dict[str, Any], Path]:
+def evaluate_run(path: Path, output: Path | None = None, data: Path | None = None) -> tuple[dict[str, Any], Path]:
     """Evaluate the run at ``path`` and write evaluation.json, views.csv and heatmap-<score>.png into ``output``.
+
+    ``data``: where the capture is now, if it was moved.
 
     Returns what is in the JSON, and the folder.
 
@@ -38,7 +40,7 @@ def evaluate_run(path: Path, output: Path | None = None) -> tuple[dict[str, Any]
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder} is a file; give a folder")
     make_folder(folder)  # before the long work, not after it
-    run = load_run(path)
+    run = load_run(path, data=data)
     report: dict[str, Any] = {
         "run": run.name,
         "data": str(run.pipeline.datamanager.eval_dataset.capture.root.resolve()),
@@ -51,7 +53,7 @@ def evaluate_run(path: Path, output: Path | None = None) -> tuple[dict[str, Any]
     return report, folder
 
 
-def evaluated(path: Path) -> dict[str, Any]:
+def evaluated(path: Path, data: Path | None = None) -> dict[str, Any]:
     """The evaluation of the run at ``path``: the one in its folder when that is of its latest checkpoint, else a new one."""
     config = find_config(path)
     parsed = read_config(config)
@@ -70,7 +72,7 @@ def evaluated(path: Path) -> dict[str, Any]:
                 return report
         except (KeyError, TypeError):
             pass  # none, or of an older version: made anew
-    return evaluate_run(path)[0]
+    return evaluate_run(path, data=data)[0]
 
 
 def _write_all(report: dict[str, Any], run: LoadedRun, folder: Path) -> None:

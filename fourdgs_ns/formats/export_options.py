@@ -32,8 +32,7 @@ class ExportOptions:
     def check(self, scene: TrainedScene) -> None:
         """Raises UserError for a time outside the clip or frames that it does not have."""
         if not 0.0 <= self.time <= 1.0:
-            seconds = f"; the clip lasts {scene.clip.duration_seconds:g} s" if scene.clip.duration_seconds else ""
-            raise UserError(f"--time is {self.time:g}; give t from 0 (first frame) to 1 (last frame){seconds}")
+            raise UserError(f"the time is {self.time:g}; give t from 0 (first frame) to 1 (last frame)")
         if self.sh_degree is not None and not 0 <= self.sh_degree <= 3:
             raise UserError(f"--sh-degree is {self.sh_degree}; give 0, 1, 2 or 3")
         self.chosen_frames(scene)

@@ -82,7 +82,7 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
     with replacing(path, options.overwrite) as temporary:
         count = slicer.write(temporary, options.time)
         if count == 0:
-            raise UserError(f"no Gaussian is visible at t = {options.time:g}; give another --time from 0 to 1")
+            raise UserError(f"no Gaussian is visible at t = {options.time:g}; give another time")
     seconds = options.time * scene.clip.duration_seconds
     return [*notes, f"{count} Gaussians are visible at t = {options.time:g}, which is {seconds:.3f} s"]
 

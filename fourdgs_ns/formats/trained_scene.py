@@ -38,6 +38,10 @@ class TrainedScene:
     notes: list[str] = field(default_factory=list)
     """What was repaired or left out while reading."""
 
+    def __repr__(self) -> str:
+        clip = f"{self.clip.num_frames} frames, {self.clip.duration_seconds:g} s"
+        return f"TrainedScene({self.method}, {self.num_gaussians} Gaussians, {clip})"
+
     @property
     def method(self) -> str:
         """Name of the method, as ns-train knows it."""

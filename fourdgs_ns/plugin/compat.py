@@ -15,6 +15,8 @@ from jaxtyping import Int
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 
+from fourdgs_ns.common.console import say
+
 if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
     from nerfstudio.engine.trainer import Trainer
@@ -146,6 +148,26 @@ def upright(stock: Callable[..., Cameras]) -> Callable[..., Cameras]:
 
     spiral.is_upright = True  # type: ignore[attr-defined]
     return spiral
+
+
+def tell_exports(when: Callable[[], str]) -> None:
+    """Let ``ns-export gaussian-splat`` say what it wrote (nerfstudio 1.1, which says nothing).
+
+    Args:
+        when: The time in the clip that is exported, for people.
+    """
+    for name in ("nerfstudio.scripts.exporter", "__main__"):
+        exporter: Any = getattr(sys.modules.get(name), "ExportGaussianSplat", None)
+        if exporter is None or not hasattr(exporter, "write_ply"):
+            continue
+        stock = getattr(exporter.write_ply, "stock", exporter.write_ply)
+
+        def write_ply(filename: str, count: int, *columns: Any, stock: Callable[..., None] = stock) -> None:
+            stock(filename, count, *columns)
+            say(f"wrote {filename}: {count:,} Gaussians at {when()}")
+
+        write_ply.stock = stock  # type: ignore[attr-defined]
+        exporter.write_ply = staticmethod(write_ply)
 
 
 def set_longest_side(viewer: Viewer, pixels: int) -> None:

@@ -14,6 +14,11 @@ multiview_video_data: Any
 try:
     from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
+    from fourdgs_ns.plugin.command_line import begin
+    from fourdgs_ns.representation.registry import METHODS
+
+    begin(tuple(METHODS))  # before the rest is imported: this is the first of ours that a command reaches
+
     from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
     from fourdgs_ns.plugin.other_methods import MultiViewVideoFiles
 

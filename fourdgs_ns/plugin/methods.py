@@ -47,8 +47,8 @@ def trainer_config(name: str) -> DynamicGaussiansTrainerConfig:
             num_rays_per_chunk=1 << 15,
             max_num_display_images=32,
         ),
-        # The trainer prints its own table, which knows held-out scores and Gaussians.
-        logging=LoggingConfig(steps_per_log=100, local_writer=LocalWriterConfig(enable=False)),
+        # The trainer prints its own line, which knows held-out scores and Gaussians, and its last words are what to type next.
+        logging=LoggingConfig(steps_per_log=100, local_writer=LocalWriterConfig(enable=False), profiler="none"),
         vis="viewer+tensorboard",
         pipeline=DynamicGaussiansPipelineConfig(
             datamanager=MultiViewVideoDatamanagerConfig(

@@ -73,8 +73,6 @@ class DynamicGaussiansModelConfig(ModelConfig, LossOptions):
     pose_correction: bool = False
     """Learn one small pose correction per physical training camera (nothing on average) and write the refined calibration into
     the run's folder. Needs batches of one camera."""
-    default_time: float = 0.0
-    """t in [0, 1] that is rendered or exported when nothing else says. The environment variable FOURDGS_TIME overrides it."""
 
     def __post_init__(self) -> None:
         if self.strategy is None and self.strategy_options:
@@ -266,7 +264,7 @@ class DynamicGaussiansModel(SplatfactoView):
             if not self._warned_about_time:
                 warn(
                     f"These cameras carry no time: rendering t = {self.default_time():g}. Set "
-                    f"{EXPORT_TIME_VARIABLE}=0..1 for another one, or save the camera path with times."
+                    f"{EXPORT_TIME_VARIABLE} (seconds, 12f or 50%) for another one, or save the camera path with times."
                 )
                 self._warned_about_time = True
             return self.default_time()

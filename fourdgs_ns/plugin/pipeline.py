@@ -21,6 +21,7 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.evaluation.scores import all_scores, mean_scores, scores_per_camera
 from fourdgs_ns.plugin import compat
+from fourdgs_ns.plugin.capture_folder import locate_for_command
 from fourdgs_ns.plugin.datamanager import MultiViewVideoDatamanager, MultiViewVideoDatamanagerConfig
 from fourdgs_ns.plugin.model import DynamicGaussiansModel, DynamicGaussiansModelConfig, Surroundings
 from fourdgs_ns.training.memory import one_line
@@ -51,6 +52,8 @@ class DynamicGaussiansPipeline(VanillaPipeline):
             raise UserError(
                 "training on several GPUs is not supported: densification would diverge between them; use --machine.num-devices 1"
             )
+        if test_mode != "val":
+            locate_for_command(config.datamanager)
         super().__init__(config, *args, test_mode=test_mode, world_size=world_size, **kw)  # type: ignore[arg-type,misc]
         model = self.gaussians.config
         if test_mode == "val" and model.temporal_consistency:
@@ -63,6 +66,7 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         """Found by the viewer, which then shows them."""
         compat.mend_ns_render(type(self.datamanager))
         compat.keep_viewer_local()
+        compat.tell_exports(self._exported_time)
 
     @property
     def gaussians(self) -> DynamicGaussiansModel:
@@ -70,6 +74,9 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         model = self.model
         assert isinstance(model, DynamicGaussiansModel)
         return model
+
+    def _exported_time(self) -> str:
+        return f"{self.gaussians.default_time() * self.gaussians.clip.duration_seconds:.3f} s"
 
     @torch.no_grad()
     def score(self, camera: Cameras, batch: dict[str, Any]) -> tuple[dict[str, float], dict[str, Tensor]]:

@@ -12,6 +12,7 @@ from nerfstudio.utils.eval_utils import eval_load_checkpoint
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import read_bytes
+from fourdgs_ns.plugin.capture_folder import locate_capture
 from fourdgs_ns.plugin.checkpoints import check_checkpoint, latest_checkpoint
 from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
 from fourdgs_ns.plugin.run_config import MARK, load_config
@@ -80,16 +81,18 @@ def read_config(path: Path) -> TrainerConfig:
     return load_config(text, str(path))
 
 
-def load_run(path: Path, step: int | None = None) -> LoadedRun:
+def load_run(path: Path, step: int | None = None, data: Path | None = None) -> LoadedRun:
     """Load the run at ``path`` (config.yml or its folder) with its data and its latest checkpoint, or that of ``step``.
 
-    Checkpoints are looked for beside the config first, so that a run that was moved still loads.
+    ``data``: where the capture is now, if it was moved. Checkpoints are looked for beside the config first, so that a run that
+    was moved still loads.
 
     Raises:
         UserError: no such run, a run of another package, no checkpoint, a damaged one, or its capture is gone.
     """
     config_path = find_config(path)
     config = read_config(config_path)
+    locate_capture(config.pipeline.datamanager, config_path.parent, data)
     beside = config_path.parent / config.relative_model_dir
     config.load_dir = beside if beside.is_dir() else config.get_checkpoint_dir()
     if not config.load_dir.is_dir():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from typing import Any
 
 import torch
 from nerfstudio.models.splatfacto import SplatfactoModel
@@ -13,9 +12,10 @@ from torch import Tensor
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.representation.base import Representation
+from fourdgs_ns.representation.clip_time import read_time
 from fourdgs_ns.representation.parts.ellipsoids import slice_axes
 from fourdgs_ns.representation.parts.spherical_harmonics import SH_C0, harmonics_to_capture
-from fourdgs_ns.representation.types import GaussiansAtTime, finite_rows
+from fourdgs_ns.representation.types import Clip, GaussiansAtTime, finite_rows
 
 EXPORT_TIME_VARIABLE = "FOURDGS_TIME"
 
@@ -24,8 +24,7 @@ class SplatfactoView(SplatfactoModel):
     """Splatfacto's properties. While ``exporting`` they show the slice at the default time in the capture's own world, else the
     canonical parameters in the training's world."""
 
-    config: Any
-    """With ``default_time``, t in [0, 1]."""
+    clip: Clip
     representation: Representation
     world_from_capture: WorldFromCapture | None
 
@@ -39,17 +38,11 @@ class SplatfactoView(SplatfactoModel):
         """The Gaussians alive at ``t``."""
 
     def default_time(self) -> float:
-        """t that is rendered or exported when nothing else says."""
+        """t that is rendered or exported when nothing else says: what the environment says, else the first frame."""
         text = os.environ.get(EXPORT_TIME_VARIABLE)
         if text is None:
-            return self.config.default_time
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not 0.0 <= value <= 1.0:
-            raise UserError(f"{EXPORT_TIME_VARIABLE} is '{text}'; give a number from 0 (first frame) to 1 (last frame)")
-        return value
+            return 0.0
+        return read_time(text, self.clip, EXPORT_TIME_VARIABLE)
 
     @torch.no_grad()
     def exported(self, t: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -62,7 +55,7 @@ class SplatfactoView(SplatfactoModel):
         fields = {name: value for name, value in gaussians.tensors().items() if name != "ids"}
         gaussians = gaussians.select(finite_rows(fields))
         if len(gaussians.ids) == 0:
-            raise UserError(f"no Gaussian is visible at t = {t:g}; set {EXPORT_TIME_VARIABLE} to another t from 0 to 1")
+            raise UserError(f"no Gaussian is visible at t = {t:g}; set {EXPORT_TIME_VARIABLE} to another time")
         quats, scales = slice_axes(gaussians)
         harmonics, log_scales = self.representation.spherical_harmonics(gaussians), scales.log()
         if self.world_from_capture is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,15 +47,19 @@ def write_summary(
         record["camera_offset_frames"] = dict(zip(model.facts.train_camera_names, offsets))
     _write_refined_cameras(pipeline, run / "refined_cameras.json")
     write_text(run / "scores.json", json.dumps(record, indent=2))
-    config = run / "config.yml"
-    say(
-        f"  see it      ns-viewer --load-config {config} --viewer.websocket-host 127.0.0.1\n"
-        f"  score it    ns-eval --load-config {config} --output-path {run / 'eval.json'}\n"
-        f"  render it   ns-render dataset --load-config {config} --output-path {run / 'renders'} "
-        "--rendered-output-names rgb\n"
-        f"  take it     FOURDGS_TIME=0.5 ns-export gaussian-splat --load-config {config} --output-dir {run / 'export'}\n"
-        f"  share it    fourdgs-ns export {run} --format html"
-    )
+    say(next_commands(run))
+
+
+def next_commands(run: Path) -> str:
+    """What to type after a training into the folder ``run``; each line works from every folder."""
+    run = run.absolute()
+    commands = {
+        "see it": ("ns-viewer", "--load-config", run / "config.yml"),
+        "score it": ("fourdgs-ns", "evaluate", run),
+        "render it": ("fourdgs-ns", "render", "orbit", run, "--out", run / "orbit.mp4"),
+        "take it": ("fourdgs-ns", "export", run, "--format", "html", "--out", run / "scene.html"),
+    }
+    return "\n".join(f"  {what:<11} {shlex.join(map(str, words))}" for what, words in commands.items())
 
 
 def _write_refined_cameras(pipeline: DynamicGaussiansPipeline, path: Path) -> None:

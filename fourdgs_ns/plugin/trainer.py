@@ -7,6 +7,7 @@ import functools
 import signal
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import perf_counter
 from types import FrameType
 from typing import Literal
@@ -22,7 +23,10 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.machine_memory import peak_host_memory
 from fourdgs_ns.common.text import typed
 from fourdgs_ns.plugin import compat
+from fourdgs_ns.plugin.capture_folder import make_absolute
 from fourdgs_ns.plugin.checkpoints import check_checkpoint, latest_checkpoint, write_checkpoint
+from fourdgs_ns.plugin.command_line import opened_run, quiet_nerfstudio
+from fourdgs_ns.plugin.live_line import LiveLine
 from fourdgs_ns.plugin.model import DynamicGaussiansModelConfig
 from fourdgs_ns.plugin.optimizers import JointOptimizers
 from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
@@ -38,15 +42,30 @@ class DynamicGaussiansTrainerConfig(TrainerConfig):
     """Nerfstudio's options; ``max_num_iterations`` is the total, also for a resumed run."""
 
     _target: type = field(default_factory=lambda: DynamicGaussiansTrainer)
+    verbose: bool = False
+    """Also print what Nerfstudio says: its configuration, folders and loggers."""
+
+    def set_timestamp(self) -> None:
+        """The first that Nerfstudio asks of a config that was typed: from here on its log is off, or on."""
+        quiet_nerfstudio(not self.verbose)
+        super().set_timestamp()
+
+    def get_checkpoint_dir(self) -> Path:
+        """Where the run was trained, or in its folder that was moved and is opened now."""
+        folder, run = super().get_checkpoint_dir(), opened_run()
+        return folder if run is None or folder.is_dir() else run / self.relative_model_dir
 
     def save_config(self) -> None:
         """Refuses several processes here, before Nerfstudio starts them: their errors come out as tracebacks."""
+        capture = make_absolute(self)
         if self.machine.num_devices * self.machine.num_machines != 1:
             raise UserError(
                 "training on several GPUs or machines is not supported: densification would diverge between them; use "
                 "--machine.num-devices 1 --machine.num-machines 1"
             )
         super().save_config()
+        say(f"{self.method_name} on {capture}")
+        say(f"run: {self.get_base_dir()}")
 
 
 class DynamicGaussiansTrainer(Trainer):
@@ -69,6 +88,7 @@ class DynamicGaussiansTrainer(Trainer):
         say(f"Training on {config.machine.device_type}: {where}")
         self.finished_step = -1
         self.interrupted = False
+        self.line = LiveLine()
         self._log_started = perf_counter()
         self._log_step = 0
 
@@ -86,6 +106,8 @@ class DynamicGaussiansTrainer(Trainer):
         )
         model.prepare(training, self.pipeline.datamanager.train_cameras)
         self.finished_step = compat.start_step(self) - 1
+        if self.finished_step >= 0:
+            say(f"going on after {self.finished_step + 1} steps")
         self.plan_memory()
         self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], self.summarize))
 
@@ -132,6 +154,8 @@ class DynamicGaussiansTrainer(Trainer):
         self.config.max_num_iterations = total - start
         try:
             with memory.one_line("training", self.pipeline.gaussians.memory_use):
+                _ = self.pipeline.datamanager.frames  # decoded first: their bar is not shown inside the line
+                self.line.open(start, total)
                 super().train()
         except memory.OutOfMemory as error:
             saved = sorted(self.checkpoint_dir.glob("step-*.ckpt"))
@@ -140,6 +164,8 @@ class DynamicGaussiansTrainer(Trainer):
             )
             raise memory.OutOfMemory(f"{error}{rest}") from None
         finally:
+            self.line.close()
+            quiet_nerfstudio(False)
             self.config.max_num_iterations = total
             restore()
 
@@ -166,6 +192,7 @@ class DynamicGaussiansTrainer(Trainer):
         self.optimizers.step_all()
         self.optimizers.scheduler_step_all(step, log=step % self.config.logging.steps_per_log == 0)
         self.finished_step = step
+        self.line.step(step + 1, self.pipeline.gaussians.num_points)
         # Nerfstudio turns these into plain numbers, for which torch wants them without history.
         return loss.detach(), {name: value.detach() for name, value in loss_dict.items()}, metrics_dict
 
@@ -190,6 +217,7 @@ class DynamicGaussiansTrainer(Trainer):
             }
             writer.put_dict(name="Held-out", scalar_dict=numbers, step=step)
             self._print_row(done, numbers)
+            self.line.score(scores["psnr"])
             self._log_started, self._log_step = perf_counter(), done
         if done % self.config.steps_per_eval_all_images == 0 and done < self.config.max_num_iterations:
             scores = self.pipeline.get_average_eval_image_metrics(step=step)
@@ -235,6 +263,7 @@ class DynamicGaussiansTrainer(Trainer):
 
     def summarize(self, step: int) -> None:
         """Scores, size and the commands to type next; after Ctrl-C, how to go on."""
+        self.line.close()
         if self.interrupted:
             say(
                 f"Stopped after step {self.finished_step + 1}. Go on with the same command and "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 from rich.table import Table
 
 from fourdgs_ns.common.console import remark, say
-from fourdgs_ns.common.workspace import STEPS, StepName
+from fourdgs_ns.common.workspace import StepName
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process.probe import RawVideo
 from fourdgs_ns.process.timeline import Timeline
 
 
-def print_step(step: StepName) -> None:
-    say(f"[bold]{STEPS.index(step) + 1}/{len(STEPS)} {step}[/bold]", markup=True)
+def print_step(step: StepName, steps: Sequence[StepName]) -> None:
+    """``steps``: those of this run."""
+    say(f"[bold]{steps.index(step) + 1}/{len(steps)} {step}[/bold]", markup=True)
 
 
 def print_videos(videos: Sequence[RawVideo], notes: Sequence[str]) -> None:
@@ -121,7 +123,7 @@ def print_end(
     say(f"seconds per step: {spent or 'nothing had to be done'}")
     say(
         f"wrote {root}: {len(cameras)} cameras, {len(plan.instants)} frames. Train it with:\n"
-        f"  ns-train spacetime-gaussian --data {root}"
+        f"  {shlex.join(('ns-train', 'freetime', '--data', str(root.absolute())))}"
     )
 
 

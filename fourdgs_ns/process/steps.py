@@ -16,7 +16,7 @@ from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import kept_json, write_json
 from fourdgs_ns.common.progress import progress_bar
-from fourdgs_ns.common.workspace import FOLDER, StepName, Workspace, digest, stamp
+from fourdgs_ns.common.workspace import FOLDER, STEPS, StepName, Workspace, digest, stamp
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.points.matcher_name import MatcherName
 from fourdgs_ns.process import calibrate, extract, masks, probe, report, synchronise, timeline, write
@@ -34,8 +34,8 @@ class ProcessOptions:
     sync: synchronise.SyncMethod = "auto"
     sync_offsets: tuple[str, ...] = ()
     fps: float | None = None
-    start: float | None = None
-    end: float | None = None
+    start: str | None = None
+    end: str | None = None
     every: int = 1
     resize: tuple[int, int] | None = None
     downscale: float = 1.0
@@ -49,7 +49,8 @@ class ProcessOptions:
     """none, background-subtraction, or a folder."""
     clean_plates: Path | None = None
     points: MatcherName | Literal["none"] = "sift"
-    redo_from: StepName | None = None
+    redo_from: str | None = None
+    """Name of the first step that is done again."""
 
 
 @dataclass
@@ -70,6 +71,8 @@ def process(options: ProcessOptions) -> Outcome:
     Raises:
         UserError: what any step objects to; finished steps stay finished.
     """
+    if options.redo_from not in (None, *STEPS):
+        raise UserError(f"--from is '{options.redo_from}'; give one of the steps {', '.join(STEPS)}")
     videos = probe.find_videos(options.videos, options.camera_names)
     offsets = synchronise.parse_offsets(options.sync_offsets, list(videos))
     if options.out.resolve() in (given.resolve() for given in options.videos):
@@ -91,6 +94,8 @@ class _Run:
         self.files, self.given = files, offsets
         self.root = workspace.root
         self.outcome = Outcome(self.root)
+        unasked = {name for name, how in (("masks", options.masks), ("points", options.points)) if how == "none"}
+        self.steps = [step for step in STEPS if step not in unasked]
 
     def all_steps(self) -> Outcome:
         if self.options.redo_from is not None:
@@ -327,7 +332,7 @@ class _Run:
         reuse: Callable[[dict[str, Any]], bool] | None = None,
     ) -> dict[str, Any]:
         started = time.perf_counter()
-        report.print_step(step)
+        report.print_step(step, self.steps)
         result, reused = self.workspace.run(step, facts, compute, reuse)
         if not reused:
             self.outcome.seconds[step] = time.perf_counter() - started

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.process.probe import RawVideo
 from fourdgs_ns.process.synchronise import common_interval
+from fourdgs_ns.representation.clip_time import read_time
+from fourdgs_ns.representation.types import Clip
 
 SAME_RATE = 0.01
 END_TOLERANCE = 0.1
@@ -41,13 +43,13 @@ def plan(
     offsets: Mapping[str, float],
     *,
     fps: float | None = None,
-    start: float | None = None,
-    end: float | None = None,
+    start: str | None = None,
+    end: str | None = None,
     every: int = 1,
 ) -> Timeline:
     """Instants at a constant rate inside the interval that all cameras share.
 
-    ``fps``: None for the lowest rate of the cameras. ``start`` and ``end`` in seconds from the beginning of the shared
+    ``fps``: None for the lowest rate of the cameras. ``start`` and ``end`` as users type times, in the shared
     interval; ``every`` keeps each n-th instant. The grid runs through the frames of the camera that started last.
 
     Raises:
@@ -62,12 +64,14 @@ def plan(
     if every < 1:
         raise UserError(f"--every {every} is out of range; give 1 or more")
     length = finish - begin
-    first = 0.0 if start is None else start
-    last = length if end is None else min(end, length)
-    if first < 0 or first >= last:
+    whole = Clip(int(np.floor(length * fps + END_TOLERANCE)) + 1, length)
+    grid = np.arange(whole.num_frames) / fps / length
+    first = 0.0 if start is None else length * read_time(start, whole, "--start", grid.tolist())
+    last = length if end is None else length * read_time(end, whole, "--end", grid.tolist())
+    if first >= last:
         raise UserError(
-            f"--start {first:g} --end {last:g} leave nothing: all cameras together recorded {length:.2f} s; give seconds "
-            "between 0 and that"
+            f"--start {first:g} --end {last:g} leave nothing of the {length:.2f} s that all cameras together recorded; give "
+            "an end after the start"
         )
     count = int(np.floor((last - first) * fps + END_TOLERANCE)) + 1
     instants = begin + first + np.arange(0, count, every) / fps

@@ -36,7 +36,7 @@ class PanelRenderer:
         if plan.truth is None and set(outputs) & {"truth", "difference"}:
             raise UserError(
                 "--outputs truth and difference need a camera of the capture at its own frames: use the path fixed, without "
-                "--speed and --fps, and --at or --seconds on frames"
+                "--speed and --fps, and --at or --span on frames"
             )
         first = runs[0]
         for other in runs[1:]:

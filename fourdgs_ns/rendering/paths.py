@@ -27,21 +27,6 @@ MAX_PATH_BYTES = 1 << 28
 Poses = Float[np.ndarray, "n 3 4"]
 
 
-def checked_seconds(seconds: float, clip: Clip, option: str) -> float:
-    """t of a time that the user gave in seconds.
-
-    Raises:
-        UserError: it lies outside the clip.
-    """
-    length = clip.duration_seconds
-    # A hair over is what a user gets who copies the length that the viewer shows.
-    if not -5e-4 <= seconds <= length + 5e-4:
-        raise UserError(
-            f"{option} {seconds:g} lies outside the clip, which runs from 0 to {length:.3f} s; give a time in it"
-        )
-    return min(max(seconds / length, 0.0), 1.0) if length > 0 else 0.0
-
-
 def frame_rate(clip: Clip) -> float:
     """Frames per second of the capture; 30 for a clip that does not know."""
     known = clip.duration_seconds > 0 and clip.num_frames > 1
@@ -200,7 +185,7 @@ def json_times(steps: Sequence[dict], clip: Clip) -> Float[np.ndarray, " n"] | N
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise UserError(
                 f"step {index} of the camera path has render_time {value!r} while others have numbers; save the path again "
-                "with times in the viewer's Render tab, or give --seconds"
+                "with times in the viewer's Render tab, or give --span"
             )
     # The viewer's splines overshoot a little.
     return np.clip(np.array(given, dtype=np.float64), 0.0, 1.0)

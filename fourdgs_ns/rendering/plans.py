@@ -18,7 +18,6 @@ from fourdgs_ns.rendering.paths import (
     assemble,
     between,
     by_proximity,
-    checked_seconds,
     frame_rate,
     mean_up,
     orbit,
@@ -27,6 +26,7 @@ from fourdgs_ns.rendering.paths import (
     spiral,
     sway,
 )
+from fourdgs_ns.representation.clip_time import read_time
 
 ON_FRAME = 0.02
 """A time this share of a frame interval away from a frame counts as that frame."""
@@ -53,10 +53,10 @@ class Plan:
 class Timing:
     """What part of the clip a video shows, and how fast."""
 
-    seconds: tuple[float, float] | None = None
-    """From and to; None: the whole clip."""
-    at: float | None = None
-    """Frozen at this second."""
+    span: tuple[str, str] | None = None
+    """From and to, as users type times; None: the whole clip."""
+    at: str | None = None
+    """Frozen at this time."""
     speed: float = 1.0
     fps: float | None = None
     """Of the video; None: the capture's."""
@@ -72,12 +72,17 @@ class Timing:
         clip = pipeline.gaussians.clip
         fps = self.checked_fps(frame_rate(clip))
         if self.at is not None:
-            return np.full(max(round(self.length * fps), 1), checked_seconds(self.at, clip, "--at")), fps
-        first, last = self.seconds or (0.0, clip.duration_seconds)
-        if self.seconds is None and clip.duration_seconds <= 0:
+            return np.full(max(round(self.length * fps), 1), time_in(pipeline, self.at, "--at")), fps
+        if self.span is None and clip.duration_seconds <= 0:
             return np.linspace(0.0, 1.0, clip.num_frames), fps
-        ends = [checked_seconds(value, clip, "--seconds") for value in (first, last)]
-        return running_times(clip, ends[0], ends[1], self.speed, fps), fps
+        return running_times(clip, *self.ends(pipeline), self.speed, fps), fps
+
+    def ends(self, pipeline: DynamicGaussiansPipeline) -> tuple[float, float]:
+        """t at which the video begins and ends."""
+        if self.span is None:
+            return 0.0, float(pipeline.gaussians.clip.num_frames > 1)
+        first, last = (time_in(pipeline, text, "--span") for text in self.span)
+        return first, last
 
     def checked_fps(self, usual: float) -> float:
         """The video's frame rate: ``usual`` unless another was asked for.
@@ -89,14 +94,25 @@ class Timing:
         for option, value in (("--speed", self.speed), ("--fps", fps), ("--length", self.length)):
             if not 0 < value < math.inf:
                 raise UserError(f"{option} is {value:g}; give a number above 0")
-        if self.at is not None and self.seconds is not None:
-            raise UserError("--at freezes time and --seconds lets it run; give one of them")
+        if self.at is not None and self.span is not None:
+            raise UserError("--at freezes time and --span lets it run; give one of them")
         return fps
 
     @property
     def whole_clip(self) -> bool:
         """True when the images are the capture's frames, all of them."""
-        return self.at is None and self.seconds is None and self.speed == 1 and self.fps is None
+        return self.at is None and self.span is None and self.speed == 1 and self.fps is None
+
+
+def time_in(pipeline: DynamicGaussiansPipeline, text: str, option: str) -> float:
+    """t that the user typed; a frame is when the capture took it, also where its frames do not follow each other evenly.
+
+    Raises:
+        UserError: see :func:`read_time`.
+    """
+    clip = pipeline.gaussians.clip
+    seconds = pipeline.datamanager.train_dataset.capture.times_seconds
+    return read_time(text, clip, option, [float(s) / (clip.duration_seconds or 1.0) for s in seconds])
 
 
 def views_of(pipeline: DynamicGaussiansPipeline, name: str | None) -> tuple[MultiViewVideoDataset, np.ndarray]:
@@ -189,7 +205,7 @@ def interpolate_plan(
 
 
 def saved_plan(pipeline: DynamicGaussiansPipeline, file: Path, timing: Timing, scale: float) -> Plan:
-    """The camera path that the viewer saved, at its own times; with --seconds or --at at those instead.
+    """The camera path that the viewer saved, at its own times; with --span or --at at those instead.
 
     Raises:
         UserError: the file is no camera path, or not of a perspective camera, or see :meth:`Timing.times`.
@@ -199,12 +215,9 @@ def saved_plan(pipeline: DynamicGaussiansPipeline, file: Path, timing: Timing, s
     steps = len(path)
     fps = timing.checked_fps(frame_rate(clip) if usual is None else usual)
     if timing.at is not None:
-        own = np.full(steps, checked_seconds(timing.at, clip, "--at"))
-    elif timing.seconds is not None or own is None:
-        first, last = timing.seconds or (0.0, clip.duration_seconds)
-        ends = [checked_seconds(value, clip, "--seconds") for value in (first, last)]
-        end = ends[1] if clip.duration_seconds > 0 else float(clip.num_frames > 1)
-        own = np.linspace(ends[0], end, steps)
+        own = np.full(steps, time_in(pipeline, timing.at, "--at"))
+    elif timing.span is not None or own is None:
+        own = np.linspace(*timing.ends(pipeline), steps)
     poses = path.camera_to_worlds.numpy().astype(np.float64)
     count = max(round((steps - 1) / timing.speed) + 1, 1)
     times = np.interp(np.linspace(0, steps - 1, count), np.arange(steps), own)

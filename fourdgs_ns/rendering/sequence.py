@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from rich.progress import TextColumn
 
 from fourdgs_ns.common.console import say
 from fourdgs_ns.common.errors import UserError
@@ -60,12 +59,12 @@ def write_sequence(sequence: Sequence, render: Callable[[int], UInt8[np.ndarray,
     _check(sequence, digest(sequence.recipe))
     missing = [index for index in range(sequence.count) if not sequence.file(index).exists()]
     kept = sequence.count - len(missing)
-    with progress_bar(transient=False, speed=TextColumn("{task.fields[rate]}")) as progress:
-        task = progress.add_task("rendering", total=len(missing), rate="")
+    with progress_bar(transient=False) as progress:
+        task = progress.add_task("rendering", total=len(missing))
         for done, index in enumerate(missing, 1):
             write_png(sequence.file(index), render(index))
             speed = progress.tasks[0].speed
-            progress.update(task, completed=done, rate=f"{speed:.1f} images/s" if speed else "")
+            progress.update(task, completed=done, told=f"{speed:.1f} images/s" if speed else "")
     if kept:
         say(f"all {kept} images were there" if not missing else f"{kept} images were there already")
     if sequence.is_video:

@@ -80,7 +80,7 @@ class PointsOverTime:
         return torch.zeros(n, dtype=torch.bool) if self.static is None else self.static
 
 
-@dataclass
+@dataclass(repr=False)
 class GaussiansAtTime:
     """A slice: the ordinary 3D Gaussians that are alive at one t, ready for any 3DGS rasterizer.
 
@@ -109,6 +109,10 @@ class GaussiansAtTime:
     """Symmetric, world units squared; rasterizers read the upper triangle."""
     for_cameras: bool = False
     """Whether features are what each of c cameras sees, in their order."""
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in self.tensors().items())
+        return f"GaussiansAtTime({len(self.ids)} Gaussians on {self.means.device}: {shapes})"
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that this slice has, by name."""

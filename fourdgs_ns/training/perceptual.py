@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
+from urllib.request import Request, urlopen
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fourdgs_ns.common.console import warn
+
+REACH_SECONDS = 10.0
+"""How long the server of the weights may take to answer."""
 
 
 class Perceptual:
@@ -41,6 +46,7 @@ class Perceptual:
             try:
                 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
+                _require_weights(self.backbone)
                 network = (
                     LearnedPerceptualImagePatchSimilarity(net_type=self.backbone, normalize=True).to(device).eval()
                 )
@@ -52,3 +58,12 @@ class Perceptual:
                 )
                 self.missing = True
         return self.network
+
+
+def _require_weights(backbone: str) -> None:
+    """Raises OSError, soon and before anything is printed, where weights neither lie on disk nor can be had."""
+    from torchvision.models import AlexNet_Weights, VGG16_Weights
+
+    url = (AlexNet_Weights if backbone == "alex" else VGG16_Weights).IMAGENET1K_V1.url
+    if not (Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name).is_file():
+        urlopen(Request(url, method="HEAD"), timeout=REACH_SECONDS).close()

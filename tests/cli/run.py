@@ -46,12 +46,17 @@ def typed(*words: object) -> Outcome:
 
     Parsing, exit codes and the exception hook are those of a real process; only importing Nerfstudio again is saved.
     """
+    from fourdgs_ns.plugin.command_line import begin, quiet_nerfstudio
+    from fourdgs_ns.representation.registry import METHODS
+
     command, *arguments = map(str, words)
     entry_point = importlib.import_module(SCRIPTS[command]).entrypoint
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             with mock.patch.object(sys, "argv", [command, *arguments]):
+                quiet_nerfstudio(False)
+                begin(tuple(METHODS))  # what our entry points do in a new process
                 entry_point()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)

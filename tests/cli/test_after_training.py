@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from fourdgs_ns.evaluation.reports import comparison_table, unlike_views
-from tests.cli.run import assert_one_line_error, files, fourdgs
+from tests.cli.run import assert_one_line_error, files, fourdgs, typed
 from tests.plugin.tiny import FRAMES, HEIGHT, WIDTH
 
 STEP = 1 / 255
@@ -136,7 +136,7 @@ def test_equal_colours_mean_equal_things_in_scenes_of_another_scale(finished, ru
     told = fourdgs("convert", mine, tmp_path / "same", "--to", "run", "--data", run.capture)
     assert told.code == 0, told.text
     (same,) = (path.parent for path in (tmp_path / "same").glob("*/config.yml"))
-    options = ("--outputs", output, "--seconds", 0.03, 0.04)
+    options = ("--outputs", output, "--span", 0.03, 0.04)
     told = fourdgs("render", "fixed", mine, same, "--camera", 0, "--out", tmp_path / "out", *options)
     assert told.code == 0, told.text
     image = read(tmp_path / "out" / "000000.png")[:HEIGHT]
@@ -146,7 +146,7 @@ def test_equal_colours_mean_equal_things_in_scenes_of_another_scale(finished, ru
 
 
 def test_part_of_the_clip_has_its_truth_where_it_shows_frames(finished, run, tmp_path):
-    told = fourdgs("render", "fixed", finished, run.folder, "--out", tmp_path / "out", "--seconds", "0.0667", "0")
+    told = fourdgs("render", "fixed", finished, run.folder, "--out", tmp_path / "out", "--span", "0.0667", "0")
     assert told.code == 0, told.text
     for index, frame in enumerate((2, 1, 0)):  # backwards
         truth = read(tmp_path / "out" / f"{index:06d}.png")[:HEIGHT, :WIDTH]
@@ -271,6 +271,50 @@ def test_runs_scored_on_other_views_are_told():
     assert told[1].startswith("d was scored on y, a on x")
 
 
+# ---------------------------------------------------------------------- a capture that was moved
+
+
+@pytest.fixture(scope="module")
+def moved(run, finished, tmp_path_factory):
+    """A run whose capture is no longer where it was, and where that is now."""
+    folder = tmp_path_factory.mktemp("away") / "run"
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "evaluation", ignore_errors=True)
+    config = yaml.load((folder / "config.yml").read_text(), Loader=yaml.Loader)
+    config.data = config.pipeline.datamanager.data = config.pipeline.datamanager.dataparser.data = Path("/old/gone")
+    (folder / "config.yml").write_text(yaml.dump(config))
+    return folder, run.capture
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evaluate", "RUN", "--output", "OUT"),
+        ("render", "orbit", "RUN", "--out", "OUT", "--at", "0", "--length", "0.1"),
+        ("compare", "RUN", "RUN"),
+        ("export", "RUN", "--format", "npz", "--score", "--out", "OUT"),
+        ("prune", "--load-config", "RUN", "--steps", "0", "--keep", "0.5"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_moved_capture_is_asked_for_and_then_read(moved, tmp_path, command):
+    folder, capture = moved
+    words = [{"RUN": folder, "OUT": tmp_path / "out"}.get(word, word) for word in command]
+    assert_one_line_error(fourdgs(*words), "the capture of", "gone, is not there; say where it is with --data")
+    words += ["--overwrite"] * (command[0] == "export")
+    told = fourdgs(*words, "--data", capture)
+    assert told.code == 0, told.text
+
+
+def test_nerfstudios_commands_read_it_by_a_variable(moved, tmp_path, monkeypatch):
+    folder, capture = moved
+    command = ("ns-eval", "--load-config", folder, "--output-path", tmp_path / "eval.json")
+    assert_one_line_error(typed(*command), "say where it is with FOURDGS_DATA=FOLDER before the command")
+    monkeypatch.setenv("FOURDGS_DATA", str(capture))
+    told = typed(*command)
+    assert told.code == 0 and (tmp_path / "eval.json").exists(), told.text
+
+
 # ---------------------------------------------------------------------- mistakes
 
 
@@ -282,7 +326,7 @@ class TestMistakes:
         assert files(tmp_path) == []
         return told
 
-    @pytest.mark.parametrize("options", [("--at", 0.2), ("--seconds", 0.0, 3.0), ("--seconds", -1.0, 0.1)])
+    @pytest.mark.parametrize("options", [("--at", 0.2), ("--span", 0.0, 3.0), ("--span", -1.0, 0.1)])
     def test_times_outside_the_clip(self, finished, tmp_path, options):
         assert_one_line_error(
             self.render(finished, tmp_path, *options), "outside the clip, which runs from 0 to 0.100 s"

@@ -80,7 +80,7 @@ def test_the_run_opens_and_shows_the_files_gaussians(converted, raw, mode):
 
 
 def test_it_exports_axes_whose_covariance_is_that_of_the_file(converted, raw, tmp_path, monkeypatch):
-    monkeypatch.setenv("FOURDGS_TIME", "0.5")
+    monkeypatch.setenv("FOURDGS_TIME", "50%")
     told = typed("ns-export", "gaussian-splat", "--load-config", converted, "--output-dir", tmp_path)
     assert told.code == 0, told.text
     vertex = PlyData.read(tmp_path / "splat.ply")["vertex"]

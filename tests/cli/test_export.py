@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -25,7 +26,9 @@ SH_C0 = 0.28209479177387814
 def export(config, folder, *options):
     told = typed("ns-export", "gaussian-splat", "--load-config", config, "--output-dir", folder, *options)
     assert told.code == 0, told.text
-    return PlyData.read(folder / "splat.ply")["vertex"]
+    vertex = PlyData.read(folder / "splat.ply")["vertex"]
+    assert re.search(rf"wrote {re.escape(str(folder))}/splat\.ply: {vertex.count:,} Gaussians at \d\.\d+ s", told.text)
+    return vertex
 
 
 def columns(vertex, *names) -> np.ndarray:
@@ -53,7 +56,7 @@ def similarity(run):
 
 @pytest.mark.parametrize("t", [0.0, 0.5, 1.0])
 def test_ply_is_the_slice_at_t_in_the_world_of_the_capture(run, pipeline, similarity, tmp_path, monkeypatch, t):
-    monkeypatch.setenv("FOURDGS_TIME", str(t))
+    monkeypatch.setenv("FOURDGS_TIME", f"{100 * t}%")
     vertex = export(run.config, tmp_path)
     with torch.no_grad():
         part = pipeline.model.slice(t)
@@ -72,7 +75,7 @@ def test_ply_is_the_slice_at_t_in_the_world_of_the_capture(run, pipeline, simila
 
 
 def test_rgb_mode_writes_bytes(run, pipeline, tmp_path, monkeypatch):
-    monkeypatch.setenv("FOURDGS_TIME", "0.5")
+    monkeypatch.setenv("FOURDGS_TIME", "50%")
     vertex = export(run.config, tmp_path, "--ply-color-mode", "rgb")
     with torch.no_grad():
         expected = pipeline.model.slice(0.5).features.clamp(0, 1).cpu().numpy() * 255
@@ -103,15 +106,24 @@ def test_without_the_variable_it_is_the_first_frame(run, tmp_path, monkeypatch):
     default = export(run.config, tmp_path / "default")
     monkeypatch.setenv("FOURDGS_TIME", "0")
     np.testing.assert_array_equal(default.data, export(run.config, tmp_path / "zero").data)
-    monkeypatch.setenv("FOURDGS_TIME", "1")
+    monkeypatch.setenv("FOURDGS_TIME", "3f")
     assert not np.array_equal(default["opacity"], export(run.config, tmp_path / "one")["opacity"])
 
 
-@pytest.mark.parametrize("value", ["noon", "1.5", "-0.1", "nan", ""])
-def test_wrong_time_is_one_line(run, tmp_path, monkeypatch, value):
+@pytest.mark.parametrize(
+    "value, phrase",
+    [
+        ("noon", "is 'noon'"),
+        ("1.5", "1.5 lies outside"),
+        ("-1f", "-1f lies outside"),
+        ("nan", "is 'nan'"),
+        ("", "is ''"),
+    ],
+)
+def test_wrong_time_is_one_line(run, tmp_path, monkeypatch, value, phrase):
     monkeypatch.setenv("FOURDGS_TIME", value)
     told = typed("ns-export", "gaussian-splat", "--load-config", run.config, "--output-dir", tmp_path)
-    assert_one_line_error(told, f"FOURDGS_TIME is '{value}'", "0 (first frame) to 1 (last frame)")
+    assert_one_line_error(told, f"FOURDGS_TIME {phrase}")
 
 
 @pytest.fixture
@@ -152,7 +164,7 @@ def test_broken_rows_are_left_out_and_the_others_stay(run, pipeline, edited, tmp
 
 
 def test_nothing_to_see_is_one_line(edited, tmp_path, monkeypatch):
-    monkeypatch.setenv("FOURDGS_TIME", "0.25")
+    monkeypatch.setenv("FOURDGS_TIME", "25%")
     config = edited(lambda rows: rows["opacities"].fill_(-20.0))
     told = typed("ns-export", "gaussian-splat", "--load-config", config, "--output-dir", tmp_path)
     assert_one_line_error(told, "no Gaussian is visible at t = 0.25", "FOURDGS_TIME")

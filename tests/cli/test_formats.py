@@ -55,7 +55,7 @@ def test_checkpoint_alone_is_the_model(moved, pipeline):
 
 @pytest.mark.parametrize("t", [0.0, 0.6, 1.0])
 def test_ply_agrees_with_nerfstudios_exporter(moved, pipeline, tmp_path, t):
-    succeed("export", moved, "--format", "ply", "--time", t, "--out", tmp_path / "a.ply")
+    succeed("export", moved, "--format", "ply", "--time", f"{100 * t}%", "--out", tmp_path / "a.ply")
     vertex = PlyData.read(tmp_path / "a.ply")["vertex"]
     means, _, log_scales, opacities, harmonics = pipeline.model.exported(t)
     np.testing.assert_allclose(np.stack([vertex[a] for a in "xyz"], 1), means.cpu(), atol=1e-5)
@@ -96,7 +96,7 @@ def test_default_place_is_beside_the_model(moved, tmp_path):
 @pytest.mark.parametrize(
     ("words", "phrases"),
     [
-        (("--format", "ply", "--time", "1.5"), ("--time is 1.5", "0 (first frame) to 1 (last frame)")),
+        (("--format", "ply", "--time", "1e3"), ("--time 1e3 lies outside the clip, which runs from 0 to",)),
         (("--format", "ply-sequence", "--frames", "0:99"), ("frame 99", "0 to 3")),
         (("--format", "ply-sequence", "--frames", "first"), ("--frames is 'first'",)),
         (("--format", "ply", "--sh-degree", "7"), ("--sh-degree is 7",)),

@@ -37,7 +37,7 @@ def test_it_is_evaluated_rendered_and_exported(trained, tmp_path, monkeypatch):
     assert done.code == 0, done.text
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 4
     pytest.importorskip("nerfstudio.scripts.exporter", exc_type=(ImportError, OSError))
-    monkeypatch.setenv("FOURDGS_TIME", "0.5")
+    monkeypatch.setenv("FOURDGS_TIME", "50%")
     done = typed("ns-export", "gaussian-splat", "--load-config", config, "--output-dir", tmp_path / "ply")
     assert done.code == 0, done.text
     (path,) = (tmp_path / "ply").glob("*.ply")

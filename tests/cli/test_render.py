@@ -136,7 +136,7 @@ def test_times_outside_the_clip_are_its_ends(run, path_json, tmp_path):
     np.testing.assert_array_equal(b, last)
 
 
-@pytest.mark.parametrize("variable, t", [(None, 0.0), ("0.6", 0.6)])
+@pytest.mark.parametrize("variable, t", [(None, 0.0), ("60%", 0.6)])
 def test_camera_path_without_times_shows_the_default_time_and_says_so_once(
     run, pipeline, path_json, tmp_path, monkeypatch, variable, t
 ):

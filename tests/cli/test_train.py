@@ -6,7 +6,9 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -21,7 +23,7 @@ from tests.cli.run import (
     in_a_process,
     typed,
 )
-from tests.plugin.tiny import CAMERAS
+from tests.plugin.tiny import CAMERAS, write_capture
 
 SHORT = (
     *("--max-num-iterations", 20, "--steps-per-eval-image", 10, "--machine.device-type", "cpu"),
@@ -39,12 +41,9 @@ def run_folder(output):
     return folder
 
 
-def next_commands(out: str) -> dict[str, list[str]]:
-    """The commands that the end of a training offers, by what they are for."""
-    return {
-        what: shlex.split(line)
-        for what, line in re.findall(r"^  (see it|score it|render it|take it) +(.*)$", out, re.MULTILINE)
-    }
+def next_commands(out: str) -> dict[str, str]:
+    """The lines that the end of a training offers, by what they are for."""
+    return dict(re.findall(r"^  (see it|score it|render it|take it) +(.*)$", out, re.MULTILINE))
 
 
 def test_training_scores_itself_and_says_what_to_type_next(capture, tmp_path):
@@ -66,13 +65,90 @@ def test_training_scores_itself_and_says_what_to_type_next(capture, tmp_path):
     assert [step for step, _ in curve] == [9, 19]
     assert {"Held-out/held_out_ssim", "Held-out/gaussians", "Held-out/share_alive"} <= set(events.Tags()["scalars"])
 
-    offered = next_commands(told.out)
+    assert [line.split("  ")[1] for line in told.out.splitlines()[-4:]] == [
+        "see it",
+        "score it",
+        "render it",
+        "take it",
+    ]
+
+
+NOISE = (
+    "Config",
+    "TrainerConfig",
+    "profiling",
+    "local writer",
+    "GradScaler",
+    "custom_fwd",
+    "Saving",
+    "Downloading",
+    "alias",
+)
+"""Words of what Nerfstudio says of itself."""
+
+
+@pytest.mark.slow
+def test_a_first_run_lives_and_each_command_that_it_offers_works_from_another_folder(tmp_path, monkeypatch):
+    """All in processes of their own; the run's name wants quotes, and the capture was named relatively."""
+    home, elsewhere = tmp_path / "the user's captures", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_capture(home / "wall")
+    monkeypatch.chdir(home)
+    command = train_command("wall", "it's here", "--vis", "tensorboard", "--experiment-name", "a b")
+    words = [word for word in command_line(*command) if word not in ("-W", "ignore")]
+    told = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, env=environment())
+    assert told.returncode == 0, told.stderr
+    assert [word for word in NOISE if word in told.stdout + told.stderr] == []
+    rows = told.stdout.splitlines()
+    assert rows[0].startswith("spacetime-gaussian on ") and "training 0/20" in rows
+    folder = run_folder(home / "it's here")
+    assert rows[1] == f"run: {folder}"
+
+    offered = next_commands("\n".join(rows[-4:]))
     assert set(offered) == {"see it", "score it", "render it", "take it"}
-    assert typed(*offered["score it"]).code == 0
-    scored = json.loads((folder / "eval.json").read_text())["results"]
-    assert scored["psnr"] == pytest.approx(record["psnr"], abs=1e-3)
-    assert typed(*offered["render it"]).code == 0
-    assert len(files(folder / "renders")) == 4
+    monkeypatch.chdir(elsewhere)
+    for what, line in offered.items():
+        if what != "see it":
+            done = in_a_shell(line)
+            assert done.code == 0, done.text
+    assert {"evaluation/evaluation.json", "orbit.mp4", "scene.html"} <= set(files(folder))
+    assert shown_by(offered["see it"]) == {"127.0.0.1"}
+
+
+def in_a_shell(line: str) -> Outcome:
+    """A line as it is pasted."""
+    words = line.replace("fourdgs-ns", f"{shlex.quote(sys.executable)} -m tests.cli.fourdgs", 1)
+    python_path = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        words, shell=True, capture_output=True, text=True, check=False, timeout=300,
+        env=environment(PYTHONPATH=python_path),
+    )  # fmt: skip
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def shown_by(line: str) -> set[str]:
+    """Addresses at which a viewer listens, once it does."""
+    process = subprocess.Popen(
+        command_line(*shlex.split(line)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            found = {
+                c.laddr.ip for c in psutil.Process(process.pid).net_connections() if c.status == psutil.CONN_LISTEN
+            }
+            if found:
+                return found
+            time.sleep(0.2)
+        return set()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_verbose_prints_what_nerfstudio_says(capture, tmp_path):
+    told = typed(*train_command(capture, tmp_path, "--vis", "tensorboard", "--verbose", "True"))
+    assert told.code == 0 and "Saving config to" in told.text and "disabled local writer" in told.text
 
 
 def test_going_on_with_a_run(run, tmp_path):
@@ -120,6 +196,11 @@ def test_a_mistake_in_a_real_process_is_one_line_and_exit_code_1(tmp_path):
 
 class TestMistakes:
     """Each is one ``error:`` line that says what to type, and exit code 1."""
+
+    def test_no_data(self, tmp_path):
+        told = typed("ns-train", "freetime", "--output-dir", tmp_path / "out", "--vis", "tensorboard")
+        assert_one_line_error(told, "no capture is given; add --data with its folder: ns-train freetime --data")
+        assert files(tmp_path) == []
 
     def attempt(self, capture, output, *options, parser=POINTS) -> Outcome:
         return typed(*train_command(capture, output, "--vis", "tensorboard", *options, parser=parser))

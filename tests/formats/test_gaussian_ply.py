@@ -105,7 +105,7 @@ def test_overwrite_is_asked_for(tmp_path):
 
 @pytest.mark.parametrize("time", [-0.1, 1.5, float("nan")])
 def test_times_outside_the_clip(time):
-    with pytest.raises(UserError, match=r"--time is .*from 0 .*to 1.*0\.44 s"):
+    with pytest.raises(UserError, match=r"the time is .*from 0 .*to 1"):
         ExportOptions(time=time).check(scenes.spacetime(n=5))
 
 

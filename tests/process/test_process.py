@@ -1,6 +1,7 @@
 """From recordings to a capture that reads back, with true clocks, poses and lenses to compare with."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -57,7 +58,9 @@ def test_the_capture_reads_back(processed):
     points = read_points_ply(capture.point_files[0])
     assert len(points.positions) > 100 and points.times is not None and points.velocities is not None
     assert (options.out / "contact_sheet.png").stat().st_size > 10_000
-    assert "ns-train spacetime-gaussian" in text and all(step in text for step in STEPS if step != "masks")
+    ran = [step for step in STEPS if step != "masks"]
+    assert re.findall(r"^(\d/\d) (\w+)$", text, re.MULTILINE) == [(f"{i}/8", step) for i, step in enumerate(ran, 1)]
+    assert "ns-train freetime --data /" in text
 
 
 @pytest.mark.slow

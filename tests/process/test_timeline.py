@@ -35,16 +35,26 @@ def test_lowest_rate_is_used_for_all():
 
 
 def test_start_end_every():
-    made = plan([raw_video(n, np.arange(90) / 30) for n in "ab"], {"a": 0.0, "b": 0.0}, start=1.0, end=2.0, every=3)
+    made = plan([raw_video(n, np.arange(90) / 30) for n in "ab"], {"a": 0.0, "b": 0.0}, start="1", end="2", every=3)
     np.testing.assert_allclose(made.instants, 1.0 + np.arange(11) / 10)
     assert made.fps == 10 and made.picks["a"][1] == 33
+
+
+@pytest.mark.parametrize(
+    "start, end", [("1", "2"), ("30f", "60f"), ("1s", "60f"), ("33.7078651685%", "67.4157303371%")]
+)
+def test_start_and_end_in_seconds_frames_and_shares(start, end):
+    made = plan([raw_video(n, np.arange(90) / 30) for n in "ab"], {"a": 0.0, "b": 0.0}, start=start, end=end)
+    np.testing.assert_allclose(made.instants, 1.0 + np.arange(31) / 30, atol=1e-9)
 
 
 @pytest.mark.parametrize(
     ("offsets", "options", "says"),
     [
         ({"a": 0.0, "b": 5.0}, {}, "no instant was recorded by all cameras"),
-        ({"a": 0.0, "b": 0.0}, {"start": 9.0}, "--start 9"),
+        ({"a": 0.0, "b": 0.0}, {"start": "9"}, r"--start 9 lies outside the clip, which runs from 0 to 1\.967 s"),
+        ({"a": 0.0, "b": 0.0}, {"end": "2.5"}, r"--end 2\.5 lies outside the clip"),
+        ({"a": 0.0, "b": 0.0}, {"start": "1", "end": "0.5"}, "--start 1 --end 0.5 leave nothing"),
         ({"a": 0.0, "b": 0.0}, {"fps": -1.0}, "--fps -1"),
         ({"a": 0.0, "b": 0.0}, {"every": 0}, "--every 0"),
         ({"a": 0.0, "b": 0.0}, {"every": 500}, "only 1 instant"),

@@ -99,14 +99,6 @@ def test_slow_motion_renders_instants_between_frames():
     np.testing.assert_allclose(paths.running_times(CLIP, 0.4, 0.2, 0.25, 30.0), times[::-1])
 
 
-def test_seconds_outside_the_clip_are_refused_in_one_line():
-    assert paths.checked_seconds(0.5, CLIP, "--at") == pytest.approx(0.5)
-    assert paths.checked_seconds(1.0004, CLIP, "--at") == 1.0
-    for wrong in (-0.1, 1.1, float("nan")):
-        with pytest.raises(UserError, match=r"--at .* outside the clip, which runs from 0 to 1\.000 s"):
-            paths.checked_seconds(wrong, CLIP, "--at")
-
-
 def test_assembled_cameras_keep_the_field_of_view_at_even_sizes():
     lens = Cameras(
         camera_to_worlds=torch.eye(4)[None, :3], fx=torch.tensor([[50.0]]), fy=torch.tensor([[51.0]]), cx=torch.tensor([[20.0]]),

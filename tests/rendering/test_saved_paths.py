@@ -37,7 +37,7 @@ def plan(tmp_path):
     "timing, phrase",
     [
         *((Timing(speed=0.0), "--speed is 0"), (Timing(speed=-1.0), "--speed is -1"), (Timing(fps=0.0), "--fps is 0")),
-        *((Timing(fps=-5.0), "--fps is -5"), (Timing(at=0.5, seconds=(0.0, 1.0)), "--at freezes time")),
+        *((Timing(fps=-5.0), "--fps is -5"), (Timing(at="0.5", span=("0", "1")), "--at freezes time")),
         *((Timing(speed=float("inf")), "--speed is inf"), (Timing(speed=float("nan")), "--speed is nan")),
     ],
 )

@@ -45,7 +45,8 @@ def build_all(files: Sequence[CameraFile], directory: Path, show_progress: bool)
         ThreadPoolExecutor(num_workers(len(files))) as pool,
     ):
         total, done = sum(b.shape[0] for b in begun), sum(len(b.crc32) for b in begun)
-        task = bar.add_task("decoding videos once", total=total, completed=done)
+        size = decimal(sum(b.frame_bytes * b.shape[0] for b in begun))
+        task = bar.add_task("decoding videos once", total=total, completed=done, told=f"frames, {size}")
         jobs = [pool.submit(_build, *job, stop, lambda: bar.advance(task)) for job in zip(files, begun, strict=True)]
         try:
             for job in as_completed(jobs):

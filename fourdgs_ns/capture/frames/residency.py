@@ -88,7 +88,7 @@ def choose_residency(
         UserError: the GPU was asked for and is none, or what was asked for does not hold the frames.
     """
     needed = int(sum(np.prod(store.shape(name)) for name in names))
-    size = f"{needed / GIB:.1f} GB of frames"
+    size = f"{needed / GIB:.1f} GB of frames" if needed > GIB / 10 else f"{needed / 2**20:.1f} MB of frames"
     cuda = device.type == "cuda"
     free_gpu = torch.cuda.mem_get_info(device)[0] if cuda else 0
     budget = min(free_host_memory() / 4, 4 * GIB) if cache_gb is None else cache_gb * GIB
