@@ -17,7 +17,8 @@ from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatama
 from torch import Tensor
 
 from fourdgs_ns.capture.frames.residency import FrameResidency, choose_residency
-from fourdgs_ns.common.console import say
+from fourdgs_ns.capture.layouts.sequences import listed
+from fourdgs_ns.common.console import say, warn
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.workspace import cache_directory
 from fourdgs_ns.geometry.neighbors import mean_neighbor_distance
@@ -25,6 +26,7 @@ from fourdgs_ns.plugin.compat import select_cameras
 from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.plugin.dataset import MultiViewVideoDataset
 from fourdgs_ns.points.loading import load_points
+from fourdgs_ns.points.testimony import testify
 from fourdgs_ns.points.thinning import thin_over_time
 from fourdgs_ns.representation.types import PointsOverTime
 from fourdgs_ns.training.sampling import SameTimeSampler
@@ -73,6 +75,24 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             # Only a training starts from points; everything else loads a checkpoint.
             self.train_dataset.start_from(self._initial_points())
 
+    def _contradiction(self) -> str:
+        """What the pictures have against the calibration, which the user is told; empty for nothing.
+
+        Raises:
+            UserError: they contradict most cameras, and nobody said to trust their poses.
+        """
+        facts, options = self.train_dataset.facts, self.config.dataparser
+        assert isinstance(options, MultiViewVideoDataParserConfig)
+        capture = facts.require_capture()
+        testimony = testify(capture, capture.cameras)
+        sentence = testimony.sentence()
+        if sentence is None:
+            return ""
+        if testimony.whole and not options.trust_poses:
+            raise UserError(f"{capture.root}: {sentence}; or train all the same with --trust-poses True")
+        warn(f"{capture.root}: {sentence}")
+        return f"the pictures contradict the calibration of {listed(testimony.contradicted)}"
+
     def _initial_points(self) -> PointsOverTime:
         """Points over time in the training's world, from the capture or triangulated or random."""
         facts, options = self.train_dataset.facts, self.config.dataparser
@@ -84,6 +104,7 @@ class MultiViewVideoDatamanager(FullImageDatamanager[MultiViewVideoDataset]):
             capture = replace(capture, cameras=tuple(replace(camera, masks=None) for camera in capture.cameras))
         found = load_points(
             capture,
+            contradiction=self._contradiction(),
             train_cameras=facts.train_camera_names,
             downscale=facts.downscale,
             key_frames=options.key_frames,
