@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fourdgs_ns.common.console import say
+from fourdgs_ns.common.console import say, warn
 from fourdgs_ns.points.matcher_name import MatcherName
 
 
@@ -56,6 +56,7 @@ class Init:
         from fourdgs_ns.points.finding import find_points
         from fourdgs_ns.points.ply import write_points_ply
         from fourdgs_ns.points.report import print_report, print_truth
+        from fourdgs_ns.points.testimony import testify
         from fourdgs_ns.points.truth import check_against_truth, has_truth
 
         if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):  # before the long work
@@ -70,9 +71,13 @@ class Init:
             downscale_factor=self.downscale_factor,
         ).setup()
         capture = parser.capture()
+        cameras = [camera for camera in capture.cameras if camera.name not in capture.eval_cameras]
+        against = testify(capture, cameras).sentence()
+        if against is not None:
+            warn(f"{capture.root}: {against}")
         found = find_points(
             capture,
-            [camera for camera in capture.cameras if camera.name not in capture.eval_cameras],
+            cameras,
             downscale=self.downscale_factor or automatic_downscale(capture),
             key_frames=self.key_frames,
             matcher=self.matcher,

@@ -75,7 +75,7 @@ def find_undistortion(
     skewed = abs(intrinsics[0, 1] / intrinsics[1, 1]) * size[1] > HALF_PIXEL  # rasterizers know no skew either
     if not fisheye and not coefficients.any() and not skewed:
         return None
-    coefficients = _fill(coefficients, camera, fisheye)
+    coefficients = filled_distortion(distortion, camera, fisheye)
     source = _shift_centre(np.asarray(intrinsics, dtype=np.float64), -HALF_PIXEL)
     if fisheye:
         pinhole = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(
@@ -93,8 +93,13 @@ def find_undistortion(
     return found
 
 
-def _fill(coefficients: Float[np.ndarray, " k"], camera: str, fisheye: bool) -> Float[np.ndarray, " l"]:
-    """``coefficients`` with zeros appended up to a number that OpenCV accepts."""
+def filled_distortion(distortion: Sequence[float], camera: str, fisheye: bool) -> Float[np.ndarray, " l"]:
+    """Coefficients with zeros appended up to a number that OpenCV accepts.
+
+    Raises:
+        UserError: there are more than OpenCV knows.
+    """
+    coefficients = np.asarray(distortion, dtype=np.float64)
     lengths = (FISHEYE_DISTORTION_LENGTH,) if fisheye else OPENCV_DISTORTION_LENGTHS
     for length in lengths:
         if len(coefficients) <= length:

@@ -70,6 +70,8 @@ class MultiViewVideoDataParserConfig(DataParserConfig):
     for long-lived Gaussians. sparse: the loneliest 25 % of each, as published for the lite variant."""
     num_random_points: int = 50_000
     """Number of points when they are random."""
+    trust_poses: bool = False
+    """Train although the pictures contradict the calibration of most cameras. Else that stops a training before it starts."""
 
 
 @dataclass

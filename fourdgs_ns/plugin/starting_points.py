@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import torch
 
-from fourdgs_ns.common.console import say
+from fourdgs_ns.capture.layouts.sequences import listed
+from fourdgs_ns.common.console import say, warn
+from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.neighbors import LEAST_SQUARED_DISTANCE, mean_neighbor_distance
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.plugin.dataparser import MultiViewVideoDataParserConfig
 from fourdgs_ns.points.loading import InitialPoints, load_points
+from fourdgs_ns.points.testimony import testify
 from fourdgs_ns.points.thinning import thin_over_time
 from fourdgs_ns.representation.types import PointsOverTime
 
@@ -24,6 +27,7 @@ def starting_points(facts: CaptureFacts, options: MultiViewVideoDataParserConfig
         capture = replace(capture, cameras=tuple(replace(camera, masks=None) for camera in capture.cameras))
     found = load_points(
         capture,
+        contradiction=_contradiction(facts, options),
         train_cameras=facts.train_camera_names,
         downscale=facts.downscale,
         key_frames=options.key_frames,
@@ -47,6 +51,23 @@ def starting_points(facts: CaptureFacts, options: MultiViewVideoDataParserConfig
         static=torch.from_numpy(found.static),
         key_interval=found.key_interval,
     )
+
+
+def _contradiction(facts: CaptureFacts, options: MultiViewVideoDataParserConfig) -> str:
+    """What the pictures have against the calibration, which the user is told; empty for nothing.
+
+    Raises:
+        UserError: they contradict most cameras, and nobody said to trust their poses.
+    """
+    capture = facts.require_capture()
+    testimony = testify(capture, capture.cameras)
+    sentence = testimony.sentence()
+    if sentence is None:
+        return ""
+    if testimony.whole and not options.trust_poses:
+        raise UserError(f"{capture.root}: {sentence}; or train all the same with --trust-poses True")
+    warn(f"{capture.root}: {sentence}")
+    return f"the pictures contradict the calibration of {listed(testimony.contradicted)}"
 
 
 def _thinned(found: InitialPoints, options: MultiViewVideoDataParserConfig) -> InitialPoints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -62,6 +63,7 @@ def load_points(
     num_random: int = 50_000,
     seed: int = 0,
     progress: bool = True,
+    contradiction: str = "",
 ) -> InitialPoints:
     """Points to start a training of ``train_cameras`` from; frames of other cameras are never opened.
 
@@ -73,7 +75,8 @@ def load_points(
       instant of the clip.
     * ``auto``: the first of these that the capture allows; fewer than 1000 triangulated points do not count.
 
-    ``downscale`` is that of training: it sets the size of the images that are matched.
+    ``downscale`` is that of training: it sets the size of the images that are matched. ``contradiction``: why the
+    calibration is doubted, for the warning that there are only random points.
 
     Raises UserError when the method that was asked for gives no points.
     """
@@ -98,7 +101,11 @@ def load_points(
         return points
     if method == "triangulate":
         raise UserError(f"{shortfall}; check the calibration, or start with --initial-points random")
-    warn(f"{shortfall}; training starts from random points")
+    doubt = f" (likely because {contradiction})" if contradiction else ""
+    warn(
+        f"{shortfall}{doubt}: training starts from {num_random} random points, which costs quality; look at the calibration "
+        f"with `fourdgs-ns check {shlex.quote(str(capture.root))}`, or put a cloud there as points3D.ply"
+    )
     return _random(capture, cameras, num_random, seed, f"{shortfall}, so it starts with ")
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from fourdgs_ns.geometry.epipolar import estimated
 from fourdgs_ns.process.markers import Corners
 
 Square = Float[np.ndarray, "4 2"]
@@ -96,9 +97,8 @@ def _plane_from_image(view: View, layout: Layout) -> Float[np.ndarray, "3 3"] | 
     markers = [m for m in view if m in layout]
     if not markers:
         return None
-    plane, _ = cv2.findHomography(
-        np.concatenate([view[m] for m in markers]), np.concatenate([layout[m] for m in markers])
-    )
+    sides = (np.concatenate([corners[m] for m in markers]) for corners in (view, layout))
+    plane, _ = estimated(cv2.findHomography, *sides) or (None, None)
     return None if plane is None else np.asarray(plane)
 
 

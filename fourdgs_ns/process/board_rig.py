@@ -20,8 +20,8 @@ from scipy.sparse.linalg import splu
 from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.geometry.camera import Camera
+from fourdgs_ns.geometry.epipolar import consistent, estimated
 from fourdgs_ns.process.board import FEWEST_MARKERS, UNIT, Layout, View, board_layout
-from fourdgs_ns.process.epipolar import consistent
 
 FEWEST_INSTANTS = 8
 ITERATIONS = 30
@@ -166,7 +166,8 @@ def _poses_of_board(camera: Camera, view: View, layout: Layout) -> list[np.ndarr
     pixels = np.concatenate([view[m] for m in markers])
     corners = np.concatenate([flat, np.zeros((len(flat), 1))], axis=1)
     rays = cv2.undistortPoints(pixels[:, None], camera.intrinsics, np.asarray(camera.distortion, np.float64))
-    _, turns, shifts, _ = cv2.solvePnPGeneric(corners, rays, np.eye(3), None, flags=cv2.SOLVEPNP_IPPE)
+    found = estimated(cv2.solvePnPGeneric, corners, rays, np.eye(3), None, flags=cv2.SOLVEPNP_IPPE)
+    _, turns, shifts, _ = found or (0, (), (), None)
     poses = [_matrix(np.concatenate([np.ravel(r), np.ravel(t)])) for r, t in zip(turns, shifts)]
     return [pose for pose in poses if np.isfinite(pose).all()]
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 from rich.markup import escape
 
 from fourdgs_ns.capture.capture import Capture
-from fourdgs_ns.capture.layouts.sequences import listed
+from fourdgs_ns.capture.layouts.sequences import listed, natural_key
 from fourdgs_ns.capture.selection import automatic_downscale
 from fourdgs_ns.common.console import say
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import write_bytes
 from fourdgs_ns.points.instants import PosedImage, matching_downscale, read_instants
+from fourdgs_ns.points.testimony import Testimony, testify
 from fourdgs_ns.process.epipolar import WINDOW, PairErrors, clock_errors, pair_errors
 from fourdgs_ns.process.prediction import predict
 
@@ -34,6 +37,10 @@ STOPS_YELLOW = 0.4
 BLUR_YELLOW = 0.35
 """Sharpness relative to the rig's median."""
 SHEET_WIDTH = 1600
+SAME_PLACE = 1e-6
+"""Of the rig's size, and of a rotation's entries."""
+EMPTY_LEVELS = 1.5
+"""Standard deviation of the colours of a frame that shows nothing but noise."""
 
 
 def check_capture(
@@ -42,14 +49,21 @@ def check_capture(
     """All items; writes the contact sheet to ``sheet``.
 
     Raises:
-        UserError: frames cannot be decoded, or the sheet cannot be written.
+        UserError: frames cannot be decoded, none of them shows anything at the instants that are looked at, or the sheet
+            cannot be written.
     """
-    images = _gather(capture, advance)
+    images = [entry for entry in _gather(capture, advance) if entry[0]]
     posed = [entry[0] for entry in images]
+    if not posed:
+        raise UserError(
+            f"no camera of {capture.root} has pictures at the instants that are looked at; look at the numbers or times of its "
+            "frames, or leave them out"
+        )
     if sheet is not None:
-        write_contact_sheet(sheet, posed[len(posed) // 2])
+        write_contact_sheet(sheet, max(posed, key=len))
         advance()
-    items = [_cameras(capture)]
+    items = [_cameras(capture), *_places(capture), *_content(posed), *_testimony(testify(capture, capture.cameras))]
+    advance()
     fixed = [c.name for c in capture.cameras if not c.moves]
     if len(fixed) >= 2:
         errors = pair_errors([({n: p[n] for n in p if n in fixed}, g, m) for p, g, m in images])
@@ -148,6 +162,66 @@ def _cameras(capture: Capture) -> Item:
     elif n < 8:
         text += "; more cameras help more than anything else"
     return _item(color, "cameras", text)
+
+
+def _places(capture: Capture) -> list[Item]:
+    """Red for cameras that stand in one place and look the same way: one of them has another one's pose."""
+    fixed = [c for c in capture.cameras if not c.moves]
+    centers = np.array([c.camera.center for c in fixed]).reshape(-1, 3)
+    size = max(float(np.ptp(centers, axis=0).max()) if fixed else 0.0, 1e-12)
+    same = [
+        f"{a.name} and {b.name}"
+        for a, b in combinations(fixed, 2)
+        if np.linalg.norm(a.camera.center - b.camera.center) <= SAME_PLACE * size
+        and np.abs(a.camera.world_from_camera - b.camera.world_from_camera)[:3, :3].max() <= SAME_PLACE
+    ]
+    if not same:
+        return []
+    text = f"stand in one place and look the same way: {listed(same)}; correct the pose of one, or leave it out"
+    return [_item("red", "places", text)]
+
+
+def _content(posed: Sequence[dict[str, PosedImage]]) -> list[Item]:
+    """Red for cameras that show nothing, or what another one shows."""
+    names = sorted({name for images in posed for name in images}, key=natural_key)
+    own = {name: [images[name].image for images in posed if name in images] for name in names}
+    empty = [name for name in names if all(_empty(image) for image in own[name])]
+    twice = [
+        f"{a} and {b}"
+        for a, b in combinations([name for name in names if name not in empty], 2)
+        if all(np.array_equal(images[a].image, images[b].image) for images in posed if a in images and b in images)
+        and any(a in images and b in images for images in posed)
+    ]
+    items = []
+    if empty:
+        text = f"frames of one colour, with nothing to see: {listed(empty)}; look at the files, or leave the camera out"
+        items.append(_item("red", "pictures", text))
+    if twice:
+        text = f"the same frames under two names: {listed(twice)}; look at the files, or leave one out"
+        items.append(_item("red", "pictures", text))
+    return items
+
+
+def _empty(image: UInt8[np.ndarray, "h w 3"]) -> bool:
+    return float(image.std(axis=(0, 1)).max()) < EMPTY_LEVELS
+
+
+def _testimony(testimony: Testimony) -> list[Item]:
+    """What the pictures say about the calibration; nothing where they say nothing."""
+    sentence = testimony.sentence()
+    if sentence is not None:
+        return [_item("red", "testimony", sentence)]
+    if not testimony.agreement:
+        return []
+    least = min(testimony.agreement, key=lambda name: testimony.agreement[name])
+    return [
+        _item(
+            "green",
+            "testimony",
+            f"the pictures contradict no pose; of each camera's sure matches at least {testimony.agreement[least]:.0%} agree "
+            f"with it ({least})",
+        )
+    ]
 
 
 def _overlap(names: Sequence[str], errors: Sequence[PairErrors]) -> Item:
@@ -259,7 +333,9 @@ def _blur(posed: Sequence[dict[str, PosedImage]]) -> Item:
             smoother = cv2.GaussianBlur(gray, (0, 0), 2.0)
             value = float(np.var(gray - smooth) / (np.var(smooth - smoother) + 1e-6))
             sharpness.setdefault(name, []).append(value)
-    means = {n: float(np.median(v)) for n, v in sharpness.items()}
+    means = {n: float(np.median(v)) for n, v in sharpness.items() if max(v) > 0}
+    if not means:
+        return _item("yellow", "sharpness", "there is no detail in any frame")
     middle = float(np.median(list(means.values()))) + 1e-9
     soft = [f"{n} ({m / middle:.2f})" for n, m in means.items() if m / middle < BLUR_YELLOW]
     if soft:

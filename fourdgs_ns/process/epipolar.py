@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fourdgs_ns.geometry.camera import fundamental
+from fourdgs_ns.geometry.epipolar import consistent, line_distance
 from fourdgs_ns.points.instants import PosedImage
 from fourdgs_ns.points.triangulate import TriangulationOptions, camera_pairs
 from fourdgs_ns.process.offsets import PairOffset, solve_offsets
@@ -32,8 +33,6 @@ SUPPORT_PIXELS = 1.5
 SUPPORT_SHARE = 0.2
 """Of the moving matches that must speak for one clock error before it is believed."""
 FEWEST_MOVING = 12
-FEWEST_CONSISTENT = 25
-"""Matches by chance agree on some geometry too, up to about fifteen of them."""
 STEPS_PER_FRAME = 10
 COMPARED = TriangulationOptions(max_pair_angle_degrees=180.0, exhaustive_cameras=10, neighbors=6)
 """In large rigs each camera is compared with its nearest ones only: hundreds of pairs would take minutes and say no more."""
@@ -64,19 +63,6 @@ class PairErrors:
     """Median distance of the moving points that speak for the shift, once b is shifted."""
     support: int = 0
     """How many matches speak for it."""
-
-
-def line_distance(
-    f: Float[np.ndarray, "3 3"], a: Float[np.ndarray, "*n 2"], b: Float[np.ndarray, "*n 2"]
-) -> Float[np.ndarray, "*n"]:
-    """Root mean square of the distances of b from a's line and of a from b's line, in pixels."""
-    ha = np.concatenate([a, np.ones((*a.shape[:-1], 1))], axis=-1)
-    hb = np.concatenate([b, np.ones((*b.shape[:-1], 1))], axis=-1)
-    lines_b, lines_a = ha @ f.T, hb @ f
-    residual = (hb * lines_b).sum(axis=-1)
-    in_b = residual / np.maximum(np.linalg.norm(lines_b[..., :2], axis=-1), 1e-30)
-    in_a = residual / np.maximum(np.linalg.norm(lines_a[..., :2], axis=-1), 1e-30)
-    return np.sqrt(0.5 * (in_a**2 + in_b**2))
 
 
 def follow(frames: Sequence[np.ndarray], middle: int, points: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "w m 2"]:
@@ -155,23 +141,6 @@ def clock_errors(errors: Sequence[PairErrors], names: Sequence[str]) -> dict[str
     offsets, _ = solve_offsets(pairs, len(names), 0.5)
     offsets = offsets - np.nanmedian(offsets)
     return {n: float(offsets[i]) for n, i in index.items() if np.isfinite(offsets[i])}
-
-
-def consistent(a: Float[np.ndarray, "m 2"], b: Float[np.ndarray, "m 2"]) -> Bool[np.ndarray, " m"]:
-    """Which matches of static points agree on one epipolar geometry, whatever it is; none when too few do.
-
-    Poses take no part, so that wrong matches are told apart from a wrong calibration. A match that comes back at the next
-    instant counts once.
-    """
-    keep = np.zeros(len(a), bool)
-    _, once = np.unique(np.round(np.concatenate([a, b], axis=1) / 2), axis=0, return_index=True)
-    if len(once) < FEWEST_CONSISTENT:
-        return keep
-    f, inside = cv2.findFundamentalMat(a[once], b[once], cv2.USAC_MAGSAC, 1.5, 0.999, 5000)
-    if f is None or inside is None or inside.sum() < max(FEWEST_CONSISTENT, 0.15 * len(once)):
-        return keep
-    keep[once[inside.ravel() > 0]] = True
-    return keep
 
 
 def summarize_pair(a: str, b: str, parts: Sequence[tuple[PosedImage, PosedImage, Followed, int]]) -> PairErrors:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from fourdgs_ns.points.appearance_matching import SAME_PLACE, mutual_matches
 from fourdgs_ns.points.features import MAX_FEATURES, Features, find_features
 
 MOST_FEATURES = 3 * MAX_FEATURES
@@ -21,12 +22,6 @@ MOST_FEATURES = 3 * MAX_FEATURES
 MAX_SIDE = 2000
 """Longest side in pixels at which features are sought."""
 CONTRAST_THRESHOLD = 0.005
-RATIO = 0.8
-"""Nearest over second nearest descriptor distance (Lowe 2004)."""
-SAME_PLACE = 2.0
-"""A feature this many pixels from one of an earlier instant is the same one."""
-ORIENTATIONS = 3
-"""Most that SIFT gives to one blob, beyond the first."""
 REACH = 3
 """Steps around a ring of cameras within which neighbours are matched."""
 TILTS = 2
@@ -66,7 +61,7 @@ def match(a: RigFeatures, b: RigFeatures) -> Int[np.ndarray, "m 2"]:
     rows = []
     for instant in np.intersect1d(a.instant, b.instant):
         ia, ib = np.flatnonzero(a.instant == instant), np.flatnonzero(b.instant == instant)
-        pairs = _match(a.descriptors[ia], b.descriptors[ib], a.pixels[ia], b.pixels[ib])
+        pairs = mutual_matches(a.descriptors[ia], b.descriptors[ib], a.pixels[ia], b.pixels[ib])
         rows.append(np.stack([ia[pairs[:, 0]], ib[pairs[:, 1]]], axis=1))
     return np.concatenate(rows) if rows else np.zeros((0, 2), np.int64)
 
@@ -103,38 +98,3 @@ def _find(image: UInt8[np.ndarray, "h w 3"], affine: bool) -> Features:
         found = found.take(np.argsort(-found.contrasts, kind="stable")[:MOST_FEATURES])
     exact = np.array([image.shape[1] / gray.shape[1], image.shape[0] / gray.shape[0]])
     return replace(found, pixels=found.pixels * exact)
-
-
-def _match(a: np.ndarray, b: np.ndarray, pixels_a: np.ndarray, pixels_b: np.ndarray) -> Int[np.ndarray, "m 2"]:
-    if len(a) < 2 or len(b) < 2:
-        return np.zeros((0, 2), np.int64)
-    best_ab, good = _nearest(a, b, pixels_b)
-    best_ba, good_back = _nearest(b, a, pixels_a)
-    ids = np.flatnonzero(good & (best_ba[best_ab] == np.arange(len(a))) & good_back[best_ab])
-    return np.stack([ids, best_ab[ids]], axis=1)
-
-
-def _nearest(a: np.ndarray, b: np.ndarray, pixels_b: np.ndarray, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest of ``b`` for each of ``a``, and whether it passes the ratio test against features elsewhere."""
-    best = np.empty(len(a), np.int64)
-    good = np.empty(len(a), bool)
-    for start in range(0, len(a), block):
-        similarity = a[start : start + block] @ b.T
-        rows = np.arange(len(similarity))
-        first = similarity.argmax(axis=1)
-        nearest = similarity[rows, first].copy()
-        second = np.full(len(rows), -np.inf, np.float32)
-        # SIFT gives one blob several orientations, which must not compete with each other.
-        open_rows, last = rows, first
-        for _ in range(ORIENTATIONS):
-            similarity[open_rows, last] = -np.inf
-            last = similarity[open_rows].argmax(axis=1)
-            apart = np.abs(pixels_b[last] - pixels_b[first[open_rows]]).max(axis=1) > SAME_PLACE
-            second[open_rows] = similarity[open_rows, last]
-            open_rows, last = open_rows[~apart], last[~apart]
-            if len(open_rows) == 0:
-                break
-        distances = [np.sqrt(np.maximum(2 - 2 * np.maximum(x, -1), 0)) for x in (nearest, second)]
-        best[start : start + block] = first
-        good[start : start + block] = distances[0] <= RATIO * distances[1]
-    return best, good

@@ -267,7 +267,9 @@ class _Run:
             from fourdgs_ns.capture.selection import automatic_downscale
             from fourdgs_ns.points.finding import find_points
             from fourdgs_ns.points.ply import write_points_ply
+            from fourdgs_ns.points.testimony import testify
 
+            against = testify(capture, capture.cameras).sentence()
             # Held-out cameras give no points, so that their scores stay honest; two cameras are too few to hold one out.
             chosen = [c for c in capture.cameras if c.name not in capture.eval_cameras or len(capture.cameras) < 3]
             found = find_points(capture, chosen, downscale=automatic_downscale(capture), matcher=how)
@@ -279,7 +281,7 @@ class _Run:
                 "points": len(cloud.positions),
                 "moving": moving,
                 "instants": len(found.key_frames.frames),
-                "notes": list(found.notes),
+                "notes": [*([against] if against else []), *found.notes],
             }
 
         facts = [self._key("calibrate"), self._key("masks") if self.options.masks != "none" else None, how]

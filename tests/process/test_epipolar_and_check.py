@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fourdgs_ns.geometry.camera import Camera, fundamental
+from fourdgs_ns.geometry.epipolar import consistent, line_distance
 from fourdgs_ns.points.instants import PosedImage
 from fourdgs_ns.process import check
 from fourdgs_ns.process.alignment import compare_rigs
@@ -11,9 +12,7 @@ from fourdgs_ns.process.epipolar import (
     WINDOW,
     Followed,
     clock_errors,
-    consistent,
     follow,
-    line_distance,
     summarize_pair,
 )
 from tests.capture import writers
