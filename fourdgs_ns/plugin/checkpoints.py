@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict
@@ -26,17 +27,22 @@ def latest_checkpoint(directory: Path, step: int | None) -> Path:
     """
     if not directory.is_dir():
         raise UserError(f"--load-dir {directory} is no directory; give the nerfstudio_models folder of a run")
+    found = checkpoints_in(directory)
     if step is not None:
-        path = directory / f"step-{step:09d}.ckpt"
-        if not path.exists():
+        if step not in found:
             raise UserError(
                 f"{directory} holds no checkpoint of step {step}; leave --load-step away for the latest one"
             )
-        return path
-    found = sorted(directory.glob("step-*.ckpt"))
+        return found[step]
     if not found:
         raise UserError(f"{directory} holds no step-*.ckpt; give the nerfstudio_models folder of a run to --load-dir")
-    return found[-1]
+    return found[max(found)]
+
+
+def checkpoints_in(directory: Path) -> dict[int, Path]:
+    """Step -> checkpoint in ``directory``, whatever else lies there or is no folder."""
+    named = {path: re.fullmatch(r"step-(\d{9,})\.ckpt", path.name) for path in directory.glob("step-*.ckpt")}
+    return {int(match[1]): path for path, match in named.items() if match and path.is_file()}
 
 
 def check_checkpoint(path: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.interrupts import honour_interrupts_of_process
 from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.evaluation.scores import all_scores, mean_scores, scores_per_camera
 from fourdgs_ns.plugin import compat
@@ -51,6 +52,7 @@ class DynamicGaussiansPipeline(VanillaPipeline):
             raise UserError(
                 "training on several GPUs is not supported: densification would diverge between them; use --machine.num-devices 1"
             )
+        honour_interrupts_of_process()
         super().__init__(config, *args, test_mode=test_mode, world_size=world_size, **kw)  # type: ignore[arg-type,misc]
         model = self.gaussians.config
         if test_mode == "val" and model.temporal_consistency:

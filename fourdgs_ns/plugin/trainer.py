@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import functools
-import signal
-import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import perf_counter
-from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
@@ -19,12 +18,15 @@ from nerfstudio.utils import writer
 from fourdgs_ns.common.console import say, warn
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.interrupts import stopping_gently, tell_way_on
 from fourdgs_ns.common.machine_memory import peak_host_memory
+from fourdgs_ns.common.typed_command import has_option, typed_value
 from fourdgs_ns.plugin import compat
-from fourdgs_ns.plugin.checkpoints import check_checkpoint, latest_checkpoint, write_checkpoint
+from fourdgs_ns.plugin.checkpoints import check_checkpoint, checkpoints_in, latest_checkpoint, write_checkpoint
 from fourdgs_ns.plugin.model import DynamicGaussiansModelConfig
 from fourdgs_ns.plugin.optimizers import JointOptimizers
 from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
+from fourdgs_ns.plugin.run_owner import claim, owning
 from fourdgs_ns.plugin.schedulers import LogLinearSchedulerConfig
 from fourdgs_ns.plugin.summary import write_summary
 from fourdgs_ns.training import memory
@@ -45,7 +47,16 @@ class DynamicGaussiansTrainerConfig(TrainerConfig):
                 "training on several GPUs or machines is not supported: densification would diverge between them; use "
                 "--machine.num-devices 1 --machine.num-machines 1"
             )
-        super().save_config()
+        if has_option("--load-config") and (folder := typed_value("--load-dir")) is not None:
+            self.load_dir = Path(folder)  # of what is typed beside a config Nerfstudio takes nothing
+        with owning(self):
+            claim(self)
+            super().save_config()
+
+    def setup(self, **kwargs: Any) -> DynamicGaussiansTrainer:
+        """The trainer; see :func:`fourdgs_ns.plugin.run_owner.owning`."""
+        with owning(self):
+            return super().setup(**kwargs)
 
 
 class DynamicGaussiansTrainer(Trainer):
@@ -67,14 +78,24 @@ class DynamicGaussiansTrainer(Trainer):
         )
         say(f"Training on {config.machine.device_type}: {where}")
         self.finished_step = -1
-        self.interrupted = False
+        self.interrupted = self.scoring = self.summarized = False
+        self.written: list[Path] = []
+        """Checkpoints of this training; others are not its to delete."""
+        self.gently = ExitStack()
+        """Open while Ctrl-C means to finish the step."""
         self._log_started = perf_counter()
         self._log_step = 0
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        with owning(self.config):
+            self._setup(test_mode)
+
+    def _setup(self, test_mode: Literal["test", "val", "inference"]) -> None:
         if self.config.load_dir is not None:
-            check_checkpoint(latest_checkpoint(self.config.load_dir, self.config.load_step))
-        elif self.config.load_checkpoint is not None:
+            # Nerfstudio takes every file in the folder for a checkpoint.
+            self.config.load_checkpoint = latest_checkpoint(self.config.load_dir, self.config.load_step)
+            self.config.load_dir = None
+        if self.config.load_checkpoint is not None:
             check_checkpoint(self.config.load_checkpoint)
         super().setup(test_mode)
         model = self.pipeline.gaussians
@@ -120,41 +141,49 @@ class DynamicGaussiansTrainer(Trainer):
     # ------------------------------------------------------------------ the loop
 
     def train(self) -> None:
+        with owning(self.config, until_end=True):
+            self._train()
+
+    def _train(self) -> None:
         total, start = self.config.max_num_iterations, compat.start_step(self)
-        if start >= total:
+        if start > total:
             raise UserError(
                 f"the checkpoint has finished {start} steps and --max-num-iterations is {total}; give a larger number to go on"
             )
+        _ = self.pipeline.datamanager.frames  # decoded now: from here on Ctrl-C waits for the end of a step
         self._log_started, self._log_step = perf_counter(), start
-        restore = self._stop_gently_on_interrupt()
         # Nerfstudio runs this many steps more; for us it is the total.
         self.config.max_num_iterations = total - start
         try:
-            with memory.one_line("training", self.pipeline.gaussians.memory_use):
+            with self.gently, memory.one_line("training", self.pipeline.gaussians.memory_use):
+                self.step = start - 1  # if nothing is left to do it is scored
+                self.gently.enter_context(stopping_gently(self.stop_gently))
                 super().train()
         except memory.OutOfMemory as error:
-            saved = sorted(self.checkpoint_dir.glob("step-*.ckpt"))
+            saved = checkpoints_in(self.checkpoint_dir)
             rest = (
-                f"; {saved[-1].name} is intact: go on from there with --load-dir {self.checkpoint_dir}" if saved else ""
+                f"; {saved[max(saved)].name} is intact: go on from there with --load-dir {self.checkpoint_dir}"
+                if saved
+                else ""
             )
             raise memory.OutOfMemory(f"{error}{rest}") from None
+        except KeyboardInterrupt:
+            if self.summarized:
+                return  # the viewer was still shown
+            self.save_checkpoint(self.finished_step)
+            self.interrupted = True
         finally:
             self.config.max_num_iterations = total
-            restore()
+        if self.interrupted:
+            tell_way_on(f"Stopped after step {self.finished_step + 1} of {total}; all is saved.")
+            raise KeyboardInterrupt
 
-    def _stop_gently_on_interrupt(self):
-        """First Ctrl-C: finish the step, save, stop. Second: Python's usual interrupt. Returns a function that undoes it."""
-        if threading.current_thread() is not threading.main_thread():
-            return lambda: None
-        previous = signal.getsignal(signal.SIGINT)
-
-        def on_interrupt(number: int, frame: FrameType | None) -> None:
-            say("\nStopping after this step and saving; press Ctrl-C again to stop at once.")
-            self.interrupted = self.stop_training = True
-            signal.signal(signal.SIGINT, previous)
-
-        signal.signal(signal.SIGINT, on_interrupt)
-        return lambda: signal.signal(signal.SIGINT, previous)
+    def stop_gently(self) -> None:
+        """First Ctrl-C: finish the step, save, stop. What is being scored is not waited for."""
+        say("\nStopping after this step and saving; press Ctrl-C again to stop at once.")
+        self.interrupted = self.stop_training = True
+        if self.scoring:
+            raise KeyboardInterrupt
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """One step, without what Nerfstudio does for mixed precision and gradient accumulation."""
@@ -170,7 +199,11 @@ class DynamicGaussiansTrainer(Trainer):
 
     def eval_iteration(self, step: int) -> None:
         """Held-out scores and the log line, whichever loggers are on."""
-        done = step + 1
+        self.scoring = True
+        self._score(step + 1, step)
+        self.scoring = False
+
+    def _score(self, done: int, step: int) -> None:
         if done % self.config.steps_per_eval_image == 0:
             model = self.pipeline.gaussians
             seconds = perf_counter() - self._log_started
@@ -217,6 +250,8 @@ class DynamicGaussiansTrainer(Trainer):
         if step < 0:
             return
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        if path in self.written:
+            return  # Ctrl-C came while it was scored
         state = {
             "step": step,
             "pipeline": self.pipeline.state_dict(),
@@ -226,23 +261,21 @@ class DynamicGaussiansTrainer(Trainer):
         }
         write_checkpoint(state, path, part_folder=self.base_dir)
         if self.config.save_only_latest_checkpoint:
-            for other in self.checkpoint_dir.glob("*.ckpt"):
-                if other != path:
-                    other.unlink()
+            for other in self.written:
+                other.unlink(missing_ok=True)
+            self.written.clear()
+        self.written.append(path)
 
     # ------------------------------------------------------------------ the end
 
     def summarize(self, step: int) -> None:
         """Scores, size and the commands to type next; after Ctrl-C, how to go on."""
+        self.gently.close()
         if self.interrupted:
-            say(
-                f"Stopped after step {self.finished_step + 1}. Go on with the same command and [bold]--load-dir "
-                f"{self.checkpoint_dir}[/bold]",
-                markup=True,
-            )
             return
         scores = self.pipeline.get_average_eval_image_metrics(step=step)
         write_summary(self.pipeline, scores, self.base_dir, self.finished_step + 1, self.peak_memory_gb())
+        self.summarized = True
 
 
 def check_options(config: TrainerConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 
@@ -67,13 +68,25 @@ def test_interrupt_finishes_the_step_saves_and_loses_nothing(capture, tmp_path):
         return plain(step)
 
     trainer.train_iteration = interrupted
-    trainer.train()
+    with pytest.raises(SystemExit) as stopped:
+        trainer.train()
+    assert stopped.value.code == 130
     assert trainer.finished_step == 5
     assert [p.name for p in trainer.checkpoint_dir.iterdir()] == ["step-000000005.ckpt"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resumed = train(make_config(capture, tmp_path / "resumed", 14), load_dir=trainer.checkpoint_dir)
     whole = train(make_config(capture, tmp_path / "whole", 14))
     assert_equal(everything(whole), everything(resumed))
+
+
+def test_what_was_trained_but_not_scored_is_scored(capture, tmp_path):
+    """A training that was killed in its last evaluation, started again."""
+    first = train(make_config(capture, tmp_path / "run", 3))
+    again = train(make_config(capture, tmp_path / "again", 3), load_dir=first.checkpoint_dir)
+    assert_equal(everything(first), everything(again))
+    scores = [json.loads((trainer.base_dir / "scores.json").read_text()) for trainer in (first, again)]
+    assert scores[0]["psnr"] == scores[1]["psnr"] and scores[1]["steps"] == 3
+    assert [p.name for p in again.checkpoint_dir.iterdir()] == ["step-000000002.ckpt"]
 
 
 def test_full_disk_keeps_earlier_checkpoints(capture, tmp_path, monkeypatch):
@@ -163,7 +176,8 @@ class TestWrongCheckpoints:
         with pytest.raises(UserError, match=r"model .lite. but the method asks for spacetime-gaussian .full."):
             self.attempt(capture, tmp_path, load_dir=trainer.checkpoint_dir, variant="full")
 
-    def test_already_finished(self, capture, tmp_path):
+    def test_more_than_finished(self, capture, tmp_path):
         trainer = train(make_config(capture, tmp_path / "run", 5))
-        with pytest.raises(UserError, match="finished 5 steps and --max-num-iterations is 5"):
-            train(make_config(capture, tmp_path / "more", 5), load_dir=trainer.checkpoint_dir)
+        with pytest.raises(UserError, match="finished 5 steps and --max-num-iterations is 4"):
+            train(make_config(capture, tmp_path / "more", 4), load_dir=trainer.checkpoint_dir)
+        assert not (tmp_path / "more").exists()
