@@ -38,6 +38,8 @@ class _Way:
     """A signal has come."""
     told = False
     """The way on has been printed."""
+    sender: socket.socket | None = None
+    """Where the system announces signals."""
 
 
 def go_on_with(command: Callable[[], str]) -> None:
@@ -47,7 +49,7 @@ def go_on_with(command: Callable[[], str]) -> None:
 
 @contextmanager
 def stopping_gently(stop: Callable[[], None]) -> Iterator[None]:
-    """Within the block the first signal calls ``stop``, which ends the block soon, with all work kept; a second ends the process."""
+    """Within the block the first signal calls ``stop``, which ends it soon with all work kept; a second one does not wait."""
     before, _Way.stop = _Way.stop, stop
     try:
         yield
@@ -62,7 +64,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        tell_way_on()
+        _exit_in_order()
         raise SystemExit(EXIT_CODE) from None
     finally:
         if not is_own_process():
@@ -91,6 +93,7 @@ def honour_interrupts() -> Callable[[], None]:
             signal.signal(number, _on_signal)
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
+    _Way.sender = sender
     wakeup = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(receiver,), name="interrupts", daemon=True).start()
 
@@ -113,13 +116,22 @@ def honour_interrupts_of_process() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
-            tell_way_on()
-            raise SystemExit(EXIT_CODE)
+            _exit_in_order()
         previous(kind, error, trace)
 
     hook.tells_way_on = True  # type: ignore[attr-defined]
     hook.shows_user_errors = getattr(previous, "shows_user_errors", False)  # type: ignore[attr-defined]
     sys.excepthook = hook
+
+
+def _exit_in_order() -> None:
+    """All blocks have been left: a process of ours ends here, as tearing down torch and its threads may take seconds."""
+    tell_way_on()
+    if is_own_process():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(EXIT_CODE)
 
 
 def is_own_process() -> bool:
@@ -148,8 +160,10 @@ def _watch(receiver: socket.socket) -> None:
             return
         receiver.setblocking(False)
         end = time.monotonic() + PATIENCE
-        while time.monotonic() < end or _Way.stop is not None:
+        while time.monotonic() < end:
             time.sleep(0.02)
+            if _Way.stop is not None:
+                end = max(end, time.monotonic() + PATIENCE / 2)
             with suppress(BlockingIOError):
                 if (sent := receiver.recv(1)) == b"":
                     return

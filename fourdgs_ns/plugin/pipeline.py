@@ -21,7 +21,7 @@ from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.interrupts import honour_interrupts_of_process
 from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.evaluation.scores import all_scores, mean_scores, scores_per_camera
-from fourdgs_ns.plugin import compat
+from fourdgs_ns.plugin import checkpoints, compat
 from fourdgs_ns.plugin.datamanager import MultiViewVideoDatamanager, MultiViewVideoDatamanagerConfig
 from fourdgs_ns.plugin.model import DynamicGaussiansModel, DynamicGaussiansModelConfig, Surroundings
 from fourdgs_ns.training.memory import one_line
@@ -72,6 +72,12 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         model = self.model
         assert isinstance(model, DynamicGaussiansModel)
         return model
+
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """Also refuses a checkpoint with which a training cannot go on, see :mod:`fourdgs_ns.plugin.checkpoints`."""
+        if self.test_mode == "val":
+            checkpoints.require_same_training(loaded_state["_model._extra_state"], self.gaussians.get_extra_state())
+        super().load_pipeline(loaded_state, step)
 
     @torch.no_grad()
     def score(self, camera: Cameras, batch: dict[str, Any]) -> tuple[dict[str, float], dict[str, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 import torch
+import yaml
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils import writer
@@ -18,6 +20,7 @@ from nerfstudio.utils import writer
 from fourdgs_ns.common.console import say, warn
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import as_user_error, write_text
 from fourdgs_ns.common.interrupts import stopping_gently, tell_way_on
 from fourdgs_ns.common.machine_memory import peak_host_memory
 from fourdgs_ns.common.typed_command import has_option, typed_value
@@ -32,6 +35,7 @@ from fourdgs_ns.plugin.summary import write_summary
 from fourdgs_ns.training import memory
 
 EVAL_VIEWS_WHILE_TRAINING = 8
+CONFIG = "config.yml"
 
 
 @dataclass
@@ -78,7 +82,10 @@ class DynamicGaussiansTrainer(Trainer):
         )
         say(f"Training on {config.machine.device_type}: {where}")
         self.finished_step = -1
-        self.interrupted = self.scoring = self.summarized = False
+        self.interrupted = self.summarized = False
+        self.only_looking = False
+        """What runs now may be given up: it has changed neither Gaussians nor what is remembered of them."""
+        self.config_text = yaml.dump(config)
         self.written: list[Path] = []
         """Checkpoints of this training; others are not its to delete."""
         self.gently = ExitStack()
@@ -154,43 +161,61 @@ class DynamicGaussiansTrainer(Trainer):
         self._log_started, self._log_step = perf_counter(), start
         # Nerfstudio runs this many steps more; for us it is the total.
         self.config.max_num_iterations = total - start
-        try:
-            with self.gently, memory.one_line("training", self.pipeline.gaussians.memory_use):
-                self.step = start - 1  # if nothing is left to do it is scored
-                self.gently.enter_context(stopping_gently(self.stop_gently))
-                super().train()
-        except memory.OutOfMemory as error:
-            saved = checkpoints_in(self.checkpoint_dir)
-            rest = (
-                f"; {saved[max(saved)].name} is intact: go on from there with --load-dir {self.checkpoint_dir}"
-                if saved
-                else ""
-            )
-            raise memory.OutOfMemory(f"{error}{rest}") from None
-        except KeyboardInterrupt:
-            if self.summarized:
-                return  # the viewer was still shown
-            self.save_checkpoint(self.finished_step)
-            self.interrupted = True
-        finally:
-            self.config.max_num_iterations = total
-        if self.interrupted:
-            tell_way_on(f"Stopped after step {self.finished_step + 1} of {total}; all is saved.")
-            raise KeyboardInterrupt
+        with self.gently:
+            self.gently.enter_context(stopping_gently(self.stop_gently))
+            try:
+                with memory.one_line("training", self.pipeline.gaussians.memory_use):
+                    self.step = start - 1  # where nothing is left to do it is scored
+                    super().train()
+            except memory.OutOfMemory as error:
+                raise memory.OutOfMemory(f"{error}{self._intact()}") from None
+            except (OSError, UserError) as error:
+                raise self._rescued(error) from error
+            except KeyboardInterrupt:
+                if self.summarized:
+                    return  # the viewer was still shown
+                self.save_checkpoint(self.finished_step)
+                self.interrupted = True
+            finally:
+                self.config.max_num_iterations = total
+                close_event_files()
+            if self.interrupted:
+                if self.finished_step >= 0:
+                    tell_way_on(f"Stopped after step {self.finished_step + 1} of {total}; all is saved.")
+                raise KeyboardInterrupt
+
+    def _rescued(self, error: OSError | UserError) -> UserError:
+        """The line for ``error``, after saving what was trained until it came."""
+        vanished = not (self.base_dir / CONFIG).exists()
+        self.save_checkpoint(self.finished_step)
+        if vanished:
+            return UserError(f"{self.base_dir} vanished while it was trained{self._intact()}")
+        reason = as_user_error(error) if isinstance(error, OSError) else error
+        return UserError(f"{reason}{self._intact()}")
+
+    def _intact(self) -> str:
+        saved = checkpoints_in(self.checkpoint_dir)
+        if not saved:
+            return ""
+        folder = shlex.quote(str(self.checkpoint_dir))
+        return f"; {saved[max(saved)].name} is intact: go on from there with --load-dir {folder}"
 
     def stop_gently(self) -> None:
-        """First Ctrl-C: finish the step, save, stop. What is being scored is not waited for."""
-        say("\nStopping after this step and saving; press Ctrl-C again to stop at once.")
+        """First Ctrl-C: save and stop, after this step where it has begun to change anything. Scoring is not waited for."""
+        say("\nStopping and saving; press Ctrl-C again to stop at once.")
         self.interrupted = self.stop_training = True
-        if self.scoring:
+        if self.only_looking:
             raise KeyboardInterrupt
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """One step, without what Nerfstudio does for mixed precision and gradient accumulation."""
         self.optimizers.zero_grad_all()
+        # Guided sampling remembers what it sees.
+        self.only_looking = not self.pipeline.gaussians.config.guided_sampling.enabled
         _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
         loss = functools.reduce(torch.add, loss_dict.values())
         loss.backward()
+        self.only_looking = False
         self.optimizers.step_all()
         self.optimizers.scheduler_step_all(step, log=step % self.config.logging.steps_per_log == 0)
         self.finished_step = step
@@ -199,9 +224,9 @@ class DynamicGaussiansTrainer(Trainer):
 
     def eval_iteration(self, step: int) -> None:
         """Held-out scores and the log line, whichever loggers are on."""
-        self.scoring = True
+        self.only_looking = True
         self._score(step + 1, step)
-        self.scoring = False
+        self.only_looking = False
 
     def _score(self, done: int, step: int) -> None:
         if done % self.config.steps_per_eval_image == 0:
@@ -260,6 +285,8 @@ class DynamicGaussiansTrainer(Trainer):
             "scalers": self.grad_scaler.state_dict(),
         }
         write_checkpoint(state, path, part_folder=self.base_dir)
+        if not (self.base_dir / CONFIG).exists():  # somebody removed the folder
+            write_text(self.base_dir / CONFIG, self.config_text)
         if self.config.save_only_latest_checkpoint:
             for other in self.written:
                 other.unlink(missing_ok=True)
@@ -291,6 +318,16 @@ def check_options(config: TrainerConfig) -> None:
             raise UserError(
                 f"{option} means nothing to this method, which trains in float32 step by step; leave it away"
             )
+
+
+def close_event_files() -> None:
+    """Have what TensorBoard holds back written, and the files of this training left alone by the next in this process."""
+    for events in [entry for entry in writer.EVENT_WRITERS if isinstance(entry, writer.TensorboardWriter)]:
+        writer.EVENT_WRITERS.remove(events)
+        try:
+            events.tb_writer.close()
+        except OSError as error:
+            warn(f"The last events for TensorBoard could not be written ({error.strerror or error}).")
 
 
 def follow_length(config: TrainerConfig) -> None:

@@ -176,6 +176,81 @@ class TestWrongCheckpoints:
         with pytest.raises(UserError, match=r"model .lite. but the method asks for spacetime-gaussian .full."):
             self.attempt(capture, tmp_path, load_dir=trainer.checkpoint_dir, variant="full")
 
+    def refused(self, capture, tmp_path, phrase, change, first=lambda config: None):
+        """Go on with a run of ``capture`` after ``change`` of its config."""
+        before, after = make_config(capture, tmp_path / "run", 3), make_config(capture, tmp_path / "again", 6)
+        first(before)
+        trainer = train(before)
+        change(after)
+        with pytest.raises(UserError, match=phrase):
+            train(after, load_dir=trainer.checkpoint_dir)
+        assert not (tmp_path / "again").exists()
+
+    def test_of_other_frames(self, capture, tmp_path):
+        def change(config):
+            config.pipeline.datamanager.dataparser.frames = "0:3"
+
+        self.refused(capture, tmp_path, "4 frames from frame 0 .* is on 3 frames from frame 0 .* --frames", change)
+
+    def test_of_other_cameras(self, capture, tmp_path):
+        """As many as before: parameters per camera would fit and be another's."""
+
+        def change(config):
+            config.pipeline.datamanager.dataparser.eval_cameras = ("1",)
+            config.pipeline.datamanager.dataparser.center = config.pipeline.datamanager.dataparser.orientation = "none"
+            config.pipeline.datamanager.dataparser.scale_scene = False
+
+        self.refused(capture, tmp_path, "cameras 1, 2, 3 but this training is on 0, 2, 3; .* --eval-cameras", change)
+
+    def test_of_other_options(self, capture, tmp_path):
+        def change(config):
+            config.pipeline.model.representation.bounded_colors = False
+
+        self.refused(capture, tmp_path, "add --pipeline.model.representation.bounded-colors True", change)
+
+    @pytest.mark.parametrize(
+        ("name", "here", "phrase"),
+        [("color_correction", False, "learned colours per camera; add --pipeline.model.color-correction True"),
+         ("color_correction", True, "no colours per camera; add --pipeline.model.color-correction False"),
+         ("time_offsets", False, "learned time offsets per camera; add --pipeline.model.time-offsets True"),
+         ("pose_correction", True, "no poses per camera; add --pipeline.model.pose-correction False")],
+    )  # fmt: skip
+    def test_of_other_corrections(self, capture, tmp_path, name, here, phrase):
+        def with_option(config, value):
+            setattr(config.pipeline.model, name, value)
+            config.pipeline.datamanager.batch_size = 1
+
+        self.refused(
+            capture,
+            tmp_path,
+            phrase,
+            lambda config: with_option(config, here),
+            lambda config: with_option(config, not here),
+        )
+
+    def test_of_another_strategy_is_converted(self, capture, tmp_path, capsys):
+        first = train(make_config(capture, tmp_path / "run", 3, "fourd"))
+        config = make_config(capture, tmp_path / "again", 4, "fourd")
+        config.pipeline.model.densification = make_config(capture, tmp_path, 4).pipeline.model.densification
+        assert train(config, load_dir=first.checkpoint_dir).finished_step == 3
+        assert "another densification strategy" in capsys.readouterr().out
+
+    def test_of_other_beginnings_and_rates_goes_on_and_is_told(self, capture, tmp_path, capsys):
+        first = train(make_config(capture, tmp_path / "run", 3))
+        config = make_config(capture, tmp_path / "again", 4)
+        config.pipeline.model.representation.initial_duration = 0.3
+        config.optimizers["means"]["optimizer"].lr *= 2
+        assert train(config, load_dir=first.checkpoint_dir).finished_step == 3
+        told = capsys.readouterr().out
+        assert "initial-duration is 0.3 and was 1.0" in told and "The learning rate of means began at" in told
+
+    def test_beside_other_files(self, capture, tmp_path):
+        first = train(make_config(capture, tmp_path / "run", 3))
+        for name in ("step-foo.ckpt", ".DS_Store", "step-000000009.ckpt.part", "notes-1.txt"):
+            (first.checkpoint_dir / name).write_text("stray")
+        (first.checkpoint_dir / "step-000000008.ckpt").mkdir()
+        assert train(make_config(capture, tmp_path / "again", 4), load_dir=first.checkpoint_dir).finished_step == 3
+
     def test_more_than_finished(self, capture, tmp_path):
         trainer = train(make_config(capture, tmp_path / "run", 5))
         with pytest.raises(UserError, match="finished 5 steps and --max-num-iterations is 4"):
