@@ -54,6 +54,11 @@ def checkpoints_in(directory: Path) -> dict[int, Path]:
     return {int(match[1]): path for path, match in named.items() if match and path.is_file()}
 
 
+def step_of(path: Path) -> int:
+    """The last step before the checkpoint was written, as its name says."""
+    return int(path.stem.removeprefix("step-"))
+
+
 def check_checkpoint(path: Path) -> None:
     """Refuse files that are no checkpoint of this package before anything is built around them.
 

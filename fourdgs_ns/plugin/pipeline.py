@@ -65,6 +65,9 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         """Found by the viewer, which then shows them."""
         compat.mend_ns_render(type(self.datamanager))
         compat.keep_viewer_local()
+        compat.load_checkpoints_only(
+            DynamicGaussiansPipeline, lambda folder: checkpoints.step_of(checkpoints.latest_checkpoint(folder, None))
+        )
 
     @property
     def gaussians(self) -> DynamicGaussiansModel:
