@@ -68,7 +68,7 @@ class Accepted(BaseException):
 def check_accepted(words: list[str]) -> None:
     """Parse a command as it would be, and stop there. Raises SystemExit, after a message, where the shell would."""
     if words[0] == "fourdgs-ns":
-        from fourdgs_ns.cli.main import COMMANDS
+        from fourdgs_ns.cli.commands import COMMANDS
 
         tyro.extras.subcommand_cli_from_dict(COMMANDS, args=words[1:])
         return
@@ -152,7 +152,7 @@ def test_every_room_is_described():
 @pytest.fixture(scope="module")
 def known_options() -> set[str]:
     """Every option that the help of our commands and of our methods shows."""
-    from fourdgs_ns.cli.main import COMMANDS
+    from fourdgs_ns.cli.commands import COMMANDS
     from fourdgs_ns.representation.registry import METHODS
 
     paths = ("fixed", "orbit", "spiral", "interpolate", "camera-path")

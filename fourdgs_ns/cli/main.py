@@ -1,63 +1,44 @@
-"""``fourdgs-ns``: what Nerfstudio's commands cannot do. One file per command; this one only assembles them."""
+"""``fourdgs-ns``: what Nerfstudio's commands cannot do. This starts one of ``commands.py``."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
-from typing import Any
 
-import tyro
-
-from fourdgs_ns.cli.bench import Bench
-from fourdgs_ns.cli.benchmark_process import BenchmarkProcess
-from fourdgs_ns.cli.check import Check
-from fourdgs_ns.cli.compare import Compare
-from fourdgs_ns.cli.convert import Convert
-from fourdgs_ns.cli.convert_capture import ConvertCapture
-from fourdgs_ns.cli.doctor import Doctor
-from fourdgs_ns.cli.evaluate import Evaluate
-from fourdgs_ns.cli.export import Export
-from fourdgs_ns.cli.info import Info
-from fourdgs_ns.cli.init import Init
-from fourdgs_ns.cli.process import Process
-from fourdgs_ns.cli.prune import Prune
-from fourdgs_ns.cli.render import Render
-from fourdgs_ns.cli.synth import Synth
-from fourdgs_ns.common.console import close_quietly, status
+from fourdgs_ns.common.console import close_quietly
 from fourdgs_ns.common.errors import UserError, report
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "process": Process,
-    "check": Check,
-    "convert-capture": ConvertCapture,
-    "synth": Synth,
-    "init": Init,
-    "prune": Prune,
-    "render": Render,
-    "evaluate": Evaluate,
-    "compare": Compare,
-    "export": Export,
-    "convert": Convert,
-    "info": Info,
-    "doctor": Doctor,
-    "bench": Bench,
-    "benchmark-process": BenchmarkProcess,
-}
+from fourdgs_ns.common.files import as_user_error
+from fourdgs_ns.common.interrupts import go_on_with, interruptible
+from fourdgs_ns.common.typed_command import typed_again
 
 
 def entry_point(arguments: list[str] | None = None) -> None:
-    """Runs one command; a user's mistake is one line and exit code 1, and who pipes into ``head`` gets no traceback."""
-    try:
+    """Runs one command; a user's mistake is one line and exit code 1, an interrupt one and 130.
+
+    Who pipes into ``head`` gets no traceback.
+    """
+    with interruptible():
         try:
-            _run(arguments)
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        close_quietly()
+            try:
+                _run(arguments)
+            finally:
+                sys.stdout.flush()
+        except UserError as error:
+            report(error)
+            sys.exit(1)
+        except BrokenPipeError:
+            close_quietly()
+        except OSError as error:
+            report(as_user_error(error))
+            sys.exit(1)
 
 
 def _run(arguments: list[str] | None) -> None:
+    import tyro
+
+    # These take seconds to import, in which Ctrl-C may come.
+    from fourdgs_ns.cli.commands import COMMANDS
+
     # Nerfstudio's own, about torch's future: nothing that a user of these commands could act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module="nerfstudio")
     command = tyro.extras.subcommand_cli_from_dict(
@@ -66,11 +47,5 @@ def _run(arguments: list[str] | None) -> None:
         description="Dynamic Gaussian splatting beside Nerfstudio's commands.",
         args=arguments,
     )
-    try:
-        command.run()
-    except UserError as error:
-        report(error)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        status("\ninterrupted; nothing was left half-written")
-        sys.exit(130)
+    go_on_with(lambda: typed_again(command))
+    command.run()

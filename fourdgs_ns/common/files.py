@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from fourdgs_ns.common.errors import UserError
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 MAX_KEPT_BYTES = 1 << 28
 GO_ON = "free some space and type the same command again"
+_begun: set[Path] = set()
+"""Temporary files and folders that this process is writing."""
 
 
 @contextmanager
@@ -34,17 +37,19 @@ def replacing(path: Path, overwrite: bool = True, *, part_folder: Path | None = 
     """
     _refuse_existing(path, overwrite, folder=False)
     part = _part(path, part_folder)
+    _begun.add(part)
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(part.parent, path.name)
         yield part
         _sync(part)
         os.replace(part, path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise disk_error(error, path) from error
     finally:
-        with suppress(OSError):
-            part.unlink()
+        _discard(part)
 
 
 @contextmanager
@@ -57,15 +62,20 @@ def appearing(folder: Path, overwrite: bool = True) -> Iterator[Path]:
     folder = Path(os.path.abspath(folder))
     _refuse_existing(folder, overwrite, folder=True)
     part, old = _part(folder), folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    _begun.add(part)
     try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _restore(folder)
+        remove_leftovers(part.parent, folder.name)
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        part.mkdir()
         yield part
         _swap(part, folder, old)
+        _sync_folder(folder.parent)
     except OSError as error:
         raise disk_error(error, folder) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _discard(part)
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -86,6 +96,58 @@ def _part(path: Path, folder: Path | None = None) -> Path:
     return (path.parent if folder is None else folder) / f".{path.name}.{os.getpid()}.part"
 
 
+def discard_begun() -> None:
+    """Remove all that this process has begun to write, for an end at which no block is left in order."""
+    for part in tuple(_begun):
+        _discard(part)
+
+
+def _discard(part: Path) -> None:
+    _remove(part)
+    _begun.discard(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove temporary files and folders in ``folder``, of ``name`` or of any, whose processes are dead."""
+    for left in _of_the_dead(folder, name, "part"):
+        _remove(left)
+
+
+def _restore(folder: Path) -> None:
+    """Finish a :func:`_swap` that was killed: what was there comes back, unless the new folder took its place."""
+    for old in _of_the_dead(folder.parent, folder.name, "old"):
+        if folder.exists():
+            _remove(old)
+        else:
+            os.replace(old, folder)
+
+
+def _of_the_dead(folder: Path, name: str | None, ending: str) -> list[Path]:
+    wanted = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.(\d+)\.{ending}")
+    found = ((path, wanted.fullmatch(path.name)) for path in sorted(folder.iterdir()))
+    return [path for path, match in found if match and not _is_alive(int(match[1]))]
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of this machine runs; True where it cannot be known."""
+    if os.name != "posix":
+        return True  # there signal 0 ends the process
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
 def _refuse_existing(path: Path, overwrite: bool, folder: bool) -> None:
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists already; give another name, or --overwrite to replace it")
@@ -98,6 +160,20 @@ def _sync(path: Path) -> None:
     """Have the system write the file out: a crash after the rename would leave an empty file under the final name."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """The same for the name: until its folder is written out a crash may still take it back."""
+    if os.name != "posix":
+        return  # elsewhere folders cannot be opened
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know it for files only
+            raise
+    finally:
+        os.close(fd)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -139,7 +215,22 @@ def disk_error(error: OSError, path: Path, if_full: str = GO_ON) -> UserError:
         return UserError(f"{path} cannot be written ({error.strerror}); give a folder that you may write to")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return UserError(f"{path} cannot be written: {path.parent} is no folder; give a path in a folder")
+    if error.errno == errno.ENOENT:
+        return UserError(f"{path} cannot be written: its folder vanished; put it back, or give another one")
     return UserError(f"{path} cannot be written ({error.strerror or error}); check the path and try again")
+
+
+def as_user_error(error: OSError) -> UserError:
+    """The one line for an error of the file system of which nobody knows more than it says itself."""
+    named = error.filename2 or error.filename
+    path = named if isinstance(named, str) else "a file"
+    if error.errno in DISK_FULL:
+        return UserError(f"{path} cannot be written: the disk is full; {GO_ON}")
+    if error.errno in (errno.ENOENT, errno.ESTALE):
+        return UserError(f"{path} is missing or vanished meanwhile; put it back, or type another path")
+    if error.errno == errno.EIO:
+        return UserError(f"{path} cannot be read or written (the disk fails); copy what is on it to another one")
+    return UserError(f"{path} cannot be used ({error.strerror or error}); check the path and its permissions")
 
 
 def first_bytes(path: Path) -> bytes:

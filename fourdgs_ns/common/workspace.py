@@ -10,13 +10,14 @@ import errno
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_cache_path
 
 from fourdgs_ns.common.console import status
@@ -82,21 +83,39 @@ def cache_directory(root: Path) -> Path:
 @contextmanager
 def only_builder(directory: Path, doing: str) -> Iterator[None]:
     """Held by the one process that is ``doing`` something in ``directory``; the system releases it when the process dies."""
-    lock = FileLock(directory / ".lock")
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            status(f"waiting for another process that is {doing} {directory}")
-            lock.acquire()
-    except (OSError, NotImplementedError) as error:
-        # Some network file systems have no locks; one process alone needs none.
-        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-            raise disk_error(error, directory) from error
+    file = directory / ".lock"
+    lock = try_lock(file)
+    if lock is None:
+        status(f"waiting for another process that is {doing} {directory}")
+        while lock is None:
+            time.sleep(0.1)
+            lock = try_lock(file)
     try:
         yield
     finally:
         lock.release()
+
+
+def try_lock(file: Path) -> BaseFileLock | None:
+    """A lock on ``file``, held until it is released or the process dies; None while another holds it or removes the file.
+
+    Raises:
+        UserError: ``file`` cannot be made.
+    """
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+        if file.exists():
+            return lock
+        lock.release()
+    except Timeout:
+        pass
+    except (OSError, NotImplementedError) as error:
+        # Some network file systems have no locks; one process alone needs none.
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise disk_error(error, file) from error
+        return lock
+    return None
 
 
 @dataclass(frozen=True)

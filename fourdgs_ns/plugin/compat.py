@@ -7,6 +7,7 @@ import os
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -249,3 +250,26 @@ def keep_viewer_local() -> None:
 
         start_locally.is_local = True  # type: ignore[attr-defined]
         module._start_viewer = start_locally  # type: ignore[attr-defined]
+
+
+def load_checkpoints_only(pipeline: type, latest: Callable[[Path], int]) -> None:
+    """Have ``ns-eval`` and its like load the latest checkpoint of a ``pipeline`` (nerfstudio 1.1).
+
+    They take every file beside the checkpoints for one, and the step that a training went on from for the one to show.
+
+    Args:
+        latest: Step of the latest checkpoint in a folder.
+    """
+    from nerfstudio.utils import eval_utils
+
+    stock: Any = eval_utils.eval_load_checkpoint
+    if hasattr(stock, "loads_checkpoints_only"):
+        return
+
+    def load(config: Any, built: Any) -> tuple[Path, int]:
+        if isinstance(built, pipeline):
+            config.load_step = latest(config.load_dir)
+        return stock(config, built)
+
+    load.loads_checkpoints_only = True  # type: ignore[attr-defined]
+    eval_utils.eval_load_checkpoint = load

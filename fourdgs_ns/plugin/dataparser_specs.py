@@ -14,6 +14,10 @@ multiview_video_data: Any
 try:
     from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
+    from fourdgs_ns.plugin.early_interrupts import honour_interrupts_of_ours
+
+    honour_interrupts_of_ours()  # the soonest that Nerfstudio lets a plugin know of a command
+
     from fourdgs_ns.plugin.command_line import begin
     from fourdgs_ns.representation.registry import METHODS
 

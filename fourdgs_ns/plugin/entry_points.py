@@ -25,11 +25,13 @@ def __getattr__(name: str) -> Any:
     try:
         from fourdgs_ns.common.errors import install_excepthook
         from fourdgs_ns.plugin import compat, run_config
+        from fourdgs_ns.plugin.early_interrupts import honour_interrupts_of_ours
         from fourdgs_ns.plugin.methods import specification
         from fourdgs_ns.representation.registry import METHODS
 
         install_excepthook()
         compat.read_runs_safely(run_config.MARK, run_config.load_config)
+        honour_interrupts_of_ours()
         known = {attribute_of(method): method for method in METHODS}
         found = specification(known[name]) if name in known else None
     except UserError as error:  # of the package that brings this method

@@ -195,8 +195,9 @@ class DynamicGaussiansModel(SplatfactoView):
         state = {**dict}
         checkpoints.require_written_here(state)
         self.set_extra_state(state["_extra_state"])
-        checkpoints.require_complete(state, Model.state_dict(self))
         rows = state["gauss_params.means"].shape[0]
+        state = checkpoints.without_foreign_statistics(state, self.densifier.empty_statistics(rows, "cpu"))
+        checkpoints.require_complete(state, Model.state_dict(self))
         for parameter in self.gauss_params.values():
             parameter.data = torch.zeros((rows, *parameter.shape[1:]), device=parameter.device)
         for name in list(self.statistics):

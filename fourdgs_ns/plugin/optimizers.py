@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.utils import writer
 from torch.nn import Parameter
 from torch.optim import Adam
+
+from fourdgs_ns.common.console import say
+from fourdgs_ns.common.errors import UserError
 
 
 class JointOptimizers(Optimizers):
@@ -62,8 +66,37 @@ class JointOptimizers(Optimizers):
                 writer.put_scalar(name=f"learning_rate/{name}", scalar=scheduler.get_last_lr()[0], step=step)
 
     def load_optimizers(self, loaded_state: dict[str, Any]) -> None:
-        super().load_optimizers(loaded_state)
+        """What a checkpoint remembers; groups of which it knows nothing start anew, which is told, as is a rate that differs.
+
+        Raises:
+            UserError: it has a group that is not trained here, or its memory is of other parameters.
+        """
+        if new := sorted(set(self.optimizers) - set(loaded_state)):
+            say(f"The checkpoint has no optimizer state of {', '.join(new)}: that starts anew.")
+        for name, state in loaded_state.items():
+            if name not in self.optimizers:
+                raise UserError(
+                    f"the checkpoint trains {name}, this training does not; use the options of the config.yml beside it"
+                )
+            self._load_group(name, state)
         self._steps.clear()
+
+    def _load_group(self, name: str, state: dict[str, Any]) -> None:
+        optimizer = self.optimizers[name]
+        parameters, asked = optimizer.param_groups[0]["params"], _rate(optimizer.param_groups[0])
+        remembered = [(k, values) for k, values in state["state"].items() if "exp_avg" in values]
+        if len(state["param_groups"][0]["params"]) != len(parameters) or any(
+            values["exp_avg"].shape != parameters[k].shape for k, values in remembered
+        ):
+            raise UserError(
+                f"the checkpoint's optimizer state of {name} is of other parameters; use an earlier checkpoint"
+            )
+        optimizer.load_state_dict(state)
+        kept = _rate(optimizer.param_groups[0])
+        if not math.isclose(kept, asked, rel_tol=1e-3):
+            say(
+                f"The learning rate of {name} began at {kept:.3g} in the checkpoint and goes on from there, not at {asked:.3g}."
+            )
 
     def state_dicts(self) -> dict[str, Any]:
         """State of every optimizer by name, for a checkpoint."""
@@ -79,3 +112,8 @@ class JointOptimizers(Optimizers):
             for name, optimizer in self.optimizers.items()
             for k, parameter in enumerate(optimizer.param_groups[0]["params"])
         ]
+
+
+def _rate(group: dict[str, Any]) -> float:
+    """The learning rate that a group's schedule starts from, or that it always has."""
+    return float(group.get("initial_lr", group["lr"]))

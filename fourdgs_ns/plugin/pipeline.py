@@ -18,9 +18,10 @@ from PIL import Image
 from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.interrupts import honour_interrupts_of_process
 from fourdgs_ns.common.progress import progress_bar
 from fourdgs_ns.evaluation.scores import all_scores, mean_scores, scores_per_camera
-from fourdgs_ns.plugin import compat
+from fourdgs_ns.plugin import checkpoints, compat
 from fourdgs_ns.plugin.capture_folder import locate_for_command
 from fourdgs_ns.plugin.datamanager import MultiViewVideoDatamanager, MultiViewVideoDatamanagerConfig
 from fourdgs_ns.plugin.model import DynamicGaussiansModel, DynamicGaussiansModelConfig, Surroundings
@@ -54,6 +55,7 @@ class DynamicGaussiansPipeline(VanillaPipeline):
             )
         if test_mode != "val":
             locate_for_command(config.datamanager)
+        honour_interrupts_of_process()
         super().__init__(config, *args, test_mode=test_mode, world_size=world_size, **kw)  # type: ignore[arg-type,misc]
         model = self.gaussians.config
         if test_mode == "val" and model.temporal_consistency:
@@ -67,6 +69,9 @@ class DynamicGaussiansPipeline(VanillaPipeline):
         compat.mend_ns_render(type(self.datamanager))
         compat.keep_viewer_local()
         compat.tell_exports(self._exported_time)
+        compat.load_checkpoints_only(
+            DynamicGaussiansPipeline, lambda folder: checkpoints.step_of(checkpoints.latest_checkpoint(folder, None))
+        )
 
     @property
     def gaussians(self) -> DynamicGaussiansModel:
@@ -77,6 +82,12 @@ class DynamicGaussiansPipeline(VanillaPipeline):
 
     def _exported_time(self) -> str:
         return f"{self.gaussians.default_time() * self.gaussians.clip.duration_seconds:.3f} s"
+
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """Also refuses a checkpoint with which a training cannot go on, see :mod:`fourdgs_ns.plugin.checkpoints`."""
+        if self.test_mode == "val":
+            checkpoints.require_same_training(loaded_state["_model._extra_state"], self.gaussians.get_extra_state())
+        super().load_pipeline(loaded_state, step)
 
     @torch.no_grad()
     def score(self, camera: Cameras, batch: dict[str, Any]) -> tuple[dict[str, float], dict[str, Tensor]]:

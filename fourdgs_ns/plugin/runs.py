@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 from nerfstudio.engine.trainer import TrainerConfig
-from nerfstudio.utils.eval_utils import eval_load_checkpoint
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import read_bytes
 from fourdgs_ns.plugin.capture_folder import locate_capture
-from fourdgs_ns.plugin.checkpoints import check_checkpoint, latest_checkpoint
+from fourdgs_ns.plugin.checkpoints import check_checkpoint, latest_checkpoint, step_of
 from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
 from fourdgs_ns.plugin.run_config import MARK, load_config
 
@@ -99,9 +98,10 @@ def load_run(path: Path, step: int | None = None, data: Path | None = None) -> L
         raise UserError(f"{config_path.parent} has no checkpoint yet (no folder {beside.name}); train it first")
     checkpoint = latest_checkpoint(config.load_dir, step)
     check_checkpoint(checkpoint)
-    config.load_step = int(checkpoint.stem.split("-")[1])
+    config.load_step = step_of(checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pipeline = config.pipeline.setup(device=device, test_mode="test")
     pipeline.eval()
-    _, loaded_step = eval_load_checkpoint(config, pipeline)
-    return LoadedRun(config_path, config, pipeline, checkpoint, loaded_step)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    pipeline.load_pipeline(state["pipeline"], config.load_step)
+    return LoadedRun(config_path, config, pipeline, checkpoint, config.load_step)

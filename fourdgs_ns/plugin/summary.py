@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from fourdgs_ns.common.console import say
 from fourdgs_ns.common.files import write_text
+from fourdgs_ns.common.text import typed
 from fourdgs_ns.corrections.report import refined_calibration
 from fourdgs_ns.plugin.model import DynamicGaussiansModel
 from fourdgs_ns.plugin.nerfstudio_cameras import pinhole_cameras
@@ -59,7 +59,7 @@ def next_commands(run: Path) -> str:
         "render it": ("fourdgs-ns", "render", "orbit", run, "--out", run / "orbit.mp4"),
         "take it": ("fourdgs-ns", "export", run, "--format", "html", "--out", run / "scene.html"),
     }
-    return "\n".join(f"  {what:<11} {shlex.join(map(str, words))}" for what, words in commands.items())
+    return "\n".join(f"  {what:<11} {typed(*words)}" for what, words in commands.items())
 
 
 def _write_refined_cameras(pipeline: DynamicGaussiansPipeline, path: Path) -> None:

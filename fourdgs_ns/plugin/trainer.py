@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
-import signal
-import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import yaml
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
 from nerfstudio.utils import writer
@@ -20,21 +19,26 @@ from nerfstudio.utils import writer
 from fourdgs_ns.common.console import say, warn
 from fourdgs_ns.common.cores import available_cores
 from fourdgs_ns.common.errors import UserError
+from fourdgs_ns.common.files import as_user_error, write_text
+from fourdgs_ns.common.interrupts import stopping_gently, tell_way_on
 from fourdgs_ns.common.machine_memory import peak_host_memory
 from fourdgs_ns.common.text import typed
+from fourdgs_ns.common.typed_command import has_option, typed_value
 from fourdgs_ns.plugin import compat
 from fourdgs_ns.plugin.capture_folder import make_absolute
-from fourdgs_ns.plugin.checkpoints import check_checkpoint, latest_checkpoint, write_checkpoint
+from fourdgs_ns.plugin.checkpoints import check_checkpoint, checkpoints_in, latest_checkpoint, write_checkpoint
 from fourdgs_ns.plugin.command_line import opened_run, quiet_nerfstudio
 from fourdgs_ns.plugin.live_line import LiveLine
 from fourdgs_ns.plugin.model import DynamicGaussiansModelConfig
 from fourdgs_ns.plugin.optimizers import JointOptimizers
 from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
+from fourdgs_ns.plugin.run_owner import claim, owning
 from fourdgs_ns.plugin.schedulers import LogLinearSchedulerConfig
 from fourdgs_ns.plugin.summary import write_summary
 from fourdgs_ns.training import memory
 
 EVAL_VIEWS_WHILE_TRAINING = 8
+CONFIG = "config.yml"
 
 
 @dataclass
@@ -63,9 +67,18 @@ class DynamicGaussiansTrainerConfig(TrainerConfig):
                 "training on several GPUs or machines is not supported: densification would diverge between them; use "
                 "--machine.num-devices 1 --machine.num-machines 1"
             )
-        super().save_config()
+        if has_option("--load-config") and (folder := typed_value("--load-dir")) is not None:
+            self.load_dir = Path(folder)  # of what is typed beside a config Nerfstudio takes nothing
+        with owning(self):
+            claim(self)
+            super().save_config()
         say(f"{self.method_name} on {capture}")
         say(f"run: {self.get_base_dir()}")
+
+    def setup(self, **kwargs: Any) -> DynamicGaussiansTrainer:
+        """The trainer; see :func:`fourdgs_ns.plugin.run_owner.owning`."""
+        with owning(self):
+            return super().setup(**kwargs)
 
 
 class DynamicGaussiansTrainer(Trainer):
@@ -87,15 +100,28 @@ class DynamicGaussiansTrainer(Trainer):
         )
         say(f"Training on {config.machine.device_type}: {where}")
         self.finished_step = -1
-        self.interrupted = False
+        self.interrupted = self.summarized = False
+        self.only_looking = False
+        """What runs now may be given up: it has changed neither Gaussians nor what is remembered of them."""
+        self.config_text = yaml.dump(config)
+        self.written: list[Path] = []
+        """Checkpoints of this training; others are not its to delete."""
+        self.gently = ExitStack()
+        """Open while Ctrl-C means to finish the step."""
         self.line = LiveLine()
         self._log_started = perf_counter()
         self._log_step = 0
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        with owning(self.config):
+            self._setup(test_mode)
+
+    def _setup(self, test_mode: Literal["test", "val", "inference"]) -> None:
         if self.config.load_dir is not None:
-            check_checkpoint(latest_checkpoint(self.config.load_dir, self.config.load_step))
-        elif self.config.load_checkpoint is not None:
+            # Nerfstudio takes every file in the folder for a checkpoint.
+            self.config.load_checkpoint = latest_checkpoint(self.config.load_dir, self.config.load_step)
+            self.config.load_dir = None
+        if self.config.load_checkpoint is not None:
             check_checkpoint(self.config.load_checkpoint)
         super().setup(test_mode)
         model = self.pipeline.gaussians
@@ -143,52 +169,77 @@ class DynamicGaussiansTrainer(Trainer):
     # ------------------------------------------------------------------ the loop
 
     def train(self) -> None:
+        with owning(self.config, until_end=True):
+            self._train()
+
+    def _train(self) -> None:
         total, start = self.config.max_num_iterations, compat.start_step(self)
-        if start >= total:
+        if start > total:
             raise UserError(
                 f"the checkpoint has finished {start} steps and --max-num-iterations is {total}; give a larger number to go on"
             )
+        _ = self.pipeline.datamanager.frames  # decoded now: from here on Ctrl-C waits for the end of a step
         self._log_started, self._log_step = perf_counter(), start
-        restore = self._stop_gently_on_interrupt()
         # Nerfstudio runs this many steps more; for us it is the total.
         self.config.max_num_iterations = total - start
-        try:
-            with memory.one_line("training", self.pipeline.gaussians.memory_use):
-                _ = self.pipeline.datamanager.frames  # decoded first: their bar is not shown inside the line
-                self.line.open(start, total)
-                super().train()
-        except memory.OutOfMemory as error:
-            saved = sorted(self.checkpoint_dir.glob("step-*.ckpt"))
-            rest = (
-                f"; {saved[-1].name} is intact: go on from there with --load-dir {self.checkpoint_dir}" if saved else ""
-            )
-            raise memory.OutOfMemory(f"{error}{rest}") from None
-        finally:
-            self.line.close()
-            quiet_nerfstudio(False)
-            self.config.max_num_iterations = total
-            restore()
+        with self.gently:
+            self.gently.enter_context(stopping_gently(self.stop_gently))
+            try:
+                with memory.one_line("training", self.pipeline.gaussians.memory_use):
+                    self.step = start - 1  # where nothing is left to do it is scored
+                    self.line.open(start, total)
+                    super().train()
+            except memory.OutOfMemory as error:
+                raise memory.OutOfMemory(f"{error}{self._intact()}") from None
+            except (OSError, UserError) as error:
+                raise self._rescued(error) from error
+            except KeyboardInterrupt:
+                if self.summarized:
+                    return  # the viewer was still shown
+                self.save_checkpoint(self.finished_step)
+                self.interrupted = True
+            finally:
+                self.line.close()
+                quiet_nerfstudio(False)
+                self.config.max_num_iterations = total
+                close_event_files()
+            if self.interrupted:
+                if self.finished_step >= 0:
+                    tell_way_on(f"Stopped after step {self.finished_step + 1} of {total}; all is saved.")
+                raise KeyboardInterrupt
 
-    def _stop_gently_on_interrupt(self):
-        """First Ctrl-C: finish the step, save, stop. Second: Python's usual interrupt. Returns a function that undoes it."""
-        if threading.current_thread() is not threading.main_thread():
-            return lambda: None
-        previous = signal.getsignal(signal.SIGINT)
+    def _rescued(self, error: OSError | UserError) -> UserError:
+        """The line for ``error``, after saving what was trained until it came."""
+        vanished = not (self.base_dir / CONFIG).exists()
+        self.save_checkpoint(self.finished_step)
+        if vanished:
+            return UserError(f"{self.base_dir} vanished while it was trained{self._intact()}")
+        reason = as_user_error(error) if isinstance(error, OSError) else error
+        return UserError(f"{reason}{self._intact()}")
 
-        def on_interrupt(number: int, frame: FrameType | None) -> None:
-            say("\nStopping after this step and saving; press Ctrl-C again to stop at once.")
-            self.interrupted = self.stop_training = True
-            signal.signal(signal.SIGINT, previous)
+    def _intact(self) -> str:
+        saved = checkpoints_in(self.checkpoint_dir)
+        if not saved:
+            return ""
+        folder = typed(self.checkpoint_dir)
+        return f"; {saved[max(saved)].name} is intact: go on from there with --load-dir {folder}"
 
-        signal.signal(signal.SIGINT, on_interrupt)
-        return lambda: signal.signal(signal.SIGINT, previous)
+    def stop_gently(self) -> None:
+        """First Ctrl-C: save and stop, after this step where it has begun to change anything. Scoring is not waited for."""
+        say("\nStopping and saving; press Ctrl-C again to stop at once.")
+        self.interrupted = self.stop_training = True
+        if self.only_looking:
+            raise KeyboardInterrupt
 
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """One step, without what Nerfstudio does for mixed precision and gradient accumulation."""
         self.optimizers.zero_grad_all()
+        # Guided sampling remembers what it sees.
+        self.only_looking = not self.pipeline.gaussians.config.guided_sampling.enabled
         _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
         loss = functools.reduce(torch.add, loss_dict.values())
         loss.backward()
+        self.only_looking = False
         self.optimizers.step_all()
         self.optimizers.scheduler_step_all(step, log=step % self.config.logging.steps_per_log == 0)
         self.finished_step = step
@@ -198,7 +249,11 @@ class DynamicGaussiansTrainer(Trainer):
 
     def eval_iteration(self, step: int) -> None:
         """Held-out scores and the log line, whichever loggers are on."""
-        done = step + 1
+        self.only_looking = True
+        self._score(step + 1, step)
+        self.only_looking = False
+
+    def _score(self, done: int, step: int) -> None:
         if done % self.config.steps_per_eval_image == 0:
             model = self.pipeline.gaussians
             seconds = perf_counter() - self._log_started
@@ -246,6 +301,8 @@ class DynamicGaussiansTrainer(Trainer):
         if step < 0:
             return
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        if path in self.written:
+            return  # Ctrl-C came while it was scored
         state = {
             "step": step,
             "pipeline": self.pipeline.state_dict(),
@@ -254,24 +311,25 @@ class DynamicGaussiansTrainer(Trainer):
             "scalers": self.grad_scaler.state_dict(),
         }
         write_checkpoint(state, path, part_folder=self.base_dir)
+        if not (self.base_dir / CONFIG).exists():  # somebody removed the folder
+            write_text(self.base_dir / CONFIG, self.config_text)
         if self.config.save_only_latest_checkpoint:
-            for other in self.checkpoint_dir.glob("*.ckpt"):
-                if other != path:
-                    other.unlink()
+            for other in self.written:
+                other.unlink(missing_ok=True)
+            self.written.clear()
+        self.written.append(path)
 
     # ------------------------------------------------------------------ the end
 
     def summarize(self, step: int) -> None:
         """Scores, size and the commands to type next; after Ctrl-C, how to go on."""
         self.line.close()
+        self.gently.close()
         if self.interrupted:
-            say(
-                f"Stopped after step {self.finished_step + 1}. Go on with the same command and "
-                f"{typed('--load-dir', self.checkpoint_dir)}"
-            )
             return
         scores = self.pipeline.get_average_eval_image_metrics(step=step)
         write_summary(self.pipeline, scores, self.base_dir, self.finished_step + 1, self.peak_memory_gb())
+        self.summarized = True
 
 
 def check_options(config: TrainerConfig) -> None:
@@ -287,6 +345,16 @@ def check_options(config: TrainerConfig) -> None:
             raise UserError(
                 f"{option} means nothing to this method, which trains in float32 step by step; leave it away"
             )
+
+
+def close_event_files() -> None:
+    """Have what TensorBoard holds back written, and the files of this training left alone by the next in this process."""
+    for events in [entry for entry in writer.EVENT_WRITERS if isinstance(entry, writer.TensorboardWriter)]:
+        writer.EVENT_WRITERS.remove(events)
+        try:
+            events.tb_writer.close()
+        except OSError as error:
+            warn(f"The last events for TensorBoard could not be written ({error.strerror or error}).")
 
 
 def follow_length(config: TrainerConfig) -> None:

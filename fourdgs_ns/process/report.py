@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from fourdgs_ns.common.console import remark, say
+from fourdgs_ns.common.text import typed
 from fourdgs_ns.common.workspace import StepName
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.process.probe import RawVideo
@@ -123,7 +123,7 @@ def print_end(
     say(f"seconds per step: {spent or 'nothing had to be done'}")
     say(
         f"wrote {root}: {len(cameras)} cameras, {len(plan.instants)} frames. Train it with:\n"
-        f"  {shlex.join(('ns-train', 'freetime', '--data', str(root.absolute())))}"
+        f"  {typed('ns-train', 'freetime', '--data', root.absolute())}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 
 import cv2
@@ -77,3 +78,16 @@ def test_a_capture_that_moved_is_one_line(run, tmp_path):
     (tmp_path / "config.yml").write_text(yaml.dump(config))
     told = typed("ns-eval", "--load-config", tmp_path / "config.yml", "--output-path", tmp_path / "eval.json")
     assert_one_line_error(told, "moved does not exist")
+
+
+def test_other_files_beside_the_checkpoint_do_not_matter(run, results, tmp_path):
+    """Nor does the step that the training itself went on from."""
+    config = yaml.load(run.config.read_text(), Loader=yaml.Loader)
+    config.output_dir, config.load_step = tmp_path, 3
+    moved = shutil.copytree(run.folder, config.get_base_dir())
+    (moved / "config.yml").write_text(yaml.dump(config))
+    for name in (".DS_Store", "step-foo.ckpt", "step-000000099.ckpt.part"):
+        (moved / "nerfstudio_models" / name).write_text("stray")
+    told = typed("ns-eval", "--load-config", moved / "config.yml", "--output-path", tmp_path / "eval.json")
+    assert told.code == 0, told.text
+    assert json.loads((tmp_path / "eval.json").read_text())["results"]["psnr"] == pytest.approx(results["psnr"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fourdgs_ns.common.errors import UserError
-from fourdgs_ns.common.files import appearing, disk_error, make_folder, replacing, write_json, write_text
+from fourdgs_ns.common.files import appearing, discard_begun, disk_error, make_folder, replacing, write_json, write_text
 
 
 @pytest.fixture
@@ -48,7 +50,42 @@ def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda fd: done.append("sync"))
     monkeypatch.setattr(os, "replace", lambda *names: (done.append("name"), replace(*names)))
     write_json(tmp_path / "a.json", {"a": 1})
-    assert done == ["sync", "name"]
+    assert done == ["sync", "name", "sync"]  # the file, its name, the folder that holds the name
+
+
+def test_what_dead_processes_left_is_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name in (
+        f".a.json.{dead.pid}.part",
+        f".b.json.{dead.pid}.part",
+        f".a.json.{os.getppid()}.part",
+        ".a.json.x.part",
+    ):
+        (tmp_path / name).write_text("half")
+    write_json(tmp_path / "a.json", {})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"a.json", f".b.json.{dead.pid}.part", f".a.json.{os.getppid()}.part", ".a.json.x.part"}
+
+
+def test_a_folder_whose_replacement_was_killed_is_back(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    old, part = tmp_path / f".out.{dead.pid}.old", tmp_path / f".out.{dead.pid}.part"
+    old.mkdir()
+    part.mkdir()
+    (old / "precious").write_text("")
+    with pytest.raises(RuntimeError), appearing(tmp_path / "out"):
+        raise RuntimeError
+    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["out", "out/precious"]
+
+
+def test_all_that_is_begun_can_be_discarded_at_once(tmp_path):
+    with pytest.raises(UserError), replacing(tmp_path / "a") as part, appearing(tmp_path / "b") as folder:
+        part.write_text("half")
+        (folder / "half").write_text("")
+        discard_begun()
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_is_old_or_new(tmp_path):

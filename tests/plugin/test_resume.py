@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 
@@ -67,13 +68,25 @@ def test_interrupt_finishes_the_step_saves_and_loses_nothing(capture, tmp_path):
         return plain(step)
 
     trainer.train_iteration = interrupted
-    trainer.train()
+    with pytest.raises(SystemExit) as stopped:
+        trainer.train()
+    assert stopped.value.code == 130
     assert trainer.finished_step == 5
     assert [p.name for p in trainer.checkpoint_dir.iterdir()] == ["step-000000005.ckpt"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resumed = train(make_config(capture, tmp_path / "resumed", 14), load_dir=trainer.checkpoint_dir)
     whole = train(make_config(capture, tmp_path / "whole", 14))
     assert_equal(everything(whole), everything(resumed))
+
+
+def test_what_was_trained_but_not_scored_is_scored(capture, tmp_path):
+    """A training that was killed in its last evaluation, started again."""
+    first = train(make_config(capture, tmp_path / "run", 3))
+    again = train(make_config(capture, tmp_path / "again", 3), load_dir=first.checkpoint_dir)
+    assert_equal(everything(first), everything(again))
+    scores = [json.loads((trainer.base_dir / "scores.json").read_text()) for trainer in (first, again)]
+    assert scores[0]["psnr"] == scores[1]["psnr"] and scores[1]["steps"] == 3
+    assert [p.name for p in again.checkpoint_dir.iterdir()] == ["step-000000002.ckpt"]
 
 
 def test_full_disk_keeps_earlier_checkpoints(capture, tmp_path, monkeypatch):
@@ -163,7 +176,83 @@ class TestWrongCheckpoints:
         with pytest.raises(UserError, match=r"model .lite. but the method asks for spacetime-gaussian .full."):
             self.attempt(capture, tmp_path, load_dir=trainer.checkpoint_dir, variant="full")
 
-    def test_already_finished(self, capture, tmp_path):
+    def refused(self, capture, tmp_path, phrase, change, first=lambda config: None):
+        """Go on with a run of ``capture`` after ``change`` of its config."""
+        before, after = make_config(capture, tmp_path / "run", 3), make_config(capture, tmp_path / "again", 6)
+        first(before)
+        trainer = train(before)
+        change(after)
+        with pytest.raises(UserError, match=phrase):
+            train(after, load_dir=trainer.checkpoint_dir)
+        assert not (tmp_path / "again").exists()
+
+    def test_of_other_frames(self, capture, tmp_path):
+        def change(config):
+            config.pipeline.datamanager.dataparser.frames = "0:3"
+
+        self.refused(capture, tmp_path, "4 frames from frame 0 .* is on 3 frames from frame 0 .* --frames", change)
+
+    def test_of_other_cameras(self, capture, tmp_path):
+        """As many as before: parameters per camera would fit and be another's."""
+
+        def change(config):
+            config.pipeline.datamanager.dataparser.eval_cameras = ("1",)
+            config.pipeline.datamanager.dataparser.center = config.pipeline.datamanager.dataparser.orientation = "none"
+            config.pipeline.datamanager.dataparser.scale_scene = False
+
+        self.refused(capture, tmp_path, "cameras 1, 2, 3 but this training is on 0, 2, 3; .* --eval-cameras", change)
+
+    def test_of_other_options(self, capture, tmp_path):
+        def change(config):
+            config.pipeline.model.representation.bounded_colors = False
+
+        self.refused(capture, tmp_path, "add --pipeline.model.representation.bounded-colors True", change)
+
+    @pytest.mark.parametrize(
+        ("name", "here", "phrase"),
+        [("color_correction", False, "learned colours per camera; add --pipeline.model.color-correction True"),
+         ("color_correction", True, "no colours per camera; add --pipeline.model.color-correction False"),
+         ("time_offsets", False, "learned time offsets per camera; add --pipeline.model.time-offsets True"),
+         ("pose_correction", True, "no poses per camera; add --pipeline.model.pose-correction False")],
+    )  # fmt: skip
+    def test_of_other_corrections(self, capture, tmp_path, name, here, phrase):
+        def with_option(config, value):
+            setattr(config.pipeline.model, name, value)
+            config.pipeline.datamanager.batch_size = 1
+
+        self.refused(
+            capture,
+            tmp_path,
+            phrase,
+            lambda config: with_option(config, here),
+            lambda config: with_option(config, not here),
+        )
+
+    def test_of_another_strategy_is_converted(self, capture, tmp_path, capsys):
+        first = train(make_config(capture, tmp_path / "run", 3, "fourd"))
+        config = make_config(capture, tmp_path / "again", 4, "fourd")
+        config.pipeline.model.densification = make_config(capture, tmp_path, 4).pipeline.model.densification
+        assert train(config, load_dir=first.checkpoint_dir).finished_step == 3
+        assert "another densification strategy" in capsys.readouterr().out
+
+    def test_of_other_beginnings_and_rates_goes_on_and_is_told(self, capture, tmp_path, capsys):
+        first = train(make_config(capture, tmp_path / "run", 3))
+        config = make_config(capture, tmp_path / "again", 4)
+        config.pipeline.model.representation.initial_duration = 0.3
+        config.optimizers["means"]["optimizer"].lr *= 2
+        assert train(config, load_dir=first.checkpoint_dir).finished_step == 3
+        told = capsys.readouterr().out
+        assert "initial-duration is 0.3 and was 1.0" in told and "The learning rate of means began at" in told
+
+    def test_beside_other_files(self, capture, tmp_path):
+        first = train(make_config(capture, tmp_path / "run", 3))
+        for name in ("step-foo.ckpt", ".DS_Store", "step-000000009.ckpt.part", "notes-1.txt"):
+            (first.checkpoint_dir / name).write_text("stray")
+        (first.checkpoint_dir / "step-000000008.ckpt").mkdir()
+        assert train(make_config(capture, tmp_path / "again", 4), load_dir=first.checkpoint_dir).finished_step == 3
+
+    def test_more_than_finished(self, capture, tmp_path):
         trainer = train(make_config(capture, tmp_path / "run", 5))
-        with pytest.raises(UserError, match="finished 5 steps and --max-num-iterations is 5"):
-            train(make_config(capture, tmp_path / "more", 5), load_dir=trainer.checkpoint_dir)
+        with pytest.raises(UserError, match="finished 5 steps and --max-num-iterations is 4"):
+            train(make_config(capture, tmp_path / "more", 4), load_dir=trainer.checkpoint_dir)
+        assert not (tmp_path / "more").exists()

@@ -8,7 +8,9 @@ determines the pixels, so another resolution, clip or choice of cameras never me
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,8 @@ class StoredCamera:
     path: Path
     shape: Shape
     """Frames, height, width, channels."""
+    crc32: tuple[int, ...]
+    """Checksum of every frame."""
 
 
 class FrameStore:
@@ -45,6 +49,8 @@ class FrameStore:
         self.notes = tuple(notes)
         """Sentences that the user should read once: uneven frame rates, files that had to be rebuilt."""
         self._cameras = dict(cameras)
+        self._intact = {name: np.zeros(camera.shape[0], bool) for name, camera in self._cameras.items()}
+        """Frames whose checksum was found right; a disk is asked once."""
         self._files = {name: open(camera.path, "rb", buffering=0) for name, camera in self._cameras.items()}  # noqa: SIM115
 
     def __reduce__(self) -> tuple:
@@ -67,7 +73,11 @@ class FrameStore:
     def read(
         self, camera: str, index: int, out: Shaped[np.ndarray, "h w c"] | None = None
     ) -> UInt8[np.ndarray, "h w c"]:
-        """Entry ``index`` of the camera's frames, into ``out`` (C-contiguous uint8) when it is given."""
+        """Entry ``index`` of the camera's frames, into ``out`` (C-contiguous uint8) when it is given.
+
+        Raises:
+            UserError: the disk damaged it. The camera's file is removed, so that the next start decodes it anew.
+        """
         n, *frame_shape = self._cameras[camera].shape
         if not 0 <= index < n:
             raise IndexError(f"camera '{camera}' has {n} frames, there is no frame {index}")
@@ -76,10 +86,26 @@ class FrameStore:
         elif list(out.shape) != frame_shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
             raise ValueError(f"out must be a C-contiguous uint8 array of shape {tuple(frame_shape)}")
         read_into(self._files[camera].fileno(), out, index * out.nbytes, self._cameras[camera].path)
+        if not self._intact[camera][index]:
+            self._check(camera, index, out)
         return out
 
+    def _check(self, camera: str, index: int, frame: np.ndarray) -> None:
+        stored = self._cameras[camera]
+        if zlib.crc32(frame.data) != stored.crc32[index]:
+            with suppress(OSError):
+                stored.path.unlink()
+            raise UserError(
+                f"frame {index} of camera '{camera}' in {stored.path} is damaged (wrong checksum); "
+                + ("delete that file and " if stored.path.exists() else "")
+                + "start again, the camera is then decoded anew; check the disk if this happens more than once"
+            )
+        self._intact[camera][index] = True
+
     def memmap(self, camera: str) -> np.memmap:
-        """All frames of a camera as a read-only map [n, h, w, c], for passes over whole clips."""
+        """All frames of a camera as a read-only map [n, h, w, c], for passes over whole clips; raises as :meth:`read`."""
+        for index in np.flatnonzero(~self._intact[camera]):
+            self.read(camera, int(index))
         return np.memmap(self._cameras[camera].path, np.uint8, mode="r", shape=self._cameras[camera].shape)
 
     def close(self) -> None:
@@ -128,7 +154,9 @@ def _open_finished(files: Sequence[CameraFile]) -> tuple[dict[str, StoredCamera]
             continue
         damage = damage_of(file.data_path(sidecar.shape), sidecar)
         if damage is None:
-            stored[file.recorded.name] = StoredCamera(file.pinhole, file.data_path(sidecar.shape), sidecar.shape)
+            stored[file.recorded.name] = StoredCamera(
+                file.pinhole, file.data_path(sidecar.shape), sidecar.shape, tuple(sidecar.crc32)
+            )
             notes.extend(sidecar.notes)
         else:
             notes.append(

@@ -124,9 +124,9 @@ def test_a_moved_capture_keeps_its_store(capture, tmp_path, decoded):
     assert not decoded
 
 
-def damage_middle(path):
+def damage_frame(path, index=N // 2):
     with open(path, "r+b") as file:
-        file.seek((N // 2) * WIDTH * HEIGHT * 3 + 5)
+        file.seek(index * WIDTH * HEIGHT * 3 + 5)
         byte = file.read(1)[0]
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte ^ 1]))
@@ -134,7 +134,7 @@ def damage_middle(path):
 
 @pytest.mark.parametrize(
     "damage",
-    [damage_middle, lambda path: os.truncate(path, path.stat().st_size - 1), lambda path: os.truncate(path, 0)],
+    [damage_frame, lambda path: os.truncate(path, path.stat().st_size - 1), lambda path: os.truncate(path, 0)],
 )
 def test_a_damaged_file_is_rebuilt(capture, decoded, damage):
     before = open_store(capture).memmap("b").copy()
@@ -147,6 +147,18 @@ def test_a_damaged_file_is_rebuilt(capture, decoded, damage):
     assert len(store.notes) == 1 and "camera 'b' were damaged" in store.notes[0]
     decoded.clear()
     assert open_store(capture).notes == () and not decoded
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_damaged_frame_is_found_when_it_is_first_read(capture, decoded, whole):
+    before = open_store(capture).memmap("b").copy()
+    (path,) = (p for p in data_files(capture) if p.name.startswith("b-"))
+    damage_frame(path, 1)  # opening looks at the first, the middle and the last
+    store = open_store(capture)
+    np.testing.assert_array_equal(store.read("b", 0), before[0])
+    with pytest.raises(UserError, match=r"frame 1 of camera 'b' in .* is damaged .* start again"):
+        store.memmap("b") if whole else store.read("b", 1)
+    np.testing.assert_array_equal(open_store(capture).memmap("b"), before)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"shape": [1], "source": ""}', None])
