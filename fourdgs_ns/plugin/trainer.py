@@ -117,6 +117,7 @@ class DynamicGaussiansTrainer(Trainer):
             self._setup(test_mode)
 
     def _setup(self, test_mode: Literal["test", "val", "inference"]) -> None:
+        close_event_files()  # of one that was set up in this process and never trained
         if self.config.load_dir is not None:
             # Nerfstudio takes every file in the folder for a checkpoint.
             self.config.load_checkpoint = latest_checkpoint(self.config.load_dir, self.config.load_step)

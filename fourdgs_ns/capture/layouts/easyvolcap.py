@@ -178,9 +178,9 @@ def _camera(
 
 def _distortion(intri: Mapping[str, Any], path: Path, camera: str) -> tuple[tuple[float, ...], bool]:
     """Coefficients, and whether they are of a fisheye lens: rdist_, or D_ beside a flag or the name of a model."""
-    radial = _entry(intri, (f"rdist_{camera}",), 0, path)
-    usual = _entry(intri, (f"D_{camera}", f"dist_{camera}"), 0, path)
-    radial, usual = ([] if values is None else values.ravel().tolist() for values in (radial, usual))
+    entries = ((f"rdist_{camera}",), (f"D_{camera}", f"dist_{camera}"))
+    found = [_entry(intri, names, 0, path) for names in entries]
+    radial, usual = ([] if values is None else values.ravel().tolist() for values in found)
     if any(radial) and any(usual):
         raise UserError(f"{path} has rdist_{camera} and D_{camera} for one lens; remove the wrong one")
     fisheye = any(radial)
