@@ -30,6 +30,7 @@ ONLY_PARSED = {
     r".*\b(chkpnt30000\.pth|point_cloud\.ply)": "needs a model of other programs",
     r".*\b(DIR|METHOD|panoptic_basketball_60|late)\b": "measured on another capture",
     r"ns-train .*--matcher dense": "takes two minutes; the matcher is typed in points/README.md",
+    r"ns-train splatfacto": "needs a GPU",
     r"fourdgs-ns prune .*--keep 0.5": "a run is pruned once, in cli/README.md",
     r"fourdgs-ns synth --out data/stage": "made the sample; tests/synth compares the recipe",
 }

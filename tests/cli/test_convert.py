@@ -174,5 +174,5 @@ class TestMistakes:
         assert_one_line_error(fourdgs("convert", checkpoint, tmp_path / "run", "--data", tmp_path / "nowhere"))
 
     def test_pruning_nothing(self, run, tmp_path):
-        assert_one_line_error(fourdgs("prune", "--load-config", tmp_path / "config.yml"), "is no file")
+        assert_one_line_error(fourdgs("prune", "--load-config", tmp_path / "config.yml"), "does not exist")
         assert_one_line_error(fourdgs("prune", "--load-config", run.config, "--keep", 1.5), "--keep is 1.5")

@@ -77,7 +77,7 @@ def test_a_capture_that_moved_is_one_line(run, tmp_path):
     config.pipeline.datamanager.data = tmp_path / "moved"
     (tmp_path / "config.yml").write_text(yaml.dump(config))
     told = typed("ns-eval", "--load-config", tmp_path / "config.yml", "--output-path", tmp_path / "eval.json")
-    assert_one_line_error(told, "moved does not exist")
+    assert_one_line_error(told, "moved, is not there; say where it is with FOURDGS_DATA=FOLDER")
 
 
 def test_other_files_beside_the_checkpoint_do_not_matter(run, results, tmp_path):
