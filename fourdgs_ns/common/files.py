@@ -223,7 +223,7 @@ def disk_error(error: OSError, path: Path, if_full: str = GO_ON) -> UserError:
 def as_user_error(error: OSError) -> UserError:
     """The one line for an error of the file system of which nobody knows more than it says itself."""
     named = error.filename2 or error.filename
-    path = named if isinstance(named, str) else "a file"
+    path = os.fsdecode(named) if isinstance(named, (str, bytes)) else "a file"
     if error.errno in DISK_FULL:
         return UserError(f"{path} cannot be written: the disk is full; {GO_ON}")
     if error.errno in (errno.ENOENT, errno.ESTALE):

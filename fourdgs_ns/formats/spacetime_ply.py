@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import replacing
+from fourdgs_ns.common.tensor_files import save_tensors
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.foreign_pickle import is_dense
 from fourdgs_ns.formats.format import Format
@@ -102,8 +103,7 @@ def write(path: Path, scene: TrainedScene, options: ExportOptions) -> list[str]:
         # Both or none: a decoder beside another model's PLY would be taken for its own.
         temporary = files.enter_context(replacing(path, options.overwrite))
         if full:
-            with open(files.enter_context(replacing(sidecar, options.overwrite)), "wb") as file:
-                torch.save(weights, file)
+            save_tensors(weights, files.enter_context(replacing(sidecar, options.overwrite)))
         write_float_ply(temporary, column_names(full), [block.numpy() for block in blocks], comments)
     return [*notes, f"{len(moving)} Gaussians, variant {'full' if full else 'lite'}"]
 

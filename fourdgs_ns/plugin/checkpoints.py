@@ -15,6 +15,7 @@ from fourdgs_ns.common.console import say
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.file_status import file_status
 from fourdgs_ns.common.files import replacing
+from fourdgs_ns.common.tensor_files import save_tensors
 from fourdgs_ns.geometry.world import WorldFromCapture
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.representation.base import RepresentationConfig
@@ -85,11 +86,8 @@ def write_checkpoint(state: Mapping[str, Any], path: Path, part_folder: Path) ->
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        with replacing(path, part_folder=part_folder) as part, open(part, "wb") as file:
-            torch.save(state, file)  # given a name instead, it says nothing of a full disk
-    except UserError as error:
-        raise UserError(f"{error}; earlier checkpoints are intact: go on with --load-dir {path.parent}") from error
+    with replacing(path, part_folder=part_folder) as part:
+        save_tensors(state, part)
 
 
 def describe(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import appearing
+from fourdgs_ns.common.tensor_files import save_tensors
 from fourdgs_ns.plugin.capture_facts import CaptureFacts
 from fourdgs_ns.plugin.methods import trainer_config
 from fourdgs_ns.representation.base import RepresentationConfig
@@ -83,7 +84,6 @@ def write_run(
     with appearing(out) as part:
         checkpoints = part / method / config.relative_model_dir
         checkpoints.mkdir(parents=True)
-        with open(checkpoints / f"step-{step:09d}.ckpt", "wb") as file:
-            torch.save(state, file)  # given a name instead, it says nothing of a full disk
+        save_tensors(state, checkpoints / f"step-{step:09d}.ckpt")
         (part / method / "config.yml").write_text(yaml.dump(config), "utf8")
     return out / method / "config.yml"

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from filelock import BaseFileLock
 from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.utils import writer
 
-from fourdgs_ns.common.console import say
+from fourdgs_ns.common.console import say, warn
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import as_user_error, make_folder, remove_leftovers
 from fourdgs_ns.common.interrupts import go_on_with, interruptible
@@ -112,7 +113,18 @@ def owning(config: TrainerConfig, until_end: bool = False) -> Iterator[None]:
             raise
         finally:
             if ended:
+                close_event_files()
                 release(config)
+
+
+def close_event_files() -> None:
+    """Have what TensorBoard holds back written, and the files of this training left alone by the next in this process."""
+    for events in [entry for entry in writer.EVENT_WRITERS if isinstance(entry, writer.TensorboardWriter)]:
+        writer.EVENT_WRITERS.remove(events)
+        try:
+            events.tb_writer.close()
+        except OSError as error:
+            warn(f"The last events for TensorBoard could not be written ({error.strerror or error}).")
 
 
 def way_on(config: TrainerConfig) -> str:

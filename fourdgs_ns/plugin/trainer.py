@@ -203,7 +203,6 @@ class DynamicGaussiansTrainer(Trainer):
                 self.line.close()
                 quiet_nerfstudio(False)
                 self.config.max_num_iterations = total
-                close_event_files()
             if self.interrupted:
                 if self.finished_step >= 0:
                     tell_way_on(f"Stopped after step {self.finished_step + 1} of {total}; all is saved.")
@@ -311,7 +310,10 @@ class DynamicGaussiansTrainer(Trainer):
             "schedulers": {k: v.state_dict() for k, v in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
         }
-        write_checkpoint(state, path, part_folder=self.base_dir)
+        try:
+            write_checkpoint(state, path, part_folder=self.base_dir)
+        except UserError as error:
+            raise UserError(f"{error}{self._intact()}") from error
         if not (self.base_dir / CONFIG).exists():  # somebody removed the folder
             write_text(self.base_dir / CONFIG, self.config_text)
         if self.config.save_only_latest_checkpoint:
@@ -346,16 +348,6 @@ def check_options(config: TrainerConfig) -> None:
             raise UserError(
                 f"{option} means nothing to this method, which trains in float32 step by step; leave it away"
             )
-
-
-def close_event_files() -> None:
-    """Have what TensorBoard holds back written, and the files of this training left alone by the next in this process."""
-    for events in [entry for entry in writer.EVENT_WRITERS if isinstance(entry, writer.TensorboardWriter)]:
-        writer.EVENT_WRITERS.remove(events)
-        try:
-            events.tb_writer.close()
-        except OSError as error:
-            warn(f"The last events for TensorBoard could not be written ({error.strerror or error}).")
 
 
 def follow_length(config: TrainerConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from tests.capture.writers import write_dnerf
 from tests.cli.run import (
+    SCRIPTS,
     Outcome,
     assert_one_line_error,
     command_line,
@@ -186,6 +188,35 @@ def test_the_plain_command_ends_by_itself_and_is_seen_on_this_machine_only(captu
     assert out.count("LPIPS is left out") == 1  # there is no way to its weights
     assert "Held-out views:" in out and set(next_commands(out)) == {"see it", "score it", "render it", "take it"}
     assert "scores.json" in files(run_folder(tmp_path))
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_command_that_it_prints_goes_on(capture, tmp_path, monkeypatch):
+    """In processes of their own, with relative paths; the second runs in another folder."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    words = train_command(os.path.relpath(capture), "out put", "--vis", "tensorboard", "--max-num-iterations", 100_000)
+    command = [sys.executable, "-W", "ignore", "-m", SCRIPTS["ns-train"], *map(str, words[1:])]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment())
+    assert process.stdout is not None
+    for line in process.stdout:
+        if re.match(r"step +\d+/", line):
+            break
+    process.terminate()
+    began = time.monotonic()
+    out = process.communicate(timeout=60)[0]
+    assert process.returncode == 130 and time.monotonic() - began < 2.5, out
+    assert "Traceback" not in out and out.count("Go on with:") == 1
+    go_on = shlex.split(out.strip().splitlines()[-1])
+    (saved,) = Path("out put").rglob("step-*.ckpt")
+    steps = int(saved.stem.removeprefix("step-")) + 3
+    go_on[go_on.index("100000")] = str(steps)
+    done = subprocess.run(go_on, capture_output=True, text=True, cwd=there, env=environment(), timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert saved.exists() and list(there.iterdir()) == []
+    assert len(list(Path("out put").rglob(f"step-{steps - 1:09d}.ckpt"))) == 1
 
 
 @pytest.mark.slow

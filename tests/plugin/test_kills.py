@@ -41,10 +41,10 @@ def half_written(calls: int) -> Callable:
     """``torch.save`` that is killed in the middle of a file."""
     save, count = torch.save, iter(range(calls + 1))
 
-    def saving(state: object, file) -> None:
-        save(state, file)
+    def saving(state: object, told) -> None:
+        save(state, told)
         if next(count) == calls:
-            file.truncate(file.tell() // 2)
+            told.file.truncate(told.file.tell() // 2)
             kill_self()
 
     return saving
