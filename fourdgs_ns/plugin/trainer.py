@@ -32,7 +32,7 @@ from fourdgs_ns.plugin.live_line import LiveLine
 from fourdgs_ns.plugin.model import DynamicGaussiansModelConfig
 from fourdgs_ns.plugin.optimizers import JointOptimizers
 from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
-from fourdgs_ns.plugin.run_owner import claim, owning
+from fourdgs_ns.plugin.run_owner import claim, close_event_files, owning
 from fourdgs_ns.plugin.schedulers import LogLinearSchedulerConfig
 from fourdgs_ns.plugin.summary import write_summary
 from fourdgs_ns.training import memory
