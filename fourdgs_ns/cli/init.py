@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fourdgs_ns.common.console import say
+from fourdgs_ns.common.console import remark, say
 from fourdgs_ns.points.matcher_name import MatcherName
 
 
@@ -70,6 +70,8 @@ class Init:
             downscale_factor=self.downscale_factor,
         ).setup()
         capture = parser.capture()
+        for note in capture.notes:
+            remark(note)
         found = find_points(
             capture,
             [camera for camera in capture.cameras if camera.name not in capture.eval_cameras],
