@@ -41,7 +41,7 @@ def read_calibration(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[s
         UserError: no such file, another rig, or another aspect of the images.
     """
     layout, calibration, file = recognise(path)
-    chosen = match_names(calibration.read_cameras(file), list(sizes), path)
+    chosen = match_names(calibration.read_cameras(file), list(sizes), file)
     cameras = [at_frame_size(camera, *sizes[camera.name], path) for camera in chosen]
     return {
         "cameras": [camera.to_json() for camera in cameras],

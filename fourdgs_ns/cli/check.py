@@ -31,11 +31,14 @@ class Check:
         """Read, look, print; exit code 1 on red."""
 
         from fourdgs_ns.capture.layouts import read_capture
+        from fourdgs_ns.common.console import remark
         from fourdgs_ns.common.progress import progress_bar
         from fourdgs_ns.common.workspace import cache_directory
         from fourdgs_ns.process.check import check_capture, print_items
 
         capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)
+        for note in capture.notes:
+            remark(note)
         sheet = self.contact_sheet or cache_directory(capture.root) / "contact_sheet.png"
         with progress_bar() as bar:
             task = bar.add_task("checking", total=None)

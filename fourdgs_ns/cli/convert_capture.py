@@ -44,6 +44,6 @@ class ConvertCapture:
         with progress_bar() as bar, appearing(self.out) as partial:
             task = bar.add_task("cameras", total=len(capture.cameras))
             notes = convert_capture(capture, partial, self.to, lambda: bar.advance(task))
-        for note in notes:
+        for note in (*capture.notes, *notes):
             remark(note)
         say(f"wrote {self.out}: {len(capture.cameras)} cameras as {self.to}")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fourdgs_ns.common.console import say, warn
+from fourdgs_ns.common.console import remark, say, warn
 from fourdgs_ns.points.matcher_name import MatcherName
 
 
@@ -71,6 +71,8 @@ class Init:
             downscale_factor=self.downscale_factor,
         ).setup()
         capture = parser.capture()
+        for note in capture.notes:
+            remark(note)
         cameras = [camera for camera in capture.cameras if camera.name not in capture.eval_cameras]
         against = testify(capture, cameras).sentence()
         if against is not None:

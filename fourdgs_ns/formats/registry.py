@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.registry import Registry
+from fourdgs_ns.formats.capture_world import rounding
 from fourdgs_ns.formats.export_options import ExportOptions
 from fourdgs_ns.formats.format import Format
 from fourdgs_ns.formats.import_options import ImportOptions
@@ -94,4 +95,4 @@ def write_scene(path: Path, scene: TrainedScene, name: str, options: ExportOptio
     check_options(scene, name, options)
     write = FORMATS[name].write
     assert write is not None
-    return [*scene.notes, *write(path, scene, options)]
+    return [*scene.notes, *write(path, scene, options), *([] if name == "npz" else rounding(scene))]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.formats.capture_world import scene_in_capture
+from fourdgs_ns.formats.export_options import ExportOptions
+from fourdgs_ns.formats.registry import write_scene
 from fourdgs_ns.formats.start_view import start_view
+from fourdgs_ns.geometry.world import WorldFromCapture
 from tests.formats import scenes
 
 MODELS = {
@@ -26,6 +31,15 @@ def test_renders_the_same(name):
     for t in scenes.random_times(2):
         rendered = scenes.truth(moved, t, scenes.capture_camera(cameras, scene.world_from_capture))
         assert scenes.psnr(rendered, scenes.truth(scene, t, cameras)) > 60
+
+
+def test_rounding_in_a_world_far_away_is_told(tmp_path):
+    scene = scenes.freetime()
+    near = scene.world_from_capture
+    assert not any("rounded" in note for note in write_scene(tmp_path / "near.ply", scene, "ply", ExportOptions()))
+    far = replace(scene, world_from_capture=WorldFromCapture(near.rotation, near.translation + 4e6, near.scale))
+    assert "rounded to 0.25" in write_scene(tmp_path / "far.ply", far, "ply", ExportOptions())[-1]
+    assert not any("rounded" in note for note in write_scene(tmp_path / "far.npz", far, "npz", ExportOptions()))
 
 
 def test_a_decoder_knows_no_other_frame():

@@ -19,6 +19,8 @@ from fourdgs_ns.geometry.camera import Camera
 
 SAME_POSE = 1e-6
 """Entries of a rotation, and shares of a rig's size, by which poses of a camera that stands still may differ."""
+ROUNDING = 1e-9
+"""Share of their distance from the origin by which places differ that are the same."""
 ALPHA_NOTE = "images have an alpha channel, which is used as the matte"
 
 
@@ -136,7 +138,7 @@ def size_of(views: Iterable[View]) -> float:
     centres = np.stack([view.world_from_camera[:3, 3] for view in views])
     radius = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max())
     far = float(np.linalg.norm(centres, axis=1).max())
-    return radius if radius > SAME_POSE * far else far
+    return radius if radius > ROUNDING * far else far
 
 
 def on_common_clock(cameras: Sequence[RecordedCamera], num_instants: int) -> tuple[str, ...]:
