@@ -221,4 +221,4 @@ def load_checkpoints_only(pipeline: type, latest: Callable[[Path], int]) -> None
         return stock(config, built)
 
     load.loads_checkpoints_only = True  # type: ignore[attr-defined]
-    eval_utils.eval_load_checkpoint = load
+    eval_utils.eval_load_checkpoint = load  # type: ignore[assignment]
