@@ -20,7 +20,7 @@ def save_tensors(state: Mapping[str, Any], path: Path) -> None:
     with open(path, "wb") as file:
         told = _Told(file)
         try:
-            torch.save(state, told)  # type: ignore[arg-type]
+            torch.save(state, told)  # type: ignore[arg-type]  # it asks for no more of a file
         except RuntimeError:
             if told.error is None:
                 raise

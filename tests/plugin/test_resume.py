@@ -56,23 +56,34 @@ def test_optimizers_train_the_loaded_parameters(capture, tmp_path):
         assert trainer.optimizers.optimizers[name].param_groups[0]["params"][0] is parameter
 
 
-def test_interrupt_finishes_the_step_saves_and_loses_nothing(capture, tmp_path):
+@pytest.mark.parametrize(
+    ("where", "number", "last"),
+    [("train_iteration", signal.SIGINT, 5), ("loss", signal.SIGTERM, 4), ("scores", signal.SIGINT, 5)],
+)
+def test_an_interrupt_saves_and_loses_nothing(capture, tmp_path, where, number, last):
+    """A step that has only been rendered is given up, as are scores; what changes Gaussians is finished."""
     config = make_config(capture, tmp_path / "stopped", 14)
+    config.steps_per_eval_image = 6
     trainer = config.setup(local_rank=0, world_size=1)
     trainer.setup()
-    plain = trainer.train_iteration
+    owner, name = {
+        "train_iteration": (trainer, "train_iteration"),
+        "loss": (trainer.pipeline, "get_train_loss_dict"),
+        "scores": (trainer.pipeline, "score"),
+    }[where]
+    plain = getattr(owner, name)
 
-    def interrupted(step):
-        if step == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-        return plain(step)
+    def interrupted(*args, **kwargs):
+        result = plain(*args, **kwargs) if where != "train_iteration" else None
+        if trainer.finished_step == (5 if where == "scores" else 4):
+            os.kill(os.getpid(), number)
+        return result or plain(*args, **kwargs)
 
-    trainer.train_iteration = interrupted
+    setattr(owner, name, interrupted)
     with pytest.raises(SystemExit) as stopped:
         trainer.train()
-    assert stopped.value.code == 130
-    assert trainer.finished_step == 5
-    assert [p.name for p in trainer.checkpoint_dir.iterdir()] == ["step-000000005.ckpt"]
+    assert stopped.value.code == 130 and trainer.finished_step == last
+    assert [p.name for p in trainer.checkpoint_dir.iterdir()] == [f"step-{last:09d}.ckpt"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resumed = train(make_config(capture, tmp_path / "resumed", 14), load_dir=trainer.checkpoint_dir)
     whole = train(make_config(capture, tmp_path / "whole", 14))
