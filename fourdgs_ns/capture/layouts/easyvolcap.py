@@ -32,6 +32,7 @@ from fourdgs_ns.capture.layouts.sequences import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     by_stem,
+    composed,
     files_in,
     folders_in,
     image_track,
@@ -119,7 +120,7 @@ def camera_names(content: Mapping[str, Any], path: Path) -> list[str]:
 
 def _find_frames(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
     """Files by camera: images in a folder per camera, one image per camera, else videos."""
-    images = {f.name: paths for f in folders_in(root / "images") if (paths := images_of(f))}
+    images = {composed(f.name): paths for f in folders_in(root / "images") if (paths := images_of(f))}
     if not images:
         images = {camera: [p] for camera, p in by_stem(files_in(root / "images", IMAGE_SUFFIXES)).items()}
     videos = {camera: [p] for camera, p in by_stem(files_in(root / "videos", VIDEO_SUFFIXES)).items()}
@@ -128,7 +129,7 @@ def _find_frames(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
         if len(inside) > 1:
             raise UserError(f"{folder} holds {len(inside)} videos ({listed([p.name for p in inside])}); keep one there")
         if inside:
-            videos[folder.name] = inside
+            videos[composed(folder.name)] = inside
     if not images and not videos:
         raise UserError(
             f"{root} has intri.yml and extri.yml but neither images/<camera>/<frame>.jpg nor videos/<camera>.mp4; "
@@ -177,9 +178,8 @@ def _camera(
 
 def _distortion(intri: Mapping[str, Any], path: Path, camera: str) -> tuple[tuple[float, ...], bool]:
     """Coefficients, and whether they are of a fisheye lens: rdist_, or D_ beside a flag or the name of a model."""
-    radial = _entry(intri, (f"rdist_{camera}",), 0, path)
-    usual = _entry(intri, (f"D_{camera}", f"dist_{camera}"), 0, path)
-    radial, usual = ([] if values is None else values.ravel().tolist() for values in (radial, usual))
+    entries = (_entry(intri, keys, 0, path) for keys in ((f"rdist_{camera}",), (f"D_{camera}", f"dist_{camera}")))
+    radial, usual = ([] if values is None else values.ravel().tolist() for values in entries)
     if any(radial) and any(usual):
         raise UserError(f"{path} has rdist_{camera} and D_{camera} for one lens; remove the wrong one")
     fisheye = any(radial)

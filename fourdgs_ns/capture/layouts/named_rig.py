@@ -12,6 +12,7 @@ from fourdgs_ns.capture.layouts.sequences import (
     MASK_FOLDERS,
     VIDEO_SUFFIXES,
     by_stem,
+    composed,
     files_in,
     folders_in,
     image_track,
@@ -42,12 +43,12 @@ def frames_by_camera(root: Path, cameras: Sequence[str]) -> dict[str, list[Path]
 
 def _videos_in(parent: Path, cameras: Sequence[str]) -> dict[str, Path]:
     videos = files_in(parent, VIDEO_SUFFIXES)
-    return by_stem([video for video in videos if video.stem in cameras] or videos)
+    return by_stem([video for video in videos if composed(video.stem) in cameras] or videos)
 
 
 def _images_in(parent: Path, root: Path) -> dict[str, list[Path]]:
     others = (*FRAME_PARENTS, *MASK_FOLDERS, "depth") if parent == root else ()
-    return {f.name: images for f in folders_in(parent) if f.name not in others and (images := images_of(f))}
+    return {composed(f.name): images for f in folders_in(parent) if f.name not in others and (images := images_of(f))}
 
 
 def capture_of(
