@@ -89,18 +89,39 @@ def _posed_cameras(folder: Path) -> list[_Posed]:
         raise UserError(f"{folder} has no registered image; calibrate again")
     paths = [PurePosixPath(image.name) for image in images]
     parents = [path.parent for path in paths]
-    told = telling_names(parents) if len(set(parents)) > 1 else [""] * len(paths)
-    names = [name or path.stem for name, path in zip(told, paths, strict=True)]
-    by_camera: dict[str, list[ModelImage]] = {}
-    for name, image in zip(names, images, strict=True):
-        by_camera.setdefault(name, []).append(image)
+    stems = [path.stem for path in paths]
+    told = telling_names(parents) if len(set(parents)) > 1 else stems
+    by_camera = _grouped([name or stem for name, stem in zip(told, stems, strict=True)], images)
     size = size_of(image.world_from_camera for image in images)
-    return [_posed(n, by_camera[n], lenses, size, folder) for n in sorted(by_camera, key=natural_key)]
+    posed = [_posed(n, by_camera[n], lenses, size, folder) for n in sorted(by_camera, key=natural_key)]
+    if any(own.movement.moves for own in posed):
+        _refuse_folders_of_frames(_grouped(stems, images), size, folder)
+    return posed
+
+
+def _refuse_folders_of_frames(by_file: dict[str, list[ModelImage]], size: float, folder: Path) -> None:
+    """Names of files, not of folders, are those of cameras where only files of one name have one pose."""
+    several = any(len(images) > 1 for images in by_file.values())
+    if several and not any(_movement(images, size).moves for images in by_file.values()):
+        raise UserError(
+            f"images in {folder} lie in a folder per frame ({next(iter(by_file.values()))[0].name}, ...), and are of cameras "
+            f"{listed(list(by_file))}; put each camera's images into a folder of its own"
+        )
+
+
+def _grouped(names: Sequence[str], images: Sequence[ModelImage]) -> dict[str, list[ModelImage]]:
+    groups: dict[str, list[ModelImage]] = {}
+    for name, image in zip(names, images, strict=True):
+        groups.setdefault(name, []).append(image)
+    return groups
+
+
+def _movement(images: Sequence[ModelImage], size: float) -> Movement:
+    return movement(np.stack([image.world_from_camera for image in images]), size)
 
 
 def _posed(camera: str, images: list[ModelImage], lenses: dict[int, Camera], size: float, folder: Path) -> _Posed:
     middle = images[len(images) // 2]
-    poses = np.stack([image.world_from_camera for image in images])
     focal = [float(lenses[image.camera_id].intrinsics[0, 0]) for image in images]
     if max(focal) > (1 + ZOOMED) * min(focal):
         raise UserError(
@@ -108,7 +129,7 @@ def _posed(camera: str, images: list[ModelImage], lenses: dict[int, Camera], siz
             "that zooms is not supported, calibrate again with one lens per folder (single_camera_per_folder)"
         )
     lens = replace(lenses[middle.camera_id], name=camera, world_from_camera=middle.world_from_camera)
-    return _Posed(lens, images, movement(poses, size))
+    return _Posed(lens, images, _movement(images, size))
 
 
 def _moved(recorded: RecordedCamera, own: _Posed, folder: Path) -> RecordedCamera:
