@@ -119,6 +119,25 @@ def test_a_camera_that_moved_names_its_share_of_the_rig(tmp_path):
     refused(lambda: read_capture(tmp_path), "camera 'cam01'", "0.0 degrees", "% of the rig's size")
 
 
+def test_a_folder_per_frame_is_no_camera(tmp_path):
+    rig = writers.rig()
+    names = [f"frame{i}/{c.name}.jpg" for c in rig for i in range(3)]
+    write_colmap_binary(tmp_path / "sparse" / "0", [c for c in rig for _ in range(3)], names)
+    for name in names:
+        writers.write_image(tmp_path / "images" / name)
+    refused(lambda: read_capture(tmp_path), "a folder per frame", "cam00, cam01, cam02")
+
+
+def test_one_image_per_camera_is_one_frame(tmp_path):
+    rig = writers.rig()
+    write_colmap_text(tmp_path / "sparse" / "0", rig, [f"{c.name}.jpg" for c in rig])
+    for c in rig:
+        writers.write_image(tmp_path / "images" / f"{c.name}.jpg")
+    capture = read_capture(tmp_path)
+    assert capture.num_frames == 1
+    _same_rig(capture, rig)
+
+
 def test_scatter_of_a_fixed_camera_is_no_movement(tmp_path):
     rig, _ = write_turning(tmp_path, 0.03)
     write_frames(tmp_path, rig, frames=range(9))

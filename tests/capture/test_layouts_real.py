@@ -108,7 +108,7 @@ def test_colmap_model_of_a_light_field():
     cameras = read_cameras(real("static_lfgs_colmap") / "sparse" / "0")
     assert [c.name for c in cameras] == [str(i) for i in range(1, 10)]
     # A grid of views that all look the same way.
-    axes = np.stack([c.poses[:3, 2] for c in cameras])
+    axes = np.stack([c.world_from_camera[:3, 2] for c in cameras])
     assert (axes @ axes[4]).min() > 0.98
 
 

@@ -153,3 +153,23 @@ def test_masks_of_a_video_that_dropped_frames_count_its_frames(tmp_path):
         writers.write_images(tmp_path / "masks" / c.name, range(19 if c.name == "cam01" else 20), channels=1)
     masks = read_capture(tmp_path).camera("cam01").masks
     assert [p.stem for p in masks.paths] == [f"{i:06d}" for i in range(19)]
+
+
+def test_a_losslessly_trimmed_video_has_the_frames_that_it_shows(tmp_path):
+    """As ``ffmpeg -ss 0.1 -c copy``: packets from before the cut stay in the file, an edit list hides them."""
+    cameras = writers.rig()
+    writers.write_poses_bounds(tmp_path, cameras)
+    for c in cameras:
+        whole = write_dropping(tmp_path / "whole.mp4", frames=12)
+        with av.open(str(whole)) as source, av.open(str(tmp_path / f"{c.name}.mp4"), "w") as cut:
+            stream = source.streams.video[0]
+            copied, late = cut.add_stream_from_template(stream), round(0.1 / stream.time_base)
+            for packet in source.demux(stream):
+                if packet.dts is not None:
+                    packet.pts, packet.dts, packet.stream = packet.pts - late, packet.dts - late, copied
+                    cut.mux(packet)
+        whole.unlink()
+    capture = read_capture(tmp_path)
+    assert capture.numbers().tolist() == list(range(9)) and "edit list" in " ".join(capture.notes)
+    brightness = [frame.mean() for frame in read_frames(capture.cameras[0].frames)]
+    np.testing.assert_allclose(brightness, 10 * np.arange(3, 12), atol=4)

@@ -12,22 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
 from fourdgs_ns.capture.layouts.colmap_model import ModelImage, count_images, find_model, find_models, read_model
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.named_rig import capture_of, frames_by_camera
+from fourdgs_ns.capture.layouts.rig import Movement, movement, size_of
 from fourdgs_ns.capture.layouts.sequences import listed, natural_key, telling_names
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
 NAME = "colmap-rig"
 SPARSE_FOLDERS = ("", "sparse_")
-MOVED = 1e-2
-"""Share of the rig's size by which the images of a camera may lie apart and still count as one pose."""
-TURNED = 0.2
-"""Degrees by which they may be turned."""
 ZOOMED = 0.05
 """Share by which their focal lengths may differ."""
 
@@ -39,18 +35,7 @@ class _Posed:
     camera: Camera
     """In the pose and with the lens of the middle image."""
     images: Sequence[ModelImage]
-    degrees: float
-    """Largest turn between two images, from the middle one."""
-    share: float
-    """Largest distance between them, in sizes of the rig."""
-
-    @property
-    def moves(self) -> bool:
-        return self.degrees > TURNED or self.share > MOVED
-
-    @property
-    def said(self) -> str:
-        return f"turns by up to {self.degrees:.1f} degrees and moves by {100 * self.share:.1f} % of the rig's size"
+    movement: Movement
 
 
 def recognizes(root: Path) -> bool:
@@ -65,10 +50,10 @@ def read(root: Path) -> Capture:
     folder, posed = models[0], _posed_cameras(models[0])
     frames = frames_by_camera(root, [own.camera.name for own in posed])
     capture = capture_of(root, NAME, [own.camera for own in posed], frames, folder / "images", None)
-    moving = {own.camera.name: own for own in posed if own.moves}
+    moving = {own.camera.name: own for own in posed if own.movement.moves}
     cameras = [_moved(c, moving[c.name], folder) if c.name in moving else c for c in capture.cameras]
     notes = [
-        f"{name} {own.said}: each of its frames has its own pose" for name, own in moving.items() if name in frames
+        f"{name} {own.movement}: each of its frames has its own pose" for name, own in moving.items() if name in frames
     ]
     if len(models) > 1:
         others = listed([f"{other} ({count_images(other)})" for other in models[1:]])
@@ -89,11 +74,11 @@ def read_cameras(folder: Path) -> list[Camera]:
     """
     posed = _posed_cameras(folder)
     for own in posed:
-        if own.moves:
+        if own.movement.moves:
             raise UserError(
-                f"the {len(own.images)} images of '{own.camera.name}' in {folder} have different poses: it {own.said}, or they "
-                "are of several cameras; put each camera's images into a folder of its own, or remove what was taken while it "
-                "moved"
+                f"the {len(own.images)} images of '{own.camera.name}' in {folder} have different poses: it {own.movement}, or "
+                "they are of several cameras; put each camera's images into a folder of its own, or remove what was taken while "
+                "it moved"
             )
     return [own.camera for own in posed]
 
@@ -104,21 +89,39 @@ def _posed_cameras(folder: Path) -> list[_Posed]:
         raise UserError(f"{folder} has no registered image; calibrate again")
     paths = [PurePosixPath(image.name) for image in images]
     parents = [path.parent for path in paths]
-    told = telling_names(parents) if len(set(parents)) > 1 else [""] * len(paths)
-    names = [name or path.stem for name, path in zip(told, paths, strict=True)]
-    by_camera: dict[str, list[ModelImage]] = {}
+    stems = [path.stem for path in paths]
+    told = telling_names(parents) if len(set(parents)) > 1 else stems
+    by_camera = _grouped([name or stem for name, stem in zip(told, stems, strict=True)], images)
+    size = size_of(image.world_from_camera for image in images)
+    posed = [_posed(n, by_camera[n], lenses, size, folder) for n in sorted(by_camera, key=natural_key)]
+    if any(own.movement.moves for own in posed):
+        _refuse_folders_of_frames(_grouped(stems, images), size, folder)
+    return posed
+
+
+def _refuse_folders_of_frames(by_file: dict[str, list[ModelImage]], size: float, folder: Path) -> None:
+    """Names of files, not of folders, are those of cameras where only files of one name have one pose."""
+    several = any(len(images) > 1 for images in by_file.values())
+    if several and not any(_movement(images, size).moves for images in by_file.values()):
+        raise UserError(
+            f"images in {folder} lie in a folder per frame ({next(iter(by_file.values()))[0].name}, ...), and are of cameras "
+            f"{listed(list(by_file))}; put each camera's images into a folder of its own"
+        )
+
+
+def _grouped(names: Sequence[str], images: Sequence[ModelImage]) -> dict[str, list[ModelImage]]:
+    groups: dict[str, list[ModelImage]] = {}
     for name, image in zip(names, images, strict=True):
-        by_camera.setdefault(name, []).append(image)
-    centres = np.stack([image.world_from_camera[:3, 3] for image in images])
-    size = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max())
-    return [_posed(n, by_camera[n], lenses, size, folder) for n in sorted(by_camera, key=natural_key)]
+        groups.setdefault(name, []).append(image)
+    return groups
+
+
+def _movement(images: Sequence[ModelImage], size: float) -> Movement:
+    return movement(np.stack([image.world_from_camera for image in images]), size)
 
 
 def _posed(camera: str, images: list[ModelImage], lenses: dict[int, Camera], size: float, folder: Path) -> _Posed:
     middle = images[len(images) // 2]
-    poses = np.stack([image.world_from_camera for image in images])
-    spread = float(np.linalg.norm(poses[:, :3, 3] - middle.world_from_camera[:3, 3], axis=1).max())
-    turn = Rotation.from_matrix(poses[:, :3, :3] @ middle.world_from_camera[:3, :3].T).magnitude()
     focal = [float(lenses[image.camera_id].intrinsics[0, 0]) for image in images]
     if max(focal) > (1 + ZOOMED) * min(focal):
         raise UserError(
@@ -126,7 +129,7 @@ def _posed(camera: str, images: list[ModelImage], lenses: dict[int, Camera], siz
             "that zooms is not supported, calibrate again with one lens per folder (single_camera_per_folder)"
         )
     lens = replace(lenses[middle.camera_id], name=camera, world_from_camera=middle.world_from_camera)
-    return _Posed(lens, images, float(np.degrees(turn).max()), spread / size if size > 0 else 0.0)
+    return _Posed(lens, images, _movement(images, size))
 
 
 def _moved(recorded: RecordedCamera, own: _Posed, folder: Path) -> RecordedCamera:
@@ -135,7 +138,7 @@ def _moved(recorded: RecordedCamera, own: _Posed, folder: Path) -> RecordedCamer
     known = sum(path.stem in poses for path in paths)
     if known < len(recorded.frames):
         raise UserError(
-            f"camera '{recorded.name}' in {folder} {own.said} between its images (or they are of several cameras), but only "
+            f"camera '{recorded.name}' in {folder} {own.movement} between its images (or they are of several cameras), but only "
             f"{known} of its {len(recorded.frames)} frames have a pose there; register all of its frames as images, or put one "
             "pose of it there"
         )

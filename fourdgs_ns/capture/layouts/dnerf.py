@@ -18,14 +18,13 @@ from fourdgs_ns.capture.layouts.entries import (
     camera_names,
     cameras_of,
     entry_numbers,
-    instants,
     read_entries,
-    to_seconds,
 )
 from fourdgs_ns.capture.layouts.layout import Layout
 from fourdgs_ns.capture.layouts.reading import find_point_files, metadata_fps
 from fourdgs_ns.capture.layouts.rig import on_common_clock, require_cameras
 from fourdgs_ns.capture.layouts.sequences import natural_key
+from fourdgs_ns.capture.layouts.times import instants, to_seconds
 from fourdgs_ns.common.errors import UserError
 
 NAME = "dnerf"

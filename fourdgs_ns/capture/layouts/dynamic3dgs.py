@@ -57,7 +57,7 @@ def read(root: Path) -> Capture:
     if both:
         raise UserError(f"camera '{both[0]}' is in train_meta.json and test_meta.json of {root}; remove it from one")
     names = sorted({**train, **test}, key=natural_key)
-    size = size_of(view for listed in (train | test).values() for view in listed.views)
+    size = size_of(view.world_from_camera for listed in (train | test).values() for view in listed.views)
     cameras = [_camera(root, camera, (train | test)[camera], size) for camera in names]
     if not any(c.moves for c in cameras):
         require_cameras(root, names)

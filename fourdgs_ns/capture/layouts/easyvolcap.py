@@ -32,6 +32,7 @@ from fourdgs_ns.capture.layouts.sequences import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     by_stem,
+    composed,
     files_in,
     folders_in,
     image_track,
@@ -41,7 +42,6 @@ from fourdgs_ns.capture.layouts.sequences import (
     natural_key,
     video_track,
 )
-from fourdgs_ns.capture.video_header import MAX_FRAMES
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
 
@@ -120,7 +120,7 @@ def camera_names(content: Mapping[str, Any], path: Path) -> list[str]:
 
 def _find_frames(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
     """Files by camera: images in a folder per camera, one image per camera, else videos."""
-    images = {f.name: paths for f in folders_in(root / "images") if (paths := images_of(f))}
+    images = {composed(f.name): paths for f in folders_in(root / "images") if (paths := images_of(f))}
     if not images:
         images = {camera: [p] for camera, p in by_stem(files_in(root / "images", IMAGE_SUFFIXES)).items()}
     videos = {camera: [p] for camera, p in by_stem(files_in(root / "videos", VIDEO_SUFFIXES)).items()}
@@ -129,7 +129,7 @@ def _find_frames(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
         if len(inside) > 1:
             raise UserError(f"{folder} holds {len(inside)} videos ({listed([p.name for p in inside])}); keep one there")
         if inside:
-            videos[folder.name] = inside
+            videos[composed(folder.name)] = inside
     if not images and not videos:
         raise UserError(
             f"{root} has intri.yml and extri.yml but neither images/<camera>/<frame>.jpg nor videos/<camera>.mp4; "
@@ -178,9 +178,8 @@ def _camera(
 
 def _distortion(intri: Mapping[str, Any], path: Path, camera: str) -> tuple[tuple[float, ...], bool]:
     """Coefficients, and whether they are of a fisheye lens: rdist_, or D_ beside a flag or the name of a model."""
-    entries = ((f"rdist_{camera}",), (f"D_{camera}", f"dist_{camera}"))
-    found = [_entry(intri, names, 0, path) for names in entries]
-    radial, usual = ([] if values is None else values.ravel().tolist() for values in found)
+    entries = (_entry(intri, keys, 0, path) for keys in ((f"rdist_{camera}",), (f"D_{camera}", f"dist_{camera}")))
+    radial, usual = ([] if values is None else values.ravel().tolist() for values in entries)
     if any(radial) and any(usual):
         raise UserError(f"{path} has rdist_{camera} and D_{camera} for one lens; remove the wrong one")
     fisheye = any(radial)
@@ -230,8 +229,6 @@ def _synchronised(root: Path, folder: Path, cameras: list[FixedCamera], fps: flo
     shifted = []
     for camera in cameras:
         late = -number(content.get(camera.name, 0.0), f"the offset of camera '{camera.name}'", path)
-        if abs(late * fps) > MAX_FRAMES:
-            raise UserError(f"the offset of camera '{camera.name}' in {path} is {-late:g} seconds; correct it")
         whole = round(late * fps)
         track = replace(camera.track, numbers=camera.track.numbers + whole)
         own = replace(camera.camera, time_offset_seconds=late - whole / fps)

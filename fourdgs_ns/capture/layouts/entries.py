@@ -26,7 +26,6 @@ from fourdgs_ns.capture.layouts.conventions import (
 from fourdgs_ns.capture.layouts.reading import flag, matrix, number, number_list, path_in, read_json
 from fourdgs_ns.capture.layouts.rig import View, camera_from_views, size_of
 from fourdgs_ns.capture.layouts.sequences import IMAGE_SUFFIXES, LARGEST_STAMP, VIDEO_SUFFIXES, telling_names
-from fourdgs_ns.capture.stamps import LEAST_STAMP_STEP, UNITS, Grid, are_stamps, on_grid, period_of, unit_of
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera, pinhole
 
@@ -37,10 +36,6 @@ COEFFICIENTS = (
     *("s1", "s2", "s3", "s4", "tau_x", "tau_y"),
 )
 """In OpenCV's order; those of thin prisms and tilted sensors under OpenCV's own names."""
-AMBIGUOUS_STEP = 10
-"""Even whole numbers this far apart may be milliseconds, or each tenth frame."""
-SHARED = 1.1
-"""Times in all, per entry of the camera that has most, from which cameras stamp their frames by clocks of their own."""
 UNREAD_KEYS = (
     *("b1", "b2", "p3", "p4", "rolling_shutter", "rolling_shutter_time"),
     *("latlong", "ftheta_p0", "ftheta_p1", "ftheta_p2", "ftheta_p3", "ftheta_p4"),
@@ -75,7 +70,9 @@ def read_entries(listing: Path) -> tuple[dict[str, Any], list[Entry]]:
         file_path = frame.get("file_path")
         if not isinstance(file_path, str) or not file_path:
             raise UserError(f"entry {i} of {listing} has no file_path; add it or remove the entry")
-        pose = matrix(frame.get("transform_matrix"), (4, 4), f"transform_matrix of {file_path}", listing)
+        stated = frame.get("transform_matrix")
+        rows = 3 if isinstance(stated, list) and len(stated) == 3 else 4  # the last one is always 0 0 0 1
+        pose = matrix(stated, (rows, 4), f"transform_matrix of {file_path}", listing)
         label = next((str(frame[key]) for key in CAMERA_KEYS if key in frame), file_path)
         entries.append(
             Entry(
@@ -221,100 +218,8 @@ def cameras_of(by_camera: Mapping[str, Sequence[Entry]], index: Int[np.ndarray, 
         own = index[start : start + len(entries)]
         start += len(entries)
         views[camera] = [View(e.path, e.world_from_camera, int(i)) for e, i in zip(entries, own, strict=True)]
-    size = size_of(view for own in views.values() for view in own)
+    size = size_of(view.world_from_camera for own in views.values() for view in own)
     return [
         camera_from_views(camera, views[camera], partial(camera_of, entries), entries[0].listing, size)
         for camera, entries in by_camera.items()
     ]
-
-
-def instants(
-    times: Float[np.ndarray, " n"], by_camera: Mapping[str, Sequence[Entry]] | None = None
-) -> tuple[Float[np.ndarray, " f"], Int[np.ndarray, " n"], Mapping[str, float]]:
-    """The distinct times, increasing, the position of each entry among them, and how late each camera is in their unit.
-
-    Times closer than 1e-5 of the clip are one instant, so that files may round them differently. Of a rig whose cameras stamp
-    their frames by clocks of their own, given ``by_camera`` in the order of ``times``, frames nearest in time are one instant.
-    """
-    order = np.argsort(times, kind="stable")
-    ordered = times[order]
-    new = np.diff(ordered) > 1e-5 * max(float(ordered[-1] - ordered[0]), 1e-12)
-    group = np.concatenate([[0], np.cumsum(new)])
-    index = np.empty(len(times), dtype=np.int64)
-    index[order] = group
-    grid = None if by_camera is None else _own_clocks(times, index, by_camera)
-    if grid is None:
-        return ordered[np.concatenate([[True], new])], index, {}
-    places = np.empty(len(times), dtype=np.int64)
-    start = 0
-    for camera, entries in by_camera.items() if by_camera else ():
-        part = slice(start, start + len(entries))
-        places[part][np.argsort(times[part], kind="stable")] = grid.numbers[camera]
-        start += len(entries)
-    used, index = np.unique(places, return_inverse=True)
-    return times.min() + grid.period * used, index, {name: late * grid.period for name, late in grid.late.items()}
-
-
-def _own_clocks(
-    times: Float[np.ndarray, " n"], index: Int[np.ndarray, " n"], by_camera: Mapping[str, Sequence[Entry]]
-) -> Grid | None:
-    """The frames of cameras that share too few of their times; None where they share them, or run at no common rate."""
-    counts = [len(entries) for entries in by_camera.values()]
-    ends = np.cumsum(counts)
-    if len(counts) < 2 or min(counts) < 3 or index.max() + 1 <= SHARED * max(counts):
-        return None
-    own = {name: np.sort(times[end - n : end]) for name, n, end in zip(by_camera, counts, ends, strict=True)}
-    return on_grid(own) if all((np.diff(stamps) > 0).all() for stamps in own.values()) else None
-
-
-def to_seconds(times: Float[np.ndarray, " f"], fps: float | None) -> tuple[float, tuple[str, ...]]:
-    """Seconds of one unit of increasing ``times``, and a note where that is not simply read.
-
-    Stamps of a clock (33 67 100, or any unit but seconds that makes them a camera's frames) are told from numbers of frames.
-    With a stated frame rate, times from exactly 0 to 1 whose smallest step is no frame are normalised, multiples of a frame are
-    seconds, and of anything else the smallest step is one frame. Without a rate, other whole numbers are frames at 30 per second
-    and everything else is seconds.
-
-    Raises:
-        UserError: whole numbers that may be either, or stamps that contradict the rate.
-    """
-    if len(times) == 1:
-        return 1.0, ()
-    since, whole = times - times[0], bool(np.all(times == np.round(times)))
-    step = float(np.diff(times).min())
-    stamps = are_stamps(times) if whole else step > LEAST_STAMP_STEP and unit_of(period_of(times)) is not None
-    if stamps:
-        return _of_stamps(times, fps)
-    if fps is not None:
-        if whole and abs(step / 1000 * fps - 1) < 0.05:
-            return _of_stamps(times, fps)
-        frames = since * fps
-        normalised = times[0] == 0 and abs(times[-1] - 1) < 1e-6
-        multiples = step * fps > 0.5 and np.abs(frames - np.round(frames)).max() < 0.05
-        if abs(step * fps - 1) < 0.05 or (multiples and not normalised and not (whole and len(times) > 2)):
-            return 1.0, ()
-        if whole and len(times) > 2:
-            return 1.0 / fps, (f"times are frame numbers at {fps:g} fps",)
-        return 1.0 / (step * fps), (f"times are scaled so that their smallest step is one frame at {fps:g} fps",)
-    if whole and step >= AMBIGUOUS_STEP:
-        raise UserError(
-            f"times {times[0]:g}, {times[1]:g}, ... may be milliseconds or numbers of frames; write them in seconds, or the "
-            'frame rate into metadata.json as {"fps": 25}'
-        )
-    if whole and len(times) > 2:
-        return 1 / 30.0, (
-            'times are frame numbers, taken at 30 fps; state another rate in metadata.json as {"fps": 60}',
-        )
-    return 1.0, (f"times are taken as seconds: the clip lasts {since[-1]:g} s",)
-
-
-def _of_stamps(times: Float[np.ndarray, " f"], fps: float | None) -> tuple[float, tuple[str, ...]]:
-    period = period_of(times)
-    unit = str(unit_of(period))
-    frames = 1.0 if fps is None else period * UNITS[unit] * fps
-    if abs(frames - max(round(frames), 1)) > 0.1:
-        raise UserError(
-            f"times in {unit} ({times[0]:.12g}, {times[1]:.12g}, ...) make {1 / period / UNITS[unit]:.4g} frames per second, but "
-            f"{fps:g} are stated; correct one of them"
-        )
-    return UNITS[unit], (f"times are taken as {unit}: {1 / period / UNITS[unit]:.4g} frames per second",)

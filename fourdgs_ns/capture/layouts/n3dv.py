@@ -17,7 +17,7 @@ from jaxtyping import Float
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.conventions import checked_intrinsics, checked_pose, scaled_intrinsics
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout
-from fourdgs_ns.capture.layouts.reading import read_npy, read_text
+from fourdgs_ns.capture.layouts.reading import composed, read_npy, read_text
 from fourdgs_ns.capture.layouts.rig import FixedCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.capture.layouts.sequences import (
     IMAGE_SUFFIXES,
@@ -143,7 +143,7 @@ def _tracks(root: Path) -> dict[str, Track]:
         for folder in folders_in(parent):
             images = images_of(folder)
             if images and (parent != root or folder.name.startswith("cam")):
-                found[folder.name] = image_track(images, folder.name)
+                found[composed(folder.name)] = image_track(images, folder.name)
         if found:
             return found
     flat = files_in(root / "images", IMAGE_SUFFIXES)

@@ -9,9 +9,11 @@ from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.layouts.conventions import at_frame_size
 from fourdgs_ns.capture.layouts.rig import FixedCamera, require_cameras, rig_capture, rig_fps
 from fourdgs_ns.capture.layouts.sequences import (
+    IMAGE_SUFFIXES,
     MASK_FOLDERS,
     VIDEO_SUFFIXES,
     by_stem,
+    composed,
     files_in,
     folders_in,
     image_track,
@@ -28,26 +30,32 @@ FRAME_PARENTS = ("", "images", "videos", "frames", "videos/dense", "input", "ima
 
 
 def frames_by_camera(root: Path, cameras: Sequence[str]) -> dict[str, list[Path]]:
-    """Videos or folders of images by camera, in the folder itself or under a usual name, where most of ``cameras`` are.
+    """Videos, folders of images or single images by camera, in the folder itself or under a usual name: where most of them are.
 
     Other videos and folders beside these are returned, too; where there are none of ``cameras`` at all, the first that there are.
     """
     best: dict[str, list[Path]] = {}
     for parent in (root / name for name in FRAME_PARENTS):
-        for found in ({name: [path] for name, path in _videos_in(parent, cameras).items()}, _images_in(parent, root)):
+        for found in (_videos_in(parent, cameras), _images_in(parent, root), _flat_images_in(parent, cameras)):
             if not best or len(found.keys() & set(cameras)) > len(best.keys() & set(cameras)):
                 best = found
     return best
 
 
-def _videos_in(parent: Path, cameras: Sequence[str]) -> dict[str, Path]:
+def _videos_in(parent: Path, cameras: Sequence[str]) -> dict[str, list[Path]]:
     videos = files_in(parent, VIDEO_SUFFIXES)
-    return by_stem([video for video in videos if video.stem in cameras] or videos)
+    own = by_stem([video for video in videos if composed(video.stem) in cameras] or videos)
+    return {camera: [path] for camera, path in own.items()}
+
+
+def _flat_images_in(parent: Path, cameras: Sequence[str]) -> dict[str, list[Path]]:
+    own = by_stem([path for path in files_in(parent, IMAGE_SUFFIXES) if composed(path.stem) in cameras])
+    return {camera: [path] for camera, path in own.items()}
 
 
 def _images_in(parent: Path, root: Path) -> dict[str, list[Path]]:
     others = (*FRAME_PARENTS, *MASK_FOLDERS, "depth") if parent == root else ()
-    return {f.name: images for f in folders_in(parent) if f.name not in others and (images := images_of(f))}
+    return {composed(f.name): images for f in folders_in(parent) if f.name not in others and (images := images_of(f))}
 
 
 def capture_of(

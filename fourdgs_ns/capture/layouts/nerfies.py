@@ -70,7 +70,7 @@ def read(root: Path) -> Capture:
         view = View(images[image_id], pose, int(np.searchsorted(numbers, instant)))
         views.setdefault(camera, []).append((image_id, view))
     cameras = []
-    size = size_of(view for own in views.values() for _, view in own)
+    size = size_of(view.world_from_camera for own in views.values() for _, view in own)
     for camera in sorted(views):
         first = root / "camera" / f"{views[camera][0][0]}.json"
         own = [view for _, view in views[camera]]

@@ -11,6 +11,8 @@ from fourdgs_ns.geometry.convergence import other_convention
 
 ONE_CONVENTION = ("immersive", "technicolor", "nerfies", "colmap-rig", "n3dv")
 """Layouts that one program writes, so that their axes are known."""
+MOST_POSES = 500
+"""Of cameras that move, about as many are looked at."""
 
 
 def doubts(capture: Capture) -> list[str]:
@@ -21,7 +23,8 @@ def doubts(capture: Capture) -> list[str]:
 def _axes(capture: Capture) -> list[str]:
     if capture.layout in ONE_CONVENTION:
         return []
-    meant = other_convention(np.concatenate([camera.poses for camera in capture.cameras]))
+    poses = np.concatenate([camera.poses for camera in capture.cameras])
+    meant = other_convention(poses[:: max(1, len(poses) // MOST_POSES)])
     if meant is None:
         return []
     remedies = {

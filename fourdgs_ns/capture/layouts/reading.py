@@ -6,6 +6,7 @@ import codecs
 import json
 import math
 import tokenize
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -210,7 +211,7 @@ def read_text(path: Path) -> str:
             )
         data = path.read_bytes()
         text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
-        return text.replace("\r\n", "\n")
+        return composed(text.replace("\r\n", "\n"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); put the file back") from None
     except UnicodeDecodeError as error:
@@ -218,9 +219,15 @@ def read_text(path: Path) -> str:
 
 
 def path_in(folder: Path, stated: str) -> Path:
-    """The path that a file written in ``folder`` states, with backslashes as separators where Windows wrote it."""
-    path = folder / stated
-    return folder / stated.replace("\\", "/") if "\\" in stated and not path.exists() else path
+    """The path that a file written in ``folder`` states; on disk it may have Windows' separators as folders, or split accents."""
+    variants = (stated, stated.replace("\\", "/"), unicodedata.normalize("NFD", stated.replace("\\", "/")))
+    there = (path for path in (folder / variant for variant in dict.fromkeys(variants)) if path.exists())
+    return next(there, folder / variants[1])
+
+
+def composed(text: str) -> str:
+    """With each accent in one character with its letter: names from macOS may have them apart, and look the same."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _short(value: object) -> str:

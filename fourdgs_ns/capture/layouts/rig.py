@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from fourdgs_ns.capture.capture import Capture, FrameSource, ImageFrames, RecordedCamera
 from fourdgs_ns.capture.images import probe_image
@@ -19,6 +20,10 @@ from fourdgs_ns.geometry.camera import Camera
 
 SAME_POSE = 1e-6
 """Entries of a rotation, and shares of a rig's size, by which poses of a camera that stands still may differ."""
+MOVED = 1e-2
+"""Share of the rig's size by which the poses of a camera may lie apart and still count as one."""
+TURNED = 0.2
+"""Degrees by which they may be turned."""
 ROUNDING = 1e-9
 """Share of their distance from the origin by which places differ that are the same."""
 ALPHA_NOTE = "images have an alpha channel, which is used as the matte"
@@ -46,6 +51,31 @@ class View:
     path: Path
     world_from_camera: Float[np.ndarray, "4 4"]
     index: int
+
+
+@dataclass(frozen=True)
+class Movement:
+    """How far the poses of one camera differ from the middle one."""
+
+    degrees: float
+    share: float
+    """In sizes of the rig."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether that is more than the scatter of a calibration."""
+        return self.degrees > TURNED or self.share > MOVED
+
+    def __str__(self) -> str:
+        return f"turns by up to {self.degrees:.1f} degrees and moves by {100 * self.share:.1f} % of the rig's size"
+
+
+def movement(world_from_camera: Float[np.ndarray, "n 4 4"], size: float) -> Movement:
+    """Of a camera with these poses in a rig of ``size``."""
+    middle = world_from_camera[len(world_from_camera) // 2]
+    spread = float(np.linalg.norm(world_from_camera[:, :3, 3] - middle[:3, 3], axis=1).max())
+    turn = Rotation.from_matrix(world_from_camera[:, :3, :3] @ middle[:3, :3].T).magnitude()
+    return Movement(float(np.degrees(turn).max()), spread / size if size > 0 else 0.0)
 
 
 def rig_fps(root: Path, tracks: Mapping[str, Track]) -> tuple[float, tuple[str, ...]]:
@@ -133,9 +163,9 @@ def camera_from_views(
     return RecordedCamera(camera, source, np.array([view.index for view in views])).posed(poses)
 
 
-def size_of(views: Iterable[View]) -> float:
-    """Largest distance of a place of ``views`` from their mean; where that is none, of their world's origin."""
-    centres = np.stack([view.world_from_camera[:3, 3] for view in views])
+def size_of(world_from_camera: Iterable[Float[np.ndarray, "4 4"]]) -> float:
+    """Largest distance of a camera from their mean; where that is none, from their world's origin."""
+    centres = np.stack([pose[:3, 3] for pose in world_from_camera])
     radius = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max())
     far = float(np.linalg.norm(centres, axis=1).max())
     return radius if radius > ROUNDING * far else far

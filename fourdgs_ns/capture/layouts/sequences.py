@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from fourdgs_ns.capture.capture import FrameSource, ImageFrames, VideoFrames
 from fourdgs_ns.capture.images import probe_image
+from fourdgs_ns.capture.layouts.reading import composed, path_in
 from fourdgs_ns.capture.stamps import LARGEST_NUMBER, UNITS, are_stamps, on_grid, period_of, unit_of
 from fourdgs_ns.capture.video_header import MAX_FRAMES, probe_video
 from fourdgs_ns.common.errors import UserError
@@ -124,9 +125,10 @@ def by_stem(paths: Sequence[Path]) -> dict[str, Path]:
     """One file per camera, named like it."""
     found: dict[str, Path] = {}
     for path in paths:
-        if path.stem in found:
-            raise UserError(f"camera '{path.stem}' has two files, {found[path.stem]} and {path}; delete one")
-        found[path.stem] = path
+        name = composed(path.stem)
+        if name in found:
+            raise UserError(f"camera '{name}' has two files, {found[name]} and {path}; delete one")
+        found[name] = path
     return found
 
 
@@ -227,8 +229,8 @@ def mask_source(root: Path, camera: str, track: Track) -> FrameSource | None:
         UserError: a frame has no mask, or masks and frames differ in size.
     """
     for folder in (root / name for name in MASK_FOLDERS):
-        images = files_in(folder / camera, IMAGE_SUFFIXES)
-        flat = [p for p in files_in(folder, IMAGE_SUFFIXES | VIDEO_SUFFIXES) if p.stem == camera]
+        images = files_in(path_in(folder, camera), IMAGE_SUFFIXES)
+        flat = [p for p in files_in(folder, IMAGE_SUFFIXES | VIDEO_SUFFIXES) if composed(p.stem) == camera]
         if images:
             masks = image_track(images, camera)
         elif flat:

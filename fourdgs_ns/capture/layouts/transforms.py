@@ -23,20 +23,20 @@ from fourdgs_ns.capture.layouts.entries import (
     camera_of,
     cameras_of,
     entry_numbers,
-    instants,
     read_entries,
-    to_seconds,
 )
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.reading import find_point_files, frame_rate, image_fps, metadata_fps, number, path_in
 from fourdgs_ns.capture.layouts.rig import (
     ALPHA_NOTE,
     FixedCamera,
+    movement,
     on_common_clock,
     require_cameras,
     require_files,
     rig_capture,
     rig_fps,
+    size_of,
 )
 from fourdgs_ns.capture.layouts.sequences import (
     IMAGE_SUFFIXES,
@@ -49,6 +49,7 @@ from fourdgs_ns.capture.layouts.sequences import (
     natural_key,
     video_track,
 )
+from fourdgs_ns.capture.layouts.times import instants, to_seconds
 from fourdgs_ns.capture.stamps import are_stamps
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
@@ -99,18 +100,26 @@ def find_calibration(path: Path) -> Path | None:
 
 
 def read_cameras(listing: Path) -> list[Camera]:
-    """The first entry of every camera_label, or of every file name when there is none; sizes must be stated."""
+    """One camera of every camera_label, or of every file name when there is none; sizes must be stated, and poses one."""
     _, entries = read_entries(listing)
     names = camera_names(entries) or [entry.path.stem for entry in entries]
-    cameras: dict[str, Camera] = {}
+    by_camera: dict[str, list[Entry]] = {}
     for camera, entry in zip(names, entries, strict=True):
-        if camera in cameras:
-            continue
+        by_camera.setdefault(camera, []).append(entry)
+    size = size_of(entry.world_from_camera for entry in entries)
+    cameras = []
+    for camera, own in by_camera.items():
+        entry, moved = own[0], movement(np.stack([e.world_from_camera for e in own]), size)
+        if moved.moves:
+            raise UserError(
+                f"camera '{camera}' in {listing} {moved} between its {len(own)} entries, but a calibration has one pose of each; "
+                "give one entry per camera"
+            )
         if "w" not in entry.fields or "h" not in entry.fields:
             raise UserError(f"camera '{camera}' in {listing} has no w and h; add the size of its images in pixels")
         width, height = (round(number(entry.fields[k], f"{k} of camera '{camera}'", listing)) for k in "wh")
-        cameras[camera] = _camera(entry, camera, width, height)
-    return list(cameras.values())
+        cameras.append(_camera(entry, camera, width, height))
+    return cameras
 
 
 def _whole_cameras(root: Path, content: dict[str, Any], entries: dict[str, Entry]) -> Capture:

@@ -1,10 +1,12 @@
-"""Lenses are what they are called, by whatever name; what a camera cannot hold is refused."""
+"""Lenses, sizes, axes, paths and texts as other programs and systems write them: read as meant, or refused."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
 
+from fourdgs_ns.capture.calibration import read_calibration
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.capture.layouts.aniposelib import read_cameras as read_toml
 from fourdgs_ns.process.write import transforms
@@ -171,3 +173,48 @@ def test_strays_of_other_systems_and_capital_suffixes(tmp_path):
     replace_in(tmp_path / "transforms.json", "cam01/000000.png", "cam01/000000.PNG")
     replace_in(tmp_path / "transforms.json", "cam02/000000.png", "cam02/000000.PNG")
     assert read_capture(tmp_path).num_frames == 4
+
+
+def test_accents_in_one_or_two_characters(tmp_path):
+    cameras = writers.rig(("caméra1", "caméra2"))
+    writers.write_easyvolcap(tmp_path / "yml", cameras)
+    writers.write_transforms(tmp_path / "json", cameras)
+    for name in ("caméra1", "caméra2"):
+        writers.write_images(tmp_path / "yml" / "masks" / name, channels=1)
+        for folder in ("yml/images", "yml/masks", "json/frames"):
+            (tmp_path / folder / name).rename(tmp_path / folder / unicodedata.normalize("NFD", name))
+    for layout in ("yml", "json"):
+        capture = read_capture(tmp_path / layout)
+        assert [c.name for c in capture.cameras] == ["caméra1", "caméra2"]
+        assert all((c.masks is not None) == (layout == "yml") for c in capture.cameras)
+
+
+def test_poses_of_three_rows(tmp_path):
+    cameras = writers.write_transforms(tmp_path)
+    edit_json(tmp_path / "transforms.json", lambda c: [e["transform_matrix"].pop() for e in c["frames"]])
+    pose = read_capture(tmp_path).cameras[1].camera.world_from_camera
+    np.testing.assert_allclose(pose, cameras[1].opencv_world_from_camera(), atol=1e-12)
+
+
+def test_a_calibration_of_a_camera_that_moves(tmp_path):
+    cameras, entries = writers.rig(), []
+    for i in range(3):
+        for c, posed in zip(cameras, (cameras[0], cameras[i], cameras[2])):
+            fields = {"camera_label": c.name, "time": i / 30, "fl_x": 40.0, "w": 32, "h": 24}
+            entries.append(writers.entry(posed, f"images/{c.name}/{i}.png", **fields))
+    writers.write_json(tmp_path / "transforms.json", {"frames": entries})
+    sizes = {c.name: (32, 24) for c in cameras}
+    refused(lambda: read_calibration(tmp_path, sizes), "camera 'cam01'", "degrees", "3 entries")
+
+
+@pytest.mark.parametrize(("turn", "word"), [(np.diag([1.0, -1.0, -1.0, 1.0]), "flipped"), (np.eye(4), None)])
+def test_axes_of_another_convention_are_said(turn, word, tmp_path):
+    writers.write_transforms(tmp_path, writers.rig([f"cam0{i}" for i in range(4)]))
+
+    def change(content):
+        for e in content["frames"]:
+            e["transform_matrix"] = (np.array(e["transform_matrix"]) @ turn).tolist()
+
+    edit_json(tmp_path / "transforms.json", change)
+    said = [note for note in read_capture(tmp_path).notes if "no common place" in note]
+    assert [word in note for note in said] == ([] if word is None else [True])
