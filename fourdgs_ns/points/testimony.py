@@ -28,11 +28,14 @@ VERSION = 1
 SURE = 0.85
 """Mean share of agreeing matches from which a camera is beyond suspicion."""
 EXPLAINED = 0.7
-"""Of the matches of the cameras that a mistake concerns, at least, that must agree once it is undone..."""
-GAIN = 0.3
-"""... and by how much more than as stated."""
-TOLERANCES = 1.0, 0.25
-"""Times the usual distance, within which mistakes are sought: gross ones first, then those that only bend the picture."""
+"""Of the matches of the cameras that a mistake concerns, at least, that must agree once it is undone,"""
+GAIN = 0.2
+"""more than as stated by this,"""
+RESOLVED = 0.6
+"""and of those that disagree as stated at least this many."""
+FINE = 0.25
+"""Times the usual distance: within it mistakes are sought that only bend the pictures, and happen to all cameras of a rig. What
+happens to some cameras must be gross to be told from errors of their calibration."""
 WIDEST = 3.0
 """The same where no mistake explains the contradiction: rigs that were calibrated badly are not accused."""
 FEWEST_CAMERAS = 3
@@ -125,7 +128,7 @@ def _load(file: Path) -> Testimony | None:
 
 def judge(witnesses: Sequence[Witness], stated: Cameras) -> Testimony:
     """Of the calibrations as stated. Without enough witnesses nothing is contradicted."""
-    for tolerance in TOLERANCES:
+    for tolerance in (1.0, FINE):
         bench = Bench(witnesses, tolerance)
         agreement = _agreement(bench, stated)
         suspected = [name for name, share in agreement.items() if share < SURE]
@@ -135,7 +138,11 @@ def judge(witnesses: Sequence[Witness], stated: Cameras) -> Testimony:
         if best is not None:
             return Testimony(agreement, best.changed, best.cause, best.remedy, share)
     bench = Bench(witnesses, WIDEST)
-    contradicted = tuple(name for name in sorted(bench.names, key=natural_key) if _contradicted(bench, stated, name))
+    names = sorted(bench.names, key=natural_key)
+    shares = bench.shares(stated, range(len(witnesses)))
+    if len(witnesses) > FEWEST_PAIRS and bool(np.all(shares < CONTRADICTS)):
+        return Testimony(_agreement(bench, stated), tuple(names))
+    contradicted = tuple(name for name in names if _contradicted(bench, stated, name))
     return Testimony(_agreement(bench if contradicted else Bench(witnesses), stated), contradicted)
 
 
@@ -150,8 +157,10 @@ def _best(bench: Bench, stated: Cameras, found: Sequence[Hypothesis]) -> tuple[H
     for hypothesis in found:
         pairs = bench.pairs_of(hypothesis.changed)
         share, total = bench.agreement(hypothesis.cameras, pairs), bench.agreement(hypothesis.cameras)
-        gain = share - bench.agreement(stated, pairs)
-        if len(pairs) > 1 and share >= EXPLAINED and gain >= GAIN and total > best[2] + 0.01:
+        before = bench.agreement(stated, pairs)
+        clear = share >= EXPLAINED and share - before >= max(GAIN, RESOLVED * (1 - before))
+        common = bench.tolerance > FINE or set(hypothesis.changed) >= set(bench.names)
+        if len(pairs) > 1 and clear and common and total > best[2] + 0.01:
             best = hypothesis, share, total
     return best[0], best[1]
 

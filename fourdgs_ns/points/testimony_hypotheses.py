@@ -16,7 +16,11 @@ from fourdgs_ns.points.agreement import Bench, Cameras
 ROUNDS = 4
 SEARCHED_CAMERAS = 16
 """Up to this many suspected cameras any exchange of poses among them is tried; of more, only whole orders are."""
-RESTARTS = 8
+OFF_CENTRE = 0.2
+"""Logarithm of the ratio of sizes from which a principal point is the centre of pictures of another size."""
+RESTARTS = 6
+FOUND = 0.9
+"""Agreement from which no other order is looked for."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +75,14 @@ def _mistaken_poses() -> list[Mistake]:
     axes = "y and z of the poses are flipped (OpenCV axes where OpenGL's are expected, or the reverse)"
     negate = "negate the second and third column of each camera-to-world matrix (rows, where it is world-to-camera)"
     inverse = "the matrices are inverted (camera-to-world where world-to-camera is expected, or the reverse)"
-    both = "the matrices are inverted and their y and z flipped"
-    invert = "invert each matrix"
+    invert = "invert each matrix (in layouts with {} axes then also negate its second and third column)"
     roll = "the poses are rolled by {} degrees (columns of the rotation in another order, or pictures that were turned)"
     reorder = "write the columns of each rotation in the order of the layout, or turn the pictures back"
     return [
         mistake(axes, negate, lambda p: p @ flip),
-        mistake(inverse, invert, inv),
-        mistake(both, f"{invert}, then {negate}", lambda p: inv(p) @ flip),
-        mistake(both, f"{negate}, then {invert}", lambda p: inv(p @ flip)),
-        mistake(inverse, invert, lambda p: inv(p @ flip) @ flip),
+        # Flips before the inverse turn the world as a whole, which no picture tells.
+        mistake(inverse, invert.format("OpenGL"), inv),
+        mistake(inverse, invert.format("OpenCV"), lambda p: inv(p) @ flip),
         *(mistake(roll.format(90 * q), reorder, lambda p, q=q: p @ rolled(q)) for q in (1, 2, 3)),  # type: ignore[misc]
     ]
 
@@ -95,7 +97,8 @@ def _mistaken_sizes() -> list[Mistake]:
         return undo
 
     def centred(camera: Camera) -> float:
-        return camera.width / max(2 * float(camera.intrinsics[0, 2]), 1e-9)
+        factor = camera.width / max(2 * float(camera.intrinsics[0, 2]), 1e-9)
+        return 1.0 if abs(np.log(factor)) < OFF_CENTRE else factor
 
     def of_size(factor: Callable[[Camera], float]) -> Callable[[Camera], str]:
         return lambda c: (
@@ -173,7 +176,8 @@ def _other_order(bench: Bench, stated: Cameras, suspected: Sequence[str]) -> Hyp
         candidates.append(("plain", dict(zip(plain, natural))))
         candidates.append(("natural", dict(zip(natural, plain))))
     movable = [name for name in natural if name in suspected]
-    if len(movable) <= SEARCHED_CAMERAS:
+    explained = any(bench.agreement(_exchanged(stated, given)) >= FOUND for _, given in candidates)
+    if not explained and len(movable) <= SEARCHED_CAMERAS:
         candidates.append(("", _search(bench, stated, movable)))
     rigs = [(_exchanged(stated, given), order, given) for order, given in candidates]
     if not rigs:
@@ -206,6 +210,8 @@ def _search(bench: Bench, stated: Cameras, movable: Sequence[str]) -> dict[str, 
         score = bench.agreement({**stated, **{n: rigs[n][o] for n, o in given.items()}}, pairs) if pairs else 0.0
         if score > best[0] + 1e-6:
             best = score, given
+        if score >= FOUND:
+            break
     return best[1]
 
 

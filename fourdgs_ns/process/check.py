@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from fourdgs_ns.common.console import say
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import write_bytes
 from fourdgs_ns.points.instants import PosedImage, matching_downscale, read_instants
-from fourdgs_ns.points.testimony import Testimony, testify
+from fourdgs_ns.points.testimony import SURE, Testimony, testify
 from fourdgs_ns.process.epipolar import WINDOW, PairErrors, clock_errors, pair_errors
 from fourdgs_ns.process.prediction import predict
 
@@ -62,15 +62,18 @@ def check_capture(
     if sheet is not None:
         write_contact_sheet(sheet, max(posed, key=len))
         advance()
-    items = [_cameras(capture), *_places(capture), *_content(posed), *_testimony(testify(capture, capture.cameras))]
+    names = sorted({name for images in posed for name in images}, key=natural_key)
+    own = {name: [images[name].image for images in posed if name in images] for name in names}
+    showing = [name for name in names if not all(_empty(image) for image in own[name])]
+    items = [_cameras(capture), *_places(capture), *_content(own), *_testimony(testify(capture, capture.cameras))]
     advance()
     fixed = [c.name for c in capture.cameras if not c.moves]
     if len(fixed) >= 2:
         errors = pair_errors([({n: p[n] for n in p if n in fixed}, g, m) for p, g, m in images])
         advance()
         items += [_overlap(fixed, errors), _static(fixed, errors, posed), *_moving(capture, fixed, errors)]
-        items.append(_exposure(posed))
-    items.append(_blur(posed))
+        items += _exposure({name: own[name] for name in showing})
+    items += _blur({name: own[name] for name in showing})
     items += predict(capture, iterations)
     if sheet is not None:
         items.append(_item("green", "contact sheet", str(sheet)))
@@ -140,6 +143,8 @@ def _gather(
         window = [f for f in range(m - margin, m + margin + 1) if f in gray]
         # A camera without one of the frames cannot be followed there.
         present = {n: i for n, i in posed[m].items() if all(n in gray[f] for f in window)}
+        if len(present) < min(2, len(posed[m])):
+            window, present = [m], posed[m]
         entries.append((present, {n: [gray[f][n] for f in window] for n in present}, window.index(m)))
     return entries
 
@@ -181,16 +186,13 @@ def _places(capture: Capture) -> list[Item]:
     return [_item("red", "places", text)]
 
 
-def _content(posed: Sequence[dict[str, PosedImage]]) -> list[Item]:
-    """Red for cameras that show nothing, or what another one shows."""
-    names = sorted({name for images in posed for name in images}, key=natural_key)
-    own = {name: [images[name].image for images in posed if name in images] for name in names}
-    empty = [name for name in names if all(_empty(image) for image in own[name])]
+def _content(own: Mapping[str, Sequence[np.ndarray]]) -> list[Item]:
+    """Red for cameras that show nothing, or what another one shows; the images of each."""
+    empty = [name for name, images in own.items() if all(_empty(image) for image in images)]
     twice = [
         f"{a} and {b}"
-        for a, b in combinations([name for name in names if name not in empty], 2)
-        if all(np.array_equal(images[a].image, images[b].image) for images in posed if a in images and b in images)
-        and any(a in images and b in images for images in posed)
+        for a, b in combinations([name for name in own if name not in empty], 2)
+        if len(own[a]) == len(own[b]) and all(map(np.array_equal, own[a], own[b]))
     ]
     items = []
     if empty:
@@ -211,16 +213,12 @@ def _testimony(testimony: Testimony) -> list[Item]:
     sentence = testimony.sentence()
     if sentence is not None:
         return [_item("red", "testimony", sentence)]
-    if not testimony.agreement:
+    least = min(testimony.agreement, key=lambda name: testimony.agreement[name], default="")
+    if not least or testimony.agreement[least] < SURE:
         return []
-    least = min(testimony.agreement, key=lambda name: testimony.agreement[name])
+    share = f"{100 * testimony.agreement[least]:.0f} %"
     return [
-        _item(
-            "green",
-            "testimony",
-            f"the pictures contradict no pose; of each camera's sure matches at least {testimony.agreement[least]:.0%} agree "
-            f"with it ({least})",
-        )
+        _item("green", "testimony", f"of each camera's sure matches at least {share} agree with its pose ({least})")
     ]
 
 
@@ -305,41 +303,38 @@ def _moving(capture: Capture, names: Sequence[str], errors: Sequence[PairErrors]
     return [_item(color, "synchronisation", f"{text}; {listed(said)}: {remedy}")]
 
 
-def _exposure(posed: Sequence[dict[str, PosedImage]]) -> Item:
-    """Mean linear brightness of each camera against the rig's median, in stops."""
-    names = sorted({n for images in posed for n in images})
-    means = {}
-    for name in names:
-        values = [np.mean((images[name].image / 255.0) ** 2.2) for images in posed if name in images]
-        means[name] = float(np.mean(values))
+def _exposure(own: Mapping[str, Sequence[np.ndarray]]) -> list[Item]:
+    """Mean linear brightness of each camera's images against the rig's median, in stops."""
+    means = {
+        name: float(np.mean([np.mean((image / 255.0) ** 2.2) for image in images])) for name, images in own.items()
+    }
+    if not means:
+        return []
     middle = float(np.median(list(means.values()))) + 1e-9
     stops = {n: float(np.log2((m + 1e-9) / middle)) for n, m in means.items()}
     off = {n: s for n, s in stops.items() if abs(s) > STOPS_YELLOW}
     if not off:
-        return _item("green", "exposure", f"cameras differ by at most {max(map(abs, stops.values())):.2f} stops")
+        return [_item("green", "exposure", f"cameras differ by at most {max(map(abs, stops.values())):.2f} stops")]
     said = [f"{n} {s:+.1f}" for n, s in sorted(off.items(), key=lambda kv: -abs(kv[1]))]
-    return _item(
-        "yellow", "exposure", f"stops brighter or darker than the others: {listed(said)}; train with colour correction"
-    )
+    text = f"stops brighter or darker than the others: {listed(said)}; train with colour correction"
+    return [_item("yellow", "exposure", text)]
 
 
-def _blur(posed: Sequence[dict[str, PosedImage]]) -> Item:
+def _blur(own: Mapping[str, Sequence[np.ndarray]]) -> list[Item]:
     """Energy of fine detail against coarser detail, which does not depend on exposure."""
-    sharpness: dict[str, list[float]] = {}
-    for images in posed:
-        for name, image in images.items():
-            gray = cv2.cvtColor(image.image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-            smooth = cv2.GaussianBlur(gray, (0, 0), 1.0)
-            smoother = cv2.GaussianBlur(gray, (0, 0), 2.0)
-            value = float(np.var(gray - smooth) / (np.var(smooth - smoother) + 1e-6))
-            sharpness.setdefault(name, []).append(value)
-    means = {n: float(np.median(v)) for n, v in sharpness.items() if max(v) > 0}
+    means = {name: float(np.median([_sharpness(image) for image in images])) for name, images in own.items()}
     if not means:
-        return _item("yellow", "sharpness", "there is no detail in any frame")
+        return []
     middle = float(np.median(list(means.values()))) + 1e-9
     soft = [f"{n} ({m / middle:.2f})" for n, m in means.items() if m / middle < BLUR_YELLOW]
     if soft:
-        return _item(
-            "yellow", "sharpness", f"less sharp than the others: {listed(soft)} of their detail; check the focus"
-        )
-    return _item("green", "sharpness", "all cameras are about equally sharp")
+        text = f"less sharp than the others: {listed(soft)} of their detail; check the focus"
+        return [_item("yellow", "sharpness", text)]
+    return [_item("green", "sharpness", "all cameras are about equally sharp")]
+
+
+def _sharpness(image: UInt8[np.ndarray, "h w 3"]) -> float:
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    smooth = cv2.GaussianBlur(gray, (0, 0), 1.0)
+    smoother = cv2.GaussianBlur(gray, (0, 0), 2.0)
+    return float(np.var(gray - smooth) / (np.var(smooth - smoother) + 1e-6))

@@ -187,8 +187,9 @@ def _clock_shift(curves: Float[np.ndarray, "m s"], shifts: Float[np.ndarray, " s
     speaking = curves[curves[:, best] < 2 * SUPPORT_PIXELS]
     if len(speaking) < FEWEST_MOVING:
         return None
-    cost = np.nanmedian(speaking, axis=0)
-    cost = np.where(np.isfinite(speaking).mean(axis=0) > 0.5, cost, np.inf)
+    followed_by_most = np.isfinite(speaking).mean(axis=0) > 0.5
+    cost = np.full(len(shifts), np.inf)
+    cost[followed_by_most] = np.nanmedian(speaking[:, followed_by_most], axis=0)
     around = np.abs(shifts - shifts[best]) <= 2.0
     best = int(np.where(around, cost, np.inf).argmin())
     informative = np.nanmax(np.where(np.isfinite(cost), cost, np.nan)) > 1.5 * cost[best] + 0.3
