@@ -17,20 +17,27 @@ def entry_point(arguments: list[str] | None = None) -> None:
 
     Who pipes into ``head`` gets no traceback.
     """
-    with interruptible():
+    try:
+        with interruptible():
+            _reported(arguments)
+    except BrokenPipeError:
+        close_quietly()
+
+
+def _reported(arguments: list[str] | None) -> None:
+    try:
         try:
-            try:
-                _run(arguments)
-            finally:
-                sys.stdout.flush()
-        except UserError as error:
-            report(error)
-            sys.exit(1)
-        except BrokenPipeError:
-            close_quietly()
-        except OSError as error:
-            report(as_user_error(error))
-            sys.exit(1)
+            _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except UserError as error:
+        report(error)
+        sys.exit(1)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        report(as_user_error(error))
+        sys.exit(1)
 
 
 def _run(arguments: list[str] | None) -> None:

@@ -96,7 +96,7 @@ def test_the_data_path_is_measured_and_its_store_is_kept(tmp_path):
     assert min(rates.decoding, rates.building, rates.served, rates.needed) > 0
     assert rates.peak >= rates.peak_building > 50e6
     assert len(list((root / ".fourdgs" / "frames").glob("*.rgb"))) == 3
-    assert [path.name for path in (root / ".fourdgs").iterdir()] == ["frames"]
+    assert (root / ".fourdgs" / "frames").is_dir()
 
 
 def test_the_table_of_memory_is_printed(capsys):

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -429,7 +430,9 @@ def as_torch(rng: random.Random, path: Path) -> None:
     """A checkpoint with another value in it, code among them."""
 
     def change() -> bytes:
-        tree = _thawed(torch.load(path, map_location="cpu", weights_only=False))
+        with mock.patch.dict(os.environ):
+            os.environ.pop("TORCH_FORCE_WEIGHTS_ONLY_LOAD", None)  # set where a run was read; this file is ours
+            tree = _thawed(torch.load(path, map_location="cpu", weights_only=False))
         odd = [
             *ODD, bait().Thing(), bait().act, torch.zeros(0), torch.zeros(3), torch.full((5, 3), math.nan),
             torch.zeros(2, 2, dtype=torch.int8),

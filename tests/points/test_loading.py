@@ -35,7 +35,7 @@ def test_triangulated_points_lie_on_the_surfaces_and_move_with_them(rig):
     # The held-out camera's files cannot be decoded: opening one would raise.
     points = load(rig)
     assert points.timed and "triangulated from 5 cameras at 3 instants" in points.source
-    assert points.positions.dtype == np.float32 and points.colors.dtype == np.uint8
+    assert points.positions.dtype == np.float64 and points.colors.dtype == np.uint8
     distance = rig.distance_to_surface(points.positions)
     assert len(distance) > 1000
     assert np.median(distance) < 0.005 * SCENE_SIZE
