@@ -34,8 +34,8 @@ GAIN = 0.2
 RESOLVED = 0.6
 """and of those that disagree as stated at least this many."""
 FINE = 0.25
-"""Times the usual distance: within it mistakes are sought that only bend the pictures, and happen to all cameras of a rig. What
-happens to some cameras must be gross to be told from errors of their calibration."""
+"""Times the usual distance: within it mistakes are sought that only bend the pictures, and happen to all cameras of a rig. All
+others must be gross, which errors of a calibration are not: matches disagree within ``WIDEST``, too."""
 WIDEST = 3.0
 """The same where no mistake explains the contradiction: rigs that were calibrated badly are not accused."""
 FEWEST_CAMERAS = 3
@@ -154,13 +154,15 @@ def _agreement(bench: Bench, stated: Cameras) -> dict[str, float]:
 def _best(bench: Bench, stated: Cameras, found: Sequence[Hypothesis]) -> tuple[Hypothesis | None, float]:
     """The mistake that explains most, and what it explains; None when none explains nearly all, and clearly more."""
     best: tuple[Hypothesis | None, float, float] = None, 0.0, 0.0
+    widest = Bench(bench.witnesses, WIDEST)
     for hypothesis in found:
         pairs = bench.pairs_of(hypothesis.changed)
         share, total = bench.agreement(hypothesis.cameras, pairs), bench.agreement(hypothesis.cameras)
         before = bench.agreement(stated, pairs)
         clear = share >= EXPLAINED and share - before >= max(GAIN, RESOLVED * (1 - before))
-        common = bench.tolerance > FINE or set(hypothesis.changed) >= set(bench.names)
-        if len(pairs) > 1 and clear and common and total > best[2] + 0.01:
+        gross = bench.tolerance > FINE and not hypothesis.bends and widest.agreement(stated, pairs) < SURE
+        common = bench.tolerance <= FINE and set(hypothesis.changed) >= set(bench.names)
+        if len(pairs) > 1 and clear and (gross or common) and total > best[2] + 0.01:
             best = hypothesis, share, total
     return best[0], best[1]
 

@@ -34,6 +34,8 @@ class Hypothesis:
     """Cameras whose calibration it changes."""
     cameras: Cameras
     """The rig as it would be."""
+    bends: bool = False
+    """Whether undoing it only bends the pictures, as errors of a pose may seem to."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Mistake:
     """Of one that it happened to."""
     remedy: str
     undo: Callable[[Camera], Camera]
+    bends: bool = False
 
 
 def hypotheses(bench: Bench, stated: Cameras, suspected: Sequence[str]) -> list[Hypothesis]:
@@ -55,7 +58,8 @@ def hypotheses(bench: Bench, stated: Cameras, suspected: Sequence[str]) -> list[
         changed = _where_it_helps(bench, stated, undone)
         if changed:
             cameras = {name: (undone if name in changed else stated)[name] for name in stated}
-            found.append(Hypothesis(mistake.cause(stated[changed[0]]), mistake.remedy, changed, cameras))
+            cause = mistake.cause(stated[changed[0]])
+            found.append(Hypothesis(cause, mistake.remedy, changed, cameras, mistake.bends))
     return found
 
 
@@ -131,15 +135,16 @@ def _mistaken_lenses(stated: Cameras) -> list[Mistake]:
             lambda _: "the lens is a fisheye (OpenCV's equidistant model) that is read as a perspective one",
             state.format("OPENCV_FISHEYE"),
             lambda c: replace(c, fisheye=True, distortion=c.distortion[:4]),
+            bends=True,
         )
     ]
     if any(camera.fisheye for camera in stated.values()):
         perspective = "the lens is a perspective one that is read as a fisheye"
-        found.append(Mistake(lambda _: perspective, state.format("OPENCV"), lambda c: replace(c, fisheye=False)))
+        found.append(Mistake(lambda _: perspective, state.format("OPENCV"), lambda c: replace(c, fisheye=False), True))
     if any(camera.fisheye or any(camera.distortion) for camera in stated.values()):
         done = "the pictures are undistorted already"
         flat = partial(replace, fisheye=False, distortion=())
-        found.append(Mistake(lambda _: done, "set the distortion to zero", flat))
+        found.append(Mistake(lambda _: done, "set the distortion to zero", flat, True))
     return found
 
 
