@@ -83,7 +83,7 @@ class _Rows(Progress):
         for task in [] if self.transient else self.tasks:
             if task.completed:
                 self._tell(task)
-        super().stop()
+        # Nothing was started, and older rich ends even that with an empty line.
 
     def _tell_if_due(self, task_id: TaskID) -> None:
         task = self._tasks[task_id]
