@@ -32,10 +32,13 @@ class Check:
 
         from fourdgs_ns.capture.layouts import read_capture
         from fourdgs_ns.common.console import remark
+        from fourdgs_ns.common.errors import UserError
         from fourdgs_ns.common.progress import progress_bar
         from fourdgs_ns.common.workspace import cache_directory
         from fourdgs_ns.process.check import check_capture, print_items
 
+        if self.contact_sheet is not None and self.contact_sheet.exists():
+            raise UserError(f"--contact-sheet {self.contact_sheet} exists; give another name, or remove it")
         capture = read_capture(self.capture, None if self.layout == "auto" else self.layout)
         for note in capture.notes:
             remark(note)

@@ -34,6 +34,8 @@ class Init:
     things survive."""
     out: Path | None = None
     """Also write the merged points to this PLY file (time, velocity_x.., static), for instance points3D.ply in the capture."""
+    overwrite: bool = False
+    """Whether the PLY file may replace one that is there."""
     layout: str = "auto"
     """Convention of the folder: n3dv, easyvolcap, transforms, dynamic3dgs, hyfluid; auto recognises it."""
     eval_cameras: tuple[str, ...] = ()
@@ -59,6 +61,8 @@ class Init:
         from fourdgs_ns.points.testimony import testify
         from fourdgs_ns.points.truth import check_against_truth, has_truth
 
+        if self.out is not None and self.out.is_file() and not self.overwrite:
+            raise UserError(f"--out {self.out} exists; give another name, or add --overwrite")
         if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):  # before the long work
             what = "is a folder" if self.out.is_dir() else "lies in a folder that does not exist"
             raise UserError(f"--out {self.out} {what}; give the name of a PLY file in a folder that does")

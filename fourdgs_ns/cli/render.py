@@ -11,6 +11,9 @@ import tyro
 
 from fourdgs_ns.common.console import say
 
+MOST_SCALE = 16
+"""Times the capture's size."""
+
 if TYPE_CHECKING:
     from fourdgs_ns.plugin.pipeline import DynamicGaussiansPipeline
     from fourdgs_ns.rendering.plans import Plan, Timing
@@ -64,8 +67,8 @@ class PathOptions(ABC):
             raise UserError(
                 "no run is given; name the folder of one, for instance outputs/stage/freetime/2026-01-01_120000"
             )
-        if not self.scale > 0:
-            raise UserError(f"--scale is {self.scale:g}; give a number above 0")
+        if not 0 < self.scale <= MOST_SCALE:
+            raise UserError(f"--scale is {self.scale:g}; give a number above 0 and at most {MOST_SCALE}")
         runs = [load_run(path, data=self.data) for path in self.runs]
         plan = self.plan(runs[0].pipeline, Timing(self.span, self.at, self.speed, self.fps, self.length))
         renderer = PanelRenderer(runs, plan, self.outputs, self.strip or len(runs) > 1)

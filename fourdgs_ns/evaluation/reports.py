@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.common.files import kept_json, make_folder, write_text
@@ -137,7 +138,7 @@ def comparison_table(runs: Mapping[str, Mapping[str, float]]) -> Table:
         best = None
         if score not in NEUTRAL_SCORES:
             best = min(known) if score.startswith(LOWER_IS_BETTER) else max(known)
-        cells = [f"[bold green]{_number(v)}[/]" if v is not None and v == best else _number(v) for v in values]
+        cells = [Text(_number(v), "bold green" if v is not None and v == best else "") for v in values]
         table.add_row(score.replace("_", " "), *cells)
     return table
 

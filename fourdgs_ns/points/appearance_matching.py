@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 RATIO = 0.8
 """Nearest over second nearest descriptor distance (Lowe 2004)."""
 SAME_PLACE = 2.0
 """Features this many pixels apart are one blob."""
+STAYS = 0.004
+"""Of the longer side: what lies at the same place of two pictures is a logo, a clock or dirt, and says nothing."""
 ORIENTATIONS = 3
 """Most that SIFT gives to one blob, beyond the first."""
 
@@ -26,6 +28,13 @@ def mutual_matches(
     best_ba, good_back = _nearest(b, a, pixels_a)
     ids = np.flatnonzero(good & (best_ba[best_ab] == np.arange(len(a))) & good_back[best_ab])
     return np.stack([ids, best_ab[ids]], axis=1)
+
+
+def apart(
+    pixels_a: Float[np.ndarray, "m 2"], pixels_b: Float[np.ndarray, "m 2"], side: float
+) -> Bool[np.ndarray, " m"]:
+    """Matches that do not lie at the same place of two pictures, whose longer side is ``side``, as logos, clocks and dirt do."""
+    return np.abs(pixels_a - pixels_b).max(axis=1, initial=0.0) > STAYS * side
 
 
 def _nearest(a: np.ndarray, b: np.ndarray, pixels_b: np.ndarray, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from fourdgs_ns.points.cache_key import cache_key
 from fourdgs_ns.points.testimony_hypotheses import Hypothesis, hypotheses
 from fourdgs_ns.points.witnesses import Witness, pictures_of, witnesses_of
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same pictures are judged otherwise than before."""
 
 SURE = 0.85
@@ -38,6 +38,7 @@ FINE = 0.25
 others must be gross, which errors of a calibration are not: matches disagree within ``WIDEST``, too."""
 WIDEST = 3.0
 """The same where no mistake explains the contradiction: rigs that were calibrated badly are not accused."""
+MOVED = "the frames at the end of the clip are left out: the camera was moved or turned meanwhile, or its poses say so wrongly"
 FEWEST_CAMERAS = 3
 """A single pair is one witness, which a texture that repeats can mislead."""
 FEWEST_PAIRS = 3
@@ -87,7 +88,7 @@ def _percent(shares: Sequence[float]) -> str:
 
 
 def testify(capture: Capture, cameras: Sequence[RecordedCamera]) -> Testimony:
-    """Of the pictures of ``cameras``, at the first instant or, where that shows little, in the middle of the clip.
+    """Of the pictures of ``cameras``, at the first instant (where that shows little, in the middle of the clip), and at the last.
 
     Kept with the capture, so that the same pictures are asked once.
 
@@ -96,7 +97,7 @@ def testify(capture: Capture, cameras: Sequence[RecordedCamera]) -> Testimony:
     """
     if len(cameras) < FEWEST_CAMERAS:
         return Testimony({})
-    instants = sorted({0, capture.num_frames // 2})
+    instants = sorted({0, capture.num_frames // 2, capture.num_frames - 1})
     key = cache_key(capture, cameras, instants, {c.name: 1.0 for c in cameras}, {"testimony": VERSION})
     file = cache_directory(capture.root) / f"testimony-{key}.json"
     kept = _load(file)
@@ -107,6 +108,23 @@ def testify(capture: Capture, cameras: Sequence[RecordedCamera]) -> Testimony:
 
 
 def _ask(cameras: Sequence[RecordedCamera], instants: Sequence[int]) -> Testimony:
+    first = _ask_one(cameras, instants[:2])
+    if first.contradicted or len(instants) == 1:
+        return first
+    last = _ask_one(cameras, instants[-1:])
+    if not last.contradicted:
+        return first
+    # What held at the beginning and does no longer is no mistake of a calibration.
+    return replace(
+        last,
+        cause=MOVED,
+        remedy="state its pose in each frame, or train on the frames before with --frames",
+        explained=1.0,
+    )
+
+
+def _ask_one(cameras: Sequence[RecordedCamera], instants: Sequence[int]) -> Testimony:
+    """At the instant of ``instants`` that shows most, the first one that shows enough."""
     asked: tuple[list[Witness], Cameras] = [], {}
     for instant in instants:
         pictures = pictures_of(cameras, instant)

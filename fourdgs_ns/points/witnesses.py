@@ -15,7 +15,7 @@ from fourdgs_ns.capture.sources import read_frames
 from fourdgs_ns.common.cores import workers
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.geometry.epipolar import consistent
-from fourdgs_ns.points.appearance_matching import mutual_matches
+from fourdgs_ns.points.appearance_matching import apart, mutual_matches
 from fourdgs_ns.points.features import Features, find_features
 
 LONG_SIDE = 800
@@ -28,8 +28,6 @@ ALL_PAIRS = 9
 PARTNERS = 5
 STRONGEST = 300
 FEWEST_STRONGEST = 5
-STAYS = 0.004
-"""Of the longer side: what lies at the same place of two pictures is a logo, a clock or dirt, and says nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +115,7 @@ def _witness(a: Picture, b: Picture) -> Witness | None:
     rows = _matches(a.features, b.features)
     small_a, small_b = a.features.pixels[rows[:, 0]], b.features.pixels[rows[:, 1]]
     side = max(a.camera.width, a.camera.height) / a.scale.max()
-    moved = np.abs(small_a - small_b).max(axis=1, initial=0.0) > STAYS * side
+    moved = apart(small_a, small_b, side)
     small_a, small_b = small_a[moved], small_b[moved]
     pixels_a, pixels_b = small_a * a.scale, small_b * b.scale
     sure = consistent(small_a, small_b)

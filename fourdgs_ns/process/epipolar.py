@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, UInt8
 
 from fourdgs_ns.geometry.camera import fundamental
 from fourdgs_ns.geometry.epipolar import consistent, line_distance
+from fourdgs_ns.points.appearance_matching import apart
 from fourdgs_ns.points.instants import PosedImage
 from fourdgs_ns.points.triangulate import TriangulationOptions, camera_pairs
 from fourdgs_ns.process.offsets import PairOffset, solve_offsets
-from fourdgs_ns.process.rig_features import features_of, match
+from fourdgs_ns.process.rig_features import RigFeatures, features_of, match
 
 WINDOW = 10
 """Frames before and after an instant over which points are followed."""
@@ -111,7 +112,7 @@ def pair_errors(
         present = [n for n in names if n in posed]
         poses = np.stack([posed[n].camera.world_from_camera for n in present])
         pairs_of = [(present[i], present[j]) for i, j in camera_pairs(poses, COMPARED)]
-        chosen = {(a, b): match(features[a], features[b]) for a, b in pairs_of}
+        chosen = {(a, b): _apart(features[a], features[b], posed[a].image) for a, b in pairs_of}
         # Only what is matched somewhere is followed.
         paths = {}
         for n in posed:
@@ -123,6 +124,12 @@ def pair_errors(
             followed = Followed(features[a].pixels[pairs[:, 0]], paths[b][:, pairs[:, 1]], paths[a][:, pairs[:, 0]])
             gathered.setdefault((a, b), []).append((posed[a], posed[b], followed, middle))
     return [summarize_pair(a, b, parts) for (a, b), parts in gathered.items()]
+
+
+def _apart(a: RigFeatures, b: RigFeatures, image: UInt8[np.ndarray, "h w 3"]) -> Int[np.ndarray, "m 2"]:
+    """Matches that say something about the poses; see :func:`apart`."""
+    rows = match(a, b)
+    return rows[apart(a.pixels[rows[:, 0]], b.pixels[rows[:, 1]], max(image.shape))]
 
 
 def clock_errors(errors: Sequence[PairErrors], names: Sequence[str]) -> dict[str, float]:

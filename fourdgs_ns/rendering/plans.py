@@ -31,6 +31,9 @@ from fourdgs_ns.representation.clip_time import read_time
 ON_FRAME = 0.02
 """A time this share of a frame interval away from a frame counts as that frame."""
 
+MOST_IMAGES = 1_000_000
+"""Of a video: hours of it."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -71,6 +74,7 @@ class Timing:
         """
         clip = pipeline.gaussians.clip
         fps = self.checked_fps(frame_rate(clip))
+        check_count(fps * (clip.duration_seconds / self.speed if self.at is None else self.length))
         if self.at is not None:
             return np.full(max(round(self.length * fps), 1), time_in(pipeline, self.at, "--at")), fps
         if self.span is None and clip.duration_seconds <= 0:
@@ -102,6 +106,14 @@ class Timing:
     def whole_clip(self) -> bool:
         """True when the images are the capture's frames, all of them."""
         return self.at is None and self.span is None and self.speed == 1 and self.fps is None
+
+
+def check_count(images: float) -> None:
+    """Refuse a video of more than :data:`MOST_IMAGES`."""
+    if images > MOST_IMAGES:
+        raise UserError(
+            f"that video would have {images:.3g} images; at most {MOST_IMAGES:,}: see --speed, --fps and --length"
+        )
 
 
 def time_in(pipeline: DynamicGaussiansPipeline, text: str, option: str) -> float:
@@ -219,6 +231,7 @@ def saved_plan(pipeline: DynamicGaussiansPipeline, file: Path, timing: Timing, s
     elif timing.span is not None or own is None:
         own = np.linspace(*timing.ends(pipeline), steps)
     poses = path.camera_to_worlds.numpy().astype(np.float64)
+    check_count((steps - 1) / timing.speed)
     count = max(round((steps - 1) / timing.speed) + 1, 1)
     times = np.interp(np.linspace(0, steps - 1, count), np.arange(steps), own)
     cameras = assemble(path[0:1], between(poses, count), times, scale)

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera, look_at, pinhole
 from fourdgs_ns.geometry.epipolar import consistent
 from fourdgs_ns.points import testimony
+from fourdgs_ns.points.appearance_matching import apart
 from fourdgs_ns.points.loading import load_points
 from fourdgs_ns.points.testimony import FEWEST_CAMERAS, Testimony, judge
 from fourdgs_ns.points.witnesses import Witness, pictures_of, witnesses_of
@@ -217,3 +218,17 @@ def test_random_points_are_a_warning_that_says_why_and_what_to_do(rig, capsys):
     load_points(poor, train_cameras=[poor.cameras[0].name], downscale=1.0, num_random=50, contradiction="poses lie")
     told = " ".join(capsys.readouterr().out.split())
     assert "likely because poses lie" in told and "50 random points" in told and "fourdgs-ns check" in told
+
+
+def test_a_camera_that_moved_during_the_clip_is_named(monkeypatch):
+    """Its pose holds at the first instant and not at the last."""
+    said = {0: Testimony({"a": 1.0, "b": 1.0, "c": 1.0}), 9: Testimony({"a": 1.0, "b": 0.1, "c": 1.0}, ("b",))}
+    monkeypatch.setattr(testimony, "_ask_one", lambda cameras, instants: said[instants[0]])
+    assert testimony._ask([], [0]).contradicted == ()
+    told = testimony._ask([], [0, 5, 9])
+    assert told.contradicted == ("b",) and "was moved or turned" in told.sentence() and "--frames" in told.sentence()
+
+
+def test_what_stays_at_its_place_in_both_pictures_says_nothing():
+    there, here = np.array([[10.0, 10.0], [50.0, 20.0]]), np.array([[10.3, 9.9], [80.0, 20.0]])
+    assert apart(there, here, 320).tolist() == [False, True]

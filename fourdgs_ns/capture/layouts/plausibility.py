@@ -34,8 +34,8 @@ def _axes(capture: Capture) -> list[str]:
     }
     said = " and ".join(remedies[word] for word in meant.split(" and "))
     return [
-        f"as they are read, the cameras of {capture.root} look at no common place, but all of them do if their poses are "
-        f"{meant}; unless the rig looks outwards, {said}"
+        f"as they are read, the cameras of {capture.root} look at no common place; where the rig looks outwards that is right, "
+        f"else they do if their poses are {meant}: {said}"
     ]
 
 
