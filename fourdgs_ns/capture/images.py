@@ -56,21 +56,22 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w c"]:
     Raises:
         UserError: the file is missing, damaged, or of a type that is not read.
     """
-    return _as_rgb(_to_8_bit(_read_stored(path), path))
+    return _as_rgb(_to_8_bit(_read_stored(path)))
 
 
 def read_mask(path: Path, labels: bool = False) -> UInt8[np.ndarray, "h w"]:
     """255 for the subject, 0 elsewhere; of ``labels`` whatever is not 0 is the subject.
 
     Values that are only 0 and 1 are scaled to 0 and 255. Of a colour image the brightest channel counts, of one that is
-    transparent somewhere (a cut-out) the alpha channel. Errors as in :func:`read_image`.
+    transparent somewhere (a cut-out) the alpha channel, of a coloured palette the numbers. Errors as in :func:`read_image`.
     """
-    if labels:
-        return (read_levels(path) > 0).astype(np.uint8) * 255
     mask = _read_stored(path)
+    numbers = _palette_numbers(path, mask)
+    if labels or numbers is not None:
+        return ((_single_channel(mask) if numbers is None else numbers) > 0).astype(np.uint8) * 255
     # 0/1 is told apart before 16-bit files are scaled, which would round 1 to 0.
     scale = mask.max(initial=0) <= 1 and (mask.ndim == 2 or mask.shape[2] != 4)
-    return _single_channel(mask.astype(np.uint8) * 255 if scale else _to_8_bit(mask, path))
+    return _single_channel(mask.astype(np.uint8) * 255 if scale else _to_8_bit(mask))
 
 
 def read_levels(path: Path) -> Integer[np.ndarray, "h w"]:
@@ -79,11 +80,17 @@ def read_levels(path: Path) -> Integer[np.ndarray, "h w"]:
     Errors as in :func:`read_image`.
     """
     stored = _read_stored(path)
+    numbers = _palette_numbers(path, stored)
+    return _single_channel(stored) if numbers is None else numbers
+
+
+def _palette_numbers(path: Path, stored: np.ndarray) -> UInt8[np.ndarray, "h w"] | None:
+    """What an image with a coloured palette counts, as segmentation networks write it; None for all others."""
     colored = stored.ndim == 3 and (stored[:, :, :1] != stored[:, :, :3]).any()
-    if colored and probe_image(path).has_palette:
-        with Image.open(path) as image:
-            return np.array(image, np.uint8)
-    return _single_channel(stored)
+    if not (colored and probe_image(path).has_palette):
+        return None
+    with Image.open(path) as image:
+        return np.array(image, np.uint8)
 
 
 @lru_cache(maxsize=65_536)
@@ -114,6 +121,8 @@ def _read_stored(path: Path) -> np.ndarray:
             f"{path} cannot be decoded as an image: it is damaged, incomplete or of an unknown format; copy it again "
             "from its source, or leave the frame out with --frames"
         )
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UserError(f"{path} holds {image.dtype} values; save it as 8 or 16 bit PNG or as JPEG")
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.ndim == 3 and image.shape[2] not in (3, 4):
@@ -148,12 +157,8 @@ def _is_truncated_jpeg(data: bytes) -> bool:
     return False
 
 
-def _to_8_bit(image: np.ndarray, path: Path) -> UInt8[np.ndarray, "h w *c"]:
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype == np.uint16:
-        return ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    raise UserError(f"{path} holds {image.dtype} values; save it as 8 or 16 bit PNG or as JPEG")
+def _to_8_bit(image: np.ndarray) -> UInt8[np.ndarray, "h w *c"]:
+    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def _as_rgb(image: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w c"]:

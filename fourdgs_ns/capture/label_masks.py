@@ -14,6 +14,7 @@ from fourdgs_ns.capture.images import read_levels
 from fourdgs_ns.common.errors import UserError
 
 SAMPLED_CAMERAS = 8
+SAMPLED_FRAMES = 5
 SOLID = 0.97
 """Of the largest value that a file can hold: half of a matte's subject is at least this."""
 MOST_LABELS = 40
@@ -42,7 +43,7 @@ def label_masks(sources: Sequence[FrameSource]) -> tuple[list[FrameSource], str 
     counts: Counter[int] = Counter()
     solid = flat = behind = 0
     for source in images[:: max(1, -(-len(images) // SAMPLED_CAMERAS))]:
-        for path in {source.paths[len(source) // 2], source.paths[-1]}:
+        for path in {source.paths[i] for i in np.linspace(0, len(source) - 1, SAMPLED_FRAMES).round().astype(int)}:
             try:
                 levels = read_levels(path)
             except UserError:  # said when it is decoded, with its frame

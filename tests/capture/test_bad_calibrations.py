@@ -1,9 +1,12 @@
 """Calibrations of N3DV and EasyVolcap that cannot be used end in one sentence that names the file or camera and the remedy."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fourdgs_ns.capture.layouts import read_capture
+from fourdgs_ns.capture.layouts.conventions import checked_pose
 from tests.capture import writers
 from tests.capture.refusals import refused, replace_in, truncate
 
@@ -148,3 +151,10 @@ def test_offsets_without_a_rate(tmp_path):
     writers.write_easyvolcap(tmp_path)
     writers.write_json(tmp_path / "sync.json", {"00": 0.1})
     refused(lambda: read_capture(tmp_path), "sync.json", "metadata.json")
+
+
+def test_a_transposed_pose_is_told():
+    """Its translation stands in the last row, and the camera would stand at the origin."""
+    pose = np.eye(4)
+    pose[:3, 3] = 1, 2, 3
+    refused(lambda: checked_pose(pose.T, "cam01", Path("transforms.json")), "cam01", "transforms.json", "transposed")

@@ -1,5 +1,7 @@
 """COLMAP folders as programs and people leave them."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -185,3 +187,24 @@ def test_rows_whose_order_is_not_clear(tmp_path):
 def test_rows_whose_order_is_clear(names, tmp_path):
     rig = write_rows(tmp_path, names, names)
     _same_rig(read_capture(tmp_path), list(rig.values()))
+
+
+def test_frames_in_one_folder_are_no_cameras(tmp_path):
+    rig = writers.rig()
+    names = [f"{c.name}_{i:06d}.jpg" for c in rig for i in range(3)]
+    write_colmap_binary(tmp_path / "sparse" / "0", [c for c in rig for _ in range(3)], names)
+    for name in names:
+        writers.write_image(tmp_path / "images" / name)
+    refused(lambda: read_capture(tmp_path), "cam00_000000.jpg and cam00_000001.jpg", "frames of one camera")
+
+
+def test_a_folder_per_frame_in_transforms_is_no_camera(tmp_path):
+    names = [camera.name for camera in writers.write_transforms(tmp_path)]
+    listing = json.loads((tmp_path / "transforms.json").read_text())
+    entries = [{k: v for k, v in e.items() if k not in ("camera_label", "time", "frame_id")} for e in listing["frames"]]
+    own = dict(zip(names, entries[:: len(entries) // len(names)], strict=True))
+    listing["frames"] = [own[n] | {"file_path": f"by_frame/{i:06d}/{n}.png"} for i in range(3) for n in names]
+    for entry in listing["frames"]:
+        writers.write_image(tmp_path / entry["file_path"])
+    (tmp_path / "transforms.json").write_text(json.dumps(listing))
+    refused(lambda: read_capture(tmp_path), "a folder per frame", *names)

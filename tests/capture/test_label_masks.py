@@ -5,8 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fourdgs_ns.capture.capture import ImageFrames
+from fourdgs_ns.capture.images import read_mask
+from fourdgs_ns.capture.label_masks import label_masks
 from fourdgs_ns.capture.layouts import read_capture
 from fourdgs_ns.capture.sources import read_masks
+from fourdgs_ns.common.errors import UserError
 from tests.capture import writers
 from tests.capture.refusals import refused
 
@@ -99,3 +103,31 @@ def test_mattes_stay_mattes(draw, tmp_path):
 def test_jpeg_blurs_labels(tmp_path):
     write(tmp_path, gray, ".jpg")
     refused(lambda: read_capture(tmp_path), "000000.jpg", "JPEG", "PNG")
+
+
+def test_one_subject_in_a_coloured_palette_is_read_by_its_number(tmp_path):
+    """As DAVIS, and what learned from it, writes it: number 1 is a dark red."""
+    numbers = np.zeros((20, 30), np.uint8)
+    numbers[5:15, 8:20] = 1
+    image = Image.fromarray(numbers, "P")
+    image.putpalette([0, 0, 0, 128, 0, 0] + [0] * 762)
+    image.save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), numbers * 255)
+
+
+def test_labels_of_any_sampled_frame_make_all_of_them_labels(tmp_path):
+    subject = np.zeros((20, 30), np.uint8)
+    subject[5:15, 8:20] = 1
+    paths = tuple(tmp_path / f"{i:06d}.png" for i in range(3))
+    for i, path in enumerate(paths):
+        cv2.imwrite(str(path), subject * (5 if i == 0 else 1))
+    (marked,), note = label_masks([ImageFrames(paths)])
+    assert marked.labels and "5" in note
+    for path in paths:
+        np.testing.assert_array_equal(read_mask(path, labels=True), subject * 255)
+
+
+def test_masks_of_floats_are_one_line(tmp_path):
+    cv2.imwrite(str(tmp_path / "mask.tif"), np.ones((4, 4), np.float32))
+    with pytest.raises(UserError, match=r"mask\.tif holds float32 values"):
+        read_mask(tmp_path / "mask.tif")

@@ -17,7 +17,7 @@ from fourdgs_ns.capture.capture import Capture, ImageFrames, RecordedCamera
 from fourdgs_ns.capture.layouts.colmap_model import ModelImage, count_images, find_model, find_models, read_model
 from fourdgs_ns.capture.layouts.layout import Calibration, Layout
 from fourdgs_ns.capture.layouts.named_rig import capture_of, frames_by_camera
-from fourdgs_ns.capture.layouts.rig import Movement, movement, size_of
+from fourdgs_ns.capture.layouts.rig import Movement, movement, refuse_folders_of_frames, size_of
 from fourdgs_ns.capture.layouts.sequences import listed, natural_key, telling_names
 from fourdgs_ns.common.errors import UserError
 from fourdgs_ns.geometry.camera import Camera
@@ -95,18 +95,23 @@ def _posed_cameras(folder: Path) -> list[_Posed]:
     size = size_of(image.world_from_camera for image in images)
     posed = [_posed(n, by_camera[n], lenses, size, folder) for n in sorted(by_camera, key=natural_key)]
     if any(own.movement.moves for own in posed):
-        _refuse_folders_of_frames(_grouped(stems, images), size, folder)
+        poses = {stem: [image.world_from_camera for image in own] for stem, own in _grouped(stems, images).items()}
+        refuse_folders_of_frames(poses, size, folder, images[0].name)
+    if len(set(parents)) == 1:
+        _refuse_frames_as_cameras(images, folder)
     return posed
 
 
-def _refuse_folders_of_frames(by_file: dict[str, list[ModelImage]], size: float, folder: Path) -> None:
-    """Names of files, not of folders, are those of cameras where only files of one name have one pose."""
-    several = any(len(images) > 1 for images in by_file.values())
-    if several and not any(_movement(images, size).moves for images in by_file.values()):
-        raise UserError(
-            f"images in {folder} lie in a folder per frame ({next(iter(by_file.values()))[0].name}, ...), and are of cameras "
-            f"{listed(list(by_file))}; put each camera's images into a folder of its own"
-        )
+def _refuse_frames_as_cameras(images: Sequence[ModelImage], folder: Path) -> None:
+    """Where all images lie in one folder each is a camera, and no two cameras have one pose."""
+    known: dict[bytes, str] = {}
+    for image in images:
+        first = known.setdefault(image.world_from_camera.tobytes(), image.name)
+        if first != image.name:
+            raise UserError(
+                f"images in {folder} that lie in one folder have the same pose ({first} and {image.name}), so they are frames of "
+                "one camera; put each camera's images into a folder of its own"
+            )
 
 
 def _grouped(names: Sequence[str], images: Sequence[ModelImage]) -> dict[str, list[ModelImage]]:

@@ -41,6 +41,11 @@ def checked_pose(pose: Float[np.ndarray, "r 4"], camera: str, path: Path) -> Flo
             f"the pose of camera '{camera}' in {path} holds NaN or infinite numbers; "
             f"calibrate that camera again or leave it out"
         )
+    if len(pose) == 4 and np.abs(pose[3] - [0, 0, 0, 1]).max() > ROTATION_TOLERANCE:
+        raise UserError(
+            f"the last row of the pose of camera '{camera}' in {path} is {pose[3].tolist()} instead of 0 0 0 1, as in a "
+            "transposed matrix; write it row by row"
+        )
     rotation = pose[:3, :3]
     deviation = np.abs(rotation.T @ rotation - np.eye(3)).max()
     determinant = np.linalg.det(rotation)

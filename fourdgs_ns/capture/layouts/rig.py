@@ -78,6 +78,23 @@ def movement(world_from_camera: Float[np.ndarray, "n 4 4"], size: float) -> Move
     return Movement(float(np.degrees(turn).max()), spread / size if size > 0 else 0.0)
 
 
+def refuse_folders_of_frames(
+    poses: Mapping[str, Sequence[Float[np.ndarray, "4 4"]]], size: float, where: Path, example: str
+) -> None:
+    """Refuse a rig of ``size`` whose images lie in a folder per frame, which would exchange cameras and frames.
+
+    Args:
+        poses: world_from_camera of the images, by the names of their files: where only files of one name have one pose, they are
+            a camera's.
+    """
+    several = any(len(own) > 1 for own in poses.values())
+    if several and not any(movement(np.stack(own), size).moves for own in poses.values()):
+        raise UserError(
+            f"images in {where} lie in a folder per frame ({example}, ...), and are of cameras {listed(list(poses))}; put each "
+            "camera's images into a folder of its own"
+        )
+
+
 def rig_fps(root: Path, tracks: Mapping[str, Track]) -> tuple[float, tuple[str, ...]]:
     """Frame rate of a capture: from metadata.json, else from its videos' headers, else assumed with a note."""
     if any(track.fps is not None for track in tracks.values()):

@@ -18,6 +18,7 @@ import numpy as np
 from fourdgs_ns.capture.capture import Capture
 from fourdgs_ns.capture.images import probe_image
 from fourdgs_ns.capture.layouts.entries import (
+    CAMERA_KEYS,
     Entry,
     camera_names,
     camera_of,
@@ -32,6 +33,7 @@ from fourdgs_ns.capture.layouts.rig import (
     FixedCamera,
     movement,
     on_common_clock,
+    refuse_folders_of_frames,
     require_cameras,
     require_files,
     rig_capture,
@@ -82,6 +84,8 @@ def read(root: Path) -> Capture:
     by_camera: dict[str, list[Entry]] = {n: [] for n in sorted(set(names), key=natural_key)}
     for camera, entry in zip(names, entries, strict=True):
         by_camera[camera].append(entry)
+    if not any(key in entries[0].fields for key in CAMERA_KEYS):
+        _refuse_folders_of_frames(listing, by_camera)
     if not timed and all(len(own) == 1 for own in by_camera.values()):
         capture = _whole_cameras(root, content, {camera: own[0] for camera, own in by_camera.items()})
     else:
@@ -90,6 +94,16 @@ def read(root: Path) -> Capture:
     if isinstance(cloud, str) and path_in(root, cloud).is_file():
         return replace(capture, point_files=(path_in(root, cloud),))
     return capture
+
+
+def _refuse_folders_of_frames(listing: Path, by_camera: Mapping[str, Sequence[Entry]]) -> None:
+    entries = [entry for own in by_camera.values() for entry in own]
+    size = size_of(entry.world_from_camera for entry in entries)
+    if all(movement(np.stack([e.world_from_camera for e in own]), size).moves for own in by_camera.values()):
+        poses: dict[str, list[np.ndarray]] = {}
+        for entry in entries:
+            poses.setdefault(entry.path.stem, []).append(entry.world_from_camera)
+        refuse_folders_of_frames(poses, size, listing, "/".join(entries[0].path.parts[-2:]))
 
 
 def find_calibration(path: Path) -> Path | None:
