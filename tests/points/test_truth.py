@@ -97,7 +97,10 @@ def test_command_reports_checks_writes_and_reuses(stage_capture, tmp_path, capsy
         path.parent for path in (stage_capture / ".fourdgs").glob("points-*/points.ply") if read(path) == read(out)
     )
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("instant-*.npz")}
-    entry_point(arguments)
+    with pytest.raises(SystemExit):
+        entry_point(arguments)
+    assert "exists" in capsys.readouterr().err
+    entry_point([*arguments, "--overwrite"])
     assert {path.name: path.stat().st_mtime_ns for path in folder.glob("instant-*.npz")} == before
 
 
