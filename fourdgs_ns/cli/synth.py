@@ -32,6 +32,13 @@ class Synth:
     """Frames per second, exactly constant."""
     scene: Literal["stage", "studio"] = "stage"
     """stage: seen by a frontal arc of cameras, as in Neural 3D Video. studio: seen by a dome from all around."""
+    backdrop: Literal["room", "plain", "green", "gradient"] = "room"
+    """Behind the things. plain, green, gradient: no room, they stand on a disc before one grey, one green, or a wall in slowly
+    changing light; --scene studio has its cameras all around. Masks of easyvolcap then cut out all that stands on the disc."""
+    spill: bool = False
+    """With a backdrop: its light colours the outlines of what stands before it."""
+    uneven: bool = False
+    """With a backdrop: cameras but the first differ in exposure by up to 0.3 stops, and their corners are up to 30 % darker."""
     layout: Literal["n3dv", "easyvolcap", "transforms", "dnerf"] = "n3dv"
     """n3dv: videos and poses_bounds.npy. easyvolcap: intri.yml, extri.yml, videos and masks of what moves. transforms:
     images and transforms.json. dnerf: one camera that jumps about, RGBA images without the room."""
@@ -82,6 +89,9 @@ class Synth:
             samples=self.samples,
             late=self.late,
             audio=self.audio,
+            backdrop=self.backdrop,
+            spill=self.spill,
+            uneven=self.uneven,
         )
         recipe.check()
         with progress_bar(ERR, transient=False) as progress:

@@ -15,6 +15,7 @@ from fourdgs_ns.common.files import appearing, read_bytes, write_json
 from fourdgs_ns.geometry.camera import Camera
 from fourdgs_ns.synth import ground_truth
 from fourdgs_ns.synth import writers as layouts
+from fourdgs_ns.synth.backdrop import BACKDROPS, Backdrop, on_disc
 from fourdgs_ns.synth.media import RECORD, check_replaceable, require_av
 from fourdgs_ns.synth.renderer import Renderer
 from fourdgs_ns.synth.rigs import rig
@@ -54,6 +55,10 @@ class Recipe:
     """CAMERA=FRAMES for cameras whose clock is late."""
     audio: bool = False
     """Sound in videos."""
+    backdrop: str = "room"
+    """Behind the things: one of :data:`BACKDROPS`."""
+    spill: bool = False
+    uneven: bool = False
 
     @classmethod
     def of(cls, capture: Path) -> Recipe:
@@ -99,6 +104,14 @@ class Recipe:
             raise UserError("--layout dnerf has one camera, so --late does not apply; give --layout n3dv")
         if self.audio and not self.needs_video:
             raise UserError("--audio needs videos; give --layout n3dv, or easyvolcap without --images")
+        if self.backdrop not in BACKDROPS:
+            raise UserError(f"--backdrop {self.backdrop} is unknown; give one of: {', '.join(BACKDROPS)}")
+        if self.backdrop != "room" and self.layout == "dnerf":
+            raise UserError("--layout dnerf has no backdrop; leave --backdrop away, or give --layout n3dv")
+        if (self.spill or self.uneven) and self.backdrop == "room":
+            raise UserError(
+                "--spill and --uneven belong to a stage without a room; add --backdrop plain, green or gradient"
+            )
         if self.images and self.layout == "n3dv":
             raise UserError("--layout n3dv holds videos, so --images does not apply; give --layout easyvolcap")
 
@@ -108,9 +121,18 @@ class Recipe:
 
 
 def build_renderer(recipe: Recipe) -> Renderer:
-    """The recipe's scene; D-NeRF scenes are without their room."""
+    """The recipe's scene; D-NeRF scenes and those before a backdrop are without their room."""
     scene = SCENES[recipe.scene](Clip(recipe.frames, recipe.fps), recipe.seed)
-    return Renderer(scene, recipe.samples, recipe.layout != "dnerf", Renderer.octaves_for(recipe.width))
+    indoors = recipe.layout != "dnerf" and recipe.backdrop == "room"
+    scene = scene if recipe.backdrop == "room" else on_disc(scene)
+    return Renderer(scene, recipe.samples, indoors, Renderer.octaves_for(recipe.width))
+
+
+def build_backdrop(recipe: Recipe, renderer: Renderer) -> Backdrop | None:
+    """What the recipe puts in the room's place."""
+    if recipe.backdrop == "room":
+        return None
+    return Backdrop(recipe.backdrop, renderer.scene.focus, recipe.spill, recipe.uneven, recipe.seed)
 
 
 def build_rig(recipe: Recipe, renderer: Renderer) -> list[Camera]:
@@ -158,7 +180,16 @@ def generate(recipe: Recipe, out: Path, overwrite: bool, advance: Callable[[], N
             splits = layouts.dnerf_splits(renderer, recipe.cameras, recipe.width, recipe.height)
         else:
             cameras = build_rig(recipe, renderer)
-        job = layouts.Job(renderer, cameras, root, recipe.images, recipe.chroma, advance, recipe.audio)
+        job = layouts.Job(
+            renderer,
+            cameras,
+            root,
+            recipe.images,
+            recipe.chroma,
+            advance,
+            recipe.audio,
+            build_backdrop(recipe, renderer),
+        )
         if recipe.layout == "n3dv":
             layouts.write_n3dv(job)
         elif recipe.layout == "easyvolcap":

@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from fourdgs_ns.common.files import write_json
 from fourdgs_ns.geometry.camera import OPENCV_FROM_OPENGL, Camera
+from fourdgs_ns.synth.backdrop import Backdrop
 from fourdgs_ns.synth.media import Video, write_image
 from fourdgs_ns.synth.renderer import RenderedImage, Renderer
 from fourdgs_ns.synth.rigs import moving_camera
@@ -40,6 +41,14 @@ class Job:
     """Called after each rendered view."""
     audio: bool = False
     """Give videos a track of sound."""
+    backdrop: Backdrop | None = None
+    """Behind the things, in place of the room."""
+
+    def seen(self, rendered: RenderedImage, number: int) -> RenderedImage:
+        """What camera ``number`` takes of what was rendered."""
+        if self.backdrop is None:
+            return rendered
+        return self.backdrop.shown(rendered, self.cameras[number], number)
 
 
 @runtime_checkable
@@ -101,14 +110,14 @@ class MatteSink:
 
 def render_cameras(job: Job, sink_of: Callable[[Camera], Sink]) -> None:
     """Render every frame of every camera into its sink, which works in a thread of its own."""
-    for camera in job.cameras:
+    for number, camera in enumerate(job.cameras):
         view = job.renderer.for_camera(camera)
         sink = sink_of(camera)
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
                 waiting: deque[Future[None]] = deque()
                 for frame in range(job.renderer.scene.clip.frames):
-                    waiting.append(writer.submit(sink.add, view.render(frame)))
+                    waiting.append(writer.submit(sink.add, job.seen(view.render(frame), number)))
                     if len(waiting) > 4:
                         waiting.popleft().result()
                     job.advance()
@@ -146,7 +155,10 @@ def depth_bounds(renderer: Renderer, camera: Camera) -> tuple[float, float]:
     height = max(1, round(camera.height * scale))
     small = replace(camera, width=width, height=height, intrinsics=np.diag([scale, scale, 1.0]) @ camera.intrinsics)
     last = renderer.scene.clip.frames - 1
-    depths = [renderer.ground_truth(small, frame).depth for frame in sorted({0, last // 3, last * 2 // 3, last})]
+    depths = np.stack(
+        [renderer.ground_truth(small, frame).depth for frame in sorted({0, last // 3, last * 2 // 3, last})]
+    )
+    depths = depths[np.isfinite(depths)]
     return float(0.9 * np.min(depths)), float(1.1 * np.max(depths))
 
 
